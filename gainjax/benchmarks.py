@@ -1,0 +1,162 @@
+"""Named benchmarks: a data set, a stream of tasks, a model and a protocol."""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from flax import linen as nn
+
+from gainjax.data import streams
+from gainjax.data.sources import ImageDataset, load_source
+from gainjax.data.streams import Stream
+from gainjax.gain import GainDynamics
+from gainjax.methods import Method, get_method, lookup
+from gainjax.models.mlp import MLP
+from gainjax.training import Program, Protocol
+from gainjax.training.program import Form, ModelFactory
+
+_PAPER = "Rodriguez-Garcia et al., arXiv 2507.14056"
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Benchmark:
+    """A named benchmark.
+
+    Args:
+        name: Name in commands and results.
+        summary: One line that says what it is.
+        source: Where it is described.
+        data: Name of the data set, as :func:`gainjax.data.load_source` knows it.
+        num_classes: Number of outputs of the model.
+        make_stream: Makes the stream of tasks from the data set, with a keyword ``eval_examples``.
+        make_model: Makes the model from the number of classes and the gain dynamics or None.
+        protocol: How to train and evaluate.
+        hyperparameters: Values that differ from the methods' defaults: by name for every method
+            that has them, or by method's name for that method.
+    """
+
+    name: str
+    summary: str
+    source: str
+    data: str
+    num_classes: int
+    make_stream: Callable[..., Stream]
+    make_model: ModelFactory
+    protocol: Protocol
+    hyperparameters: Mapping[str, Any]
+
+    def load(
+        self, data_dir: str | Path | None = None, eval_examples: int | None = None
+    ) -> Stream:
+        """Load the data and make the stream of tasks.
+
+        Args:
+            data_dir: Where the data are, as for :func:`gainjax.data.load_source`.
+            eval_examples: Size of a fixed random subset of each task's test set, or None for all.
+        """
+        return self.make_stream(load_source(self.data, data_dir), eval_examples=eval_examples)
+
+    def defaults(self, method: str) -> dict[str, float]:
+        """Return all hyper-parameters of a method on this benchmark."""
+        values = dict(get_method(method).hyperparameters)
+        for overrides in (self.hyperparameters, self.hyperparameters.get(method, {})):
+            values |= {name: overrides[name] for name in values if name in overrides}
+        return values
+
+    def program(self, method: Method, *, form: Form = "optimizer", **protocol: Any) -> Program:
+        """Return the program that trains a method, with fields of the protocol replaced."""
+        changed = dataclasses.replace(self.protocol, **protocol)
+        return Program(self.make_model, self.num_classes, method, changed, form)
+
+
+def _mlp(hidden: int, scales: tuple[float, ...]) -> ModelFactory:
+    def make_model(num_classes: int, dynamics: GainDynamics | None) -> nn.Module:
+        return MLP((hidden, hidden, num_classes), scales, dynamics=dynamics)
+
+    return make_model
+
+
+_MNIST_MLP = _mlp(400, (0.01, 0.01, 0.05))  # the paper's
+_DIGITS_MLP = _mlp(200, (0.05, 0.05, 0.05))
+_MNIST = {"source": _PAPER, "data": "mnist", "num_classes": 10, "make_model": _MNIST_MLP}
+_DIGITS = {
+    "source": "ours, for scikit-learn's embedded digits",
+    "data": "digits",
+    "num_classes": 10,
+    "make_model": _DIGITS_MLP,
+}
+
+_ENTRIES = (
+    Benchmark(
+        name="split-digits",
+        summary="5 tasks of 2 digits, 8x8 images that ship with scikit-learn",
+        make_stream=streams.split,
+        protocol=Protocol(updates_per_task=200, batch_size=64),
+        hyperparameters={},
+        **_DIGITS,
+    ),
+    Benchmark(
+        name="permuted-digits",
+        summary="the digits, then 2 fixed permutations of their pixels",
+        make_stream=streams.permuted,
+        protocol=Protocol(updates_per_task=200, batch_size=64),
+        hyperparameters={},
+        **_DIGITS,
+    ),
+    Benchmark(
+        name="rotated-digits",
+        summary="the digits at 0, 80 and 160 degrees",
+        make_stream=streams.rotated,
+        protocol=Protocol(updates_per_task=200, batch_size=64),
+        hyperparameters={},
+        **_DIGITS,
+    ),
+    Benchmark(
+        name="split-mnist",
+        summary="5 tasks of 2 digits, class-incremental",
+        make_stream=streams.split,
+        protocol=Protocol(updates_per_task=200, batch_size=128),
+        hyperparameters={"sensitivity": 0.4},
+        **_MNIST,
+    ),
+    Benchmark(
+        name="permuted-mnist",
+        summary="MNIST, then 2 fixed permutations of its pixels, domain-incremental",
+        make_stream=streams.permuted,
+        protocol=Protocol(updates_per_task=200, batch_size=128),
+        hyperparameters={"sensitivity": 0.3},
+        **_MNIST,
+    ),
+    Benchmark(
+        name="rotated-mnist",
+        summary="MNIST at 0, 80 and 160 degrees, domain-incremental",
+        make_stream=streams.rotated,
+        protocol=Protocol(updates_per_task=400, batch_size=128),
+        hyperparameters={"sensitivity": 0.5},
+        **_MNIST,
+    ),
+)
+
+BENCHMARKS: Mapping[str, Benchmark] = MappingProxyType({entry.name: entry for entry in _ENTRIES})
+
+
+def get_benchmark(name: str) -> Benchmark:
+    """Return a registered benchmark.
+
+    Args:
+        name: Name of the benchmark, as ``gainjax list`` shows it.
+
+    Returns:
+        The registry's entry.
+
+    Raises:
+        ValueError: If there is no such benchmark; names the nearest one.
+
+    Example:
+        >>> get_benchmark("split-mnist").protocol.updates_per_task
+        200
+    """
+    return lookup(BENCHMARKS, "benchmark", name)

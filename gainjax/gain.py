@@ -1,0 +1,158 @@
+"""The mechanism: how a gain follows uncertainty, and how uncertainty is measured.
+
+Everything in the package that moves a gain (the Optax wrapper, the Flax layers, the toy models, the
+analysis) calls :meth:`GainDynamics.step`. There is no second copy of the equation.
+"""
+
+import dataclasses
+import math
+import numbers
+
+import jax
+import jax.numpy as jnp
+from jax.typing import ArrayLike
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class GainDynamics:
+    r"""A multiplicative gain that rises with uncertainty and decays to its baseline.
+
+    .. math:: g_{t+1} = \gamma\, g_t + (1 - \gamma)\, g_0 + \eta\, H_t
+
+    with :math:`\gamma` = ``decay``, :math:`g_0` = ``baseline``, :math:`\eta` = ``sensitivity`` and
+    :math:`H_t` the uncertainty, in nats. The object is a pytree: its numbers may be traced, so one
+    program covers a whole grid of settings under :func:`jax.vmap`. Only plain numbers are checked.
+
+    Args:
+        decay: Decay of the phasic part towards the baseline per update, in [0, 1).
+        baseline: Tonic gain, greater than 0.
+        sensitivity: Size of the phasic burst per nat of uncertainty, at least 0.
+        max_gain: Upper bound on the gain, greater than or equal to the baseline, or None.
+
+    Raises:
+        ValueError: If a plain number is out of its range or not finite.
+
+    Example:
+        >>> dynamics = GainDynamics(decay=0.9, baseline=1.0, sensitivity=0.4)
+        >>> gain = jnp.float32(1.0)
+        >>> for uncertainty in (2.3, 0.5, 0.0):
+        ...     gain = dynamics.step(gain, uncertainty)
+        ...     print(f"{gain:.4f}")
+        1.9200
+        2.0280
+        1.9252
+
+    Source:
+        Rodriguez-Garcia et al., arXiv 2507.14056, gain dynamics of the noradrenergic model.
+        ``max_gain`` and the handling of a non-finite uncertainty are ours.
+    """
+
+    decay: ArrayLike = 0.9
+    baseline: ArrayLike = 1.0
+    sensitivity: ArrayLike = 0.4
+    max_gain: ArrayLike | None = None
+
+    def __post_init__(self) -> None:
+        _check_number("decay", self.decay, lambda x: 0 <= x < 1, "in [0, 1)")
+        _check_number("baseline", self.baseline, lambda x: 0 < x < math.inf, "finite and > 0")
+        _check_number("sensitivity", self.sensitivity, lambda x: 0 <= x < math.inf, "finite, >= 0")
+        if self.max_gain is not None:
+            _check_number("max_gain", self.max_gain, lambda x: x > 0, "> 0, or None for no bound")
+            bounds = (self.max_gain, self.baseline)
+            if all(isinstance(x, numbers.Real) for x in bounds) and bounds[0] < bounds[1]:  # type: ignore[operator]
+                raise ValueError(
+                    f"max_gain must be at least the baseline, {self.baseline}: got {self.max_gain}"
+                )
+
+    def step(self, gain: ArrayLike, uncertainty: ArrayLike) -> jax.Array:
+        r"""Return the gain of the next update.
+
+        .. math:: g \leftarrow \gamma g + (1 - \gamma) g_0 + \eta H
+
+        A non-finite uncertainty says nothing, so it leaves the gain as it was.
+
+        Args:
+            gain: Current gain, > 0, any shape. Its dtype is the dtype of the result.
+            uncertainty: Uncertainty in nats, >= 0, shape () or that of the gain.
+
+        Returns:
+            The next gain, with the shape and dtype of ``gain``.
+
+        Example:
+            >>> float(GainDynamics(decay=0.5, sensitivity=1.0).step(jnp.float32(3.0), 0.25))
+            2.25
+        """
+        gain = jnp.asarray(gain)
+        uncertainty = jnp.asarray(uncertainty, gain.dtype)
+        decay = jnp.asarray(self.decay, gain.dtype)
+        baseline = jnp.asarray(self.baseline, gain.dtype)
+        sensitivity = jnp.asarray(self.sensitivity, gain.dtype)
+        new_gain = decay * gain + (1 - decay) * baseline + sensitivity * uncertainty
+        if self.max_gain is not None:
+            new_gain = jnp.minimum(new_gain, jnp.asarray(self.max_gain, gain.dtype))
+        return jnp.where(jnp.isfinite(uncertainty), new_gain, gain)
+
+    def fixed_point(self, uncertainty: ArrayLike) -> jax.Array:
+        r"""Return the gain at which a constant uncertainty holds the dynamics.
+
+        .. math:: g^* = g_0 + \frac{\eta H}{1 - \gamma}
+
+        Args:
+            uncertainty: Constant uncertainty in nats, >= 0, any shape.
+
+        Returns:
+            The fixed point, with the shape of ``uncertainty`` (``max_gain`` applies).
+
+        Example:
+            >>> float(GainDynamics(decay=0.5, sensitivity=1.0).fixed_point(0.25))
+            1.5
+        """
+        excess = jnp.asarray(self.sensitivity) * uncertainty / (1 - jnp.asarray(self.decay))
+        gain = jnp.asarray(self.baseline) + excess
+        return gain if self.max_gain is None else jnp.minimum(gain, self.max_gain)
+
+
+def _check_number(name: str, value: object, holds: object, wanted: str) -> None:
+    """Raise if `value` is a plain number out of range; arrays and tracers pass."""
+    if isinstance(value, numbers.Real) and not holds(value):  # type: ignore[operator]
+        raise ValueError(f"{name} must be {wanted}: got {value!r}")
+
+
+def predictive_entropy(logits: ArrayLike, *, normalize: bool = False) -> jax.Array:
+    r"""Return the mean entropy of the softmax of a batch of logits, in nats.
+
+    .. math:: H = -\frac{1}{N} \sum_n \sum_c p_{nc} \ln p_{nc}, \quad p_n = \mathrm{softmax}(z_n)
+
+    Args:
+        logits: Logits, shape (..., C) with any leading batch shape. ``-inf`` masks a class.
+        normalize: Divide by ln C, so that uniform predictions give 1 for any number of classes.
+
+    Returns:
+        The mean entropy, shape (), between 0 and ln C (1 if normalised), at least float32.
+
+    Raises:
+        ValueError: If there is no class axis, or fewer than two classes to normalise by.
+
+    Example:
+        >>> print(predictive_entropy(jnp.zeros((32, 10))), predictive_entropy(jnp.eye(3) * 1e4))
+        2.302585 0.0
+
+    Source:
+        Rodriguez-Garcia et al., arXiv 2507.14056: the uncertainty that drives the gain.
+        Normalisation by ln C is ours.
+    """
+    logits = jnp.asarray(logits)
+    if logits.ndim == 0:
+        raise ValueError("logits must have a class axis, shape (..., C): got a scalar")
+    logits = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
+    log_p = jax.nn.log_softmax(logits, axis=-1)
+    # 0 ln 0 = 0. The inner `where` keeps the gradient of the branch not taken finite.
+    log_p = jnp.where(jnp.isneginf(log_p), 0.0, log_p)
+    p = jnp.where(jnp.isneginf(logits), 0.0, jnp.exp(log_p))
+    entropy = jnp.mean(jnp.sum(-p * log_p, axis=-1))
+    if not normalize:
+        return entropy
+    if logits.shape[-1] < 2:
+        raise ValueError(f"normalize=True needs at least 2 classes: got {logits.shape[-1]}")
+    return entropy / math.log(logits.shape[-1])

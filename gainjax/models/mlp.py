@@ -1,0 +1,69 @@
+"""The multilayer perceptron of the MNIST benchmarks."""
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import flax.linen as nn
+import jax
+
+from gainjax.gain import GainDynamics, predictive_entropy
+from gainjax.layers import GainDense
+
+
+class MLP(nn.Module):
+    """ReLU network whose layers are all modulated, or plain if there are no dynamics.
+
+    Args:
+        features: Units of each layer; the last is the number of outputs.
+        kernel_scales: Standard deviation of the normal initial weights of each layer.
+        use_bias: Whether the layers have a (never modulated) bias.
+        dynamics: How the gain follows uncertainty, or None for plain dense layers. Weights of the
+            two forms are initialised alike.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> model = MLP((400, 400, 10), (0.01, 0.01, 0.05), dynamics=GainDynamics(sensitivity=0.4))
+        >>> x = jnp.ones((8, 28, 28, 1))
+        >>> variables = model.init(jax.random.key(0), x)
+        >>> logits, state = model.apply(variables, x, train=True, mutable=["gain"])
+        >>> print(logits.shape, state["gain"]["layer_2"]["gain"].max().round(2))
+        (8, 10) 1.92
+
+    Source:
+        Rodriguez-Garcia et al., arXiv 2507.14056, MNIST experiments: 784-400-400-10, no biases.
+    """
+
+    features: Sequence[int]
+    kernel_scales: Sequence[float]
+    use_bias: bool = False
+    dynamics: GainDynamics | None = None
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
+        """Return the logits, shape (N, outputs), of a batch of inputs, shape (N, ...).
+
+        Args:
+            x: Inputs; all axes but the first are flattened.
+            train: Accepted for the interface of all models; nothing here depends on it.
+        """
+        del train
+        x = x.reshape(len(x), -1)
+        make: Any = (
+            nn.Dense if self.dynamics is None else partial(GainDense, dynamics=self.dynamics)
+        )
+        layers = []
+        for i, (features, scale) in enumerate(zip(self.features, self.kernel_scales, strict=True)):
+            layer = make(
+                features=features,
+                use_bias=self.use_bias,
+                kernel_init=nn.initializers.normal(scale),
+                name=f"layer_{i}",
+            )
+            layers.append(layer)
+            x = layer(x if i == 0 else nn.relu(x))
+        if self.dynamics is not None:
+            uncertainty = predictive_entropy(x)
+            for layer in layers:
+                layer.advance(uncertainty)
+        return x

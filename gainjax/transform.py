@@ -1,0 +1,392 @@
+"""Gain modulation as an Optax transformation: the mechanism inside the optimiser.
+
+The parameters that the model sees are the effective weights, gain times raw weights. The wrapper
+undoes the gain, lets any base optimiser update the raw weights, and applies the next gain. The
+model does not change, so this works for every model of every JAX framework.
+"""
+
+import hashlib
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax.typing import ArrayLike
+
+from gainjax.gain import GainDynamics
+
+Mask = Any  # a tree of booleans, a prefix of one, or a function from parameters to one
+
+
+class GainModulationState(NamedTuple):
+    """State of :func:`gain_modulation`."""
+
+    count: jax.Array  # type: ignore[assignment]  # shape=(), dtype=int32: updates so far
+    gain: jax.Array  # shape=(), dtype of the widest parameter, at least float32
+    baseline: jax.Array  # like gain; kept for `slow_params`
+    skipped: jax.Array  # shape=(), dtype=int32: updates whose uncertainty was not finite
+    modulated: jax.Array  # shape=(1 + leaves, 2), dtype=uint32: who is modulated
+    base_state: optax.OptState
+
+
+class GainRule(NamedTuple):
+    """Where the gain comes from: its value before the first update, and the next one.
+
+    Attributes:
+        baseline: Tonic gain, shape ().
+        next_gain: ``(gain, count, uncertainty, extra_args) -> gain``, called after each update.
+    """
+
+    baseline: ArrayLike
+    next_gain: Callable[[jax.Array, jax.Array, jax.Array, dict[str, Any]], jax.Array]
+
+
+def gain_modulation(
+    base: optax.GradientTransformation,
+    decay: ArrayLike = 0.9,
+    baseline: ArrayLike = 1.0,
+    sensitivity: ArrayLike = 0.4,
+    *,
+    max_gain: ArrayLike | None = None,
+    mask: Mask = None,
+) -> optax.GradientTransformationExtraArgs:
+    r"""Wrap any optimiser so that a gain, driven by uncertainty, multiplies the weights.
+
+    With parameters :math:`\theta = g w` (effective weights), base optimiser :math:`B` and the
+    gain dynamics of :class:`gainjax.GainDynamics`,
+
+    .. math::
+        u_t = B(g_t \nabla_\theta L,\; \theta_t / g_t), \qquad
+        \theta_{t+1} = g_{t+1} (\theta_t / g_t + u_t)
+
+    which is exactly the base optimiser training :math:`w` in a model that computes
+    :math:`g\,(w x)`. ``decay=0, sensitivity=0, baseline=1`` gives the base optimiser back. Multiply
+    initial parameters by the baseline if it is not 1.
+
+    The gain is kept in float32 or wider; updates have the dtype of their parameters. A non-finite
+    uncertainty leaves the gain as it was and is counted in ``state.skipped``. In data-parallel
+    training, average the uncertainty over devices as you average gradients. Inside
+    :func:`optax.MultiSteps` the uncertainty of the last mini-batch counts.
+
+    Args:
+        base: The optimiser to modulate, including its learning rate.
+        decay: Decay of the phasic gain per update, in [0, 1).
+        baseline: Tonic gain, > 0.
+        sensitivity: Phasic burst per nat of uncertainty, >= 0. The default suits Split MNIST.
+        max_gain: Upper bound on the gain, or None.
+        mask: Which parameters are modulated: booleans in the structure (or a prefix of the
+            structure) of the parameters, or a function that makes them. All if None. The base
+            optimiser trains the others too, unscaled; biases usually belong there.
+
+    Returns:
+        A transformation with ``update(grads, state, params, *, uncertainty, **extra_args)``, where
+        ``uncertainty`` is a scalar in nats, measured in the forward pass that gave the gradients
+        (:func:`gainjax.predictive_entropy`). Extra arguments are forwarded to the base.
+
+    Raises:
+        ValueError: If a plain number is out of range, or ``update`` is called without parameters.
+        TypeError: If ``base`` is not an optimiser, or ``update`` is called without uncertainty.
+
+    Example:
+        >>> optimizer = gain_modulation(optax.adam(1e-3), sensitivity=0.4)
+        >>> params = {"w": jnp.ones(2)}
+        >>> state = optimizer.init(params)
+        >>> grads = {"w": jnp.ones(2)}
+        >>> updates, state = optimizer.update(grads, state, params, uncertainty=2.3)
+        >>> print(get_gain(state).round(2), optax.apply_updates(params, updates)["w"].round(2))
+        1.92 [1.92 1.92]
+
+    Source:
+        Rodriguez-Garcia et al., arXiv 2507.14056, NGM-SGD. The form in effective weights, for any
+        base optimiser, is ours and equals the published one.
+    """
+    dynamics = GainDynamics(decay, baseline, sensitivity, max_gain)
+
+    def next_gain(gain: jax.Array, count: Any, uncertainty: jax.Array, extra: Any) -> jax.Array:
+        del count, extra
+        return dynamics.step(gain, uncertainty)
+
+    return modulate(base, GainRule(baseline, next_gain), mask=mask)
+
+
+def modulate(
+    base: optax.GradientTransformation, rule: GainRule, *, mask: Mask = None
+) -> optax.GradientTransformationExtraArgs:
+    """Wrap any optimiser so that the gain of a rule multiplies the weights.
+
+    :func:`gain_modulation` is this with the published rule; controls bring rules of their own.
+
+    Args:
+        base: The optimiser to modulate.
+        rule: The first gain, and how the next one follows.
+        mask: As in :func:`gain_modulation`.
+
+    Returns:
+        A transformation as :func:`gain_modulation` returns it.
+
+    Raises:
+        TypeError: If ``base`` is not an optimiser.
+
+    Example:
+        >>> doubling = GainRule(1.0, lambda gain, count, uncertainty, extra: 2 * gain)
+        >>> optimizer = modulate(optax.sgd(0.0), doubling)
+        >>> params = jnp.ones(3)
+        >>> state = optimizer.init(params)
+        >>> updates, state = optimizer.update(params, state, params, uncertainty=0.0)
+        >>> optax.apply_updates(params, updates)
+        Array([2., 2., 2.], dtype=float32)
+
+    Source:
+        Rodriguez-Garcia et al., arXiv 2507.14056; see :func:`gain_modulation`.
+    """
+    if not (hasattr(base, "init") and hasattr(base, "update")):
+        raise TypeError(
+            f"base must be an optax.GradientTransformation such as optax.sgd(0.01): got {base!r}"
+        )
+    base = optax.with_extra_args_support(base)
+
+    def init_fn(params: optax.Params) -> GainModulationState:
+        dtype = jnp.promote_types(optax.tree.dtype(params, "promote"), jnp.float32)
+        gain = jnp.asarray(rule.baseline, dtype)
+        return GainModulationState(
+            count=jnp.zeros((), jnp.int32),
+            gain=gain,
+            baseline=jnp.array(gain),  # a copy: one buffer cannot be donated twice
+            skipped=jnp.zeros((), jnp.int32),
+            modulated=_fingerprints(params, mask),
+            base_state=base.init(_scale(params, 1 / gain, mask)),
+        )
+
+    def update_fn(
+        updates: optax.Updates,
+        state: GainModulationState,
+        params: optax.Params | None = None,
+        *,
+        uncertainty: ArrayLike | None = None,
+        **extra_args: Any,
+    ) -> tuple[optax.Updates, GainModulationState]:
+        if params is None:
+            raise ValueError(
+                "gain modulation needs the parameters: call "
+                "`optimizer.update(grads, state, params, uncertainty=...)`"
+            )
+        uncertainty = _check_uncertainty(uncertainty).astype(state.gain.dtype)
+        gain = state.gain
+        new_gain = rule.next_gain(gain, state.count, uncertainty, extra_args).astype(gain.dtype)
+
+        raw_updates, base_state = base.update(
+            _scale(updates, gain, mask),
+            state.base_state,
+            _scale(params, 1 / gain, mask),
+            uncertainty=uncertainty,
+            **extra_args,
+        )
+
+        def to_effective(update: jax.Array, param: jax.Array) -> jax.Array:
+            wide = (new_gain / gain - 1) * param.astype(gain.dtype) + new_gain * update.astype(
+                gain.dtype
+            )
+            return wide.astype(update.dtype)
+
+        return _map_modulated(to_effective, mask, params, raw_updates), GainModulationState(
+            count=optax.safe_increment(state.count),
+            gain=new_gain,
+            baseline=jnp.asarray(rule.baseline, gain.dtype),
+            skipped=state.skipped + (~jnp.isfinite(uncertainty)).astype(jnp.int32),
+            modulated=state.modulated,
+            base_state=base_state,
+        )
+
+    return optax.GradientTransformationExtraArgs(init_fn, update_fn)
+
+
+def ngm_sgd(
+    learning_rate: optax.ScalarOrSchedule,
+    decay: ArrayLike = 0.9,
+    baseline: ArrayLike = 1.0,
+    sensitivity: ArrayLike = 0.4,
+    *,
+    momentum: ArrayLike | None = None,
+    max_gain: ArrayLike | None = None,
+    mask: Mask = None,
+) -> optax.GradientTransformationExtraArgs:
+    r"""Noradrenergic gain-modulated stochastic gradient descent, the published optimiser.
+
+    .. math::
+        w \leftarrow w - \alpha \nabla_w L, \qquad
+        g \leftarrow \gamma g + (1 - \gamma) g_0 + \eta H, \qquad \theta = g w
+
+    Args:
+        learning_rate: Step size of the raw weights, or a schedule.
+        decay: Decay of the phasic gain per update, in [0, 1).
+        baseline: Tonic gain, > 0.
+        sensitivity: Phasic burst per nat of uncertainty, >= 0.
+        momentum: Decay of the momentum of the raw weights, in [0, 1), or None.
+        max_gain: Upper bound on the gain, or None.
+        mask: Which parameters are modulated, as in :func:`gain_modulation`.
+
+    Returns:
+        ``gain_modulation(optax.sgd(learning_rate, momentum), ...)``.
+
+    Raises:
+        ValueError: If a plain number is out of range.
+
+    Example:
+        >>> optimizer = ngm_sgd(0.01, sensitivity=0.3)
+        >>> state = optimizer.init(jnp.ones(2))
+        >>> float(get_gain(state))
+        1.0
+
+    Source:
+        Rodriguez-Garcia et al., arXiv 2507.14056, NGM-SGD.
+    """
+    return gain_modulation(
+        optax.sgd(learning_rate, momentum),
+        decay,
+        baseline,
+        sensitivity,
+        max_gain=max_gain,
+        mask=mask,
+    )
+
+
+def get_gain(opt_state: optax.OptState) -> jax.Array:
+    """Return the current gain, wherever its state sits.
+
+    Args:
+        opt_state: State of an optimiser that contains one gain modulation, alone or inside
+            ``chain``, ``partition``, ``masked``, ``MultiSteps``, ``inject_hyperparams`` and so on.
+
+    Returns:
+        The gain, shape () (with the leading axes of the state if it was vmapped).
+
+    Raises:
+        ValueError: If the state holds no gain, or more than one.
+
+    Example:
+        >>> optimizer = optax.chain(optax.clip(1.0), ngm_sgd(0.01))
+        >>> get_gain(optimizer.init(jnp.ones(2)))
+        Array(1., dtype=float32)
+
+    Source:
+        Symbol g of Rodriguez-Garcia et al., arXiv 2507.14056.
+    """
+    states = find_gain_states(opt_state)
+    if len(states) != 1:
+        raise ValueError(
+            f"opt_state must hold exactly one gain: found {len(states)} in a "
+            f"{type(opt_state).__name__}. Pass the state of one `gain_modulation(...)`"
+        )
+    return states[0].gain
+
+
+def slow_params(params: optax.Params, opt_state: optax.OptState) -> optax.Params:
+    r"""Return the slow part of effective weights: their value once the phasic gain has decayed.
+
+    .. math:: \theta = g w = \underbrace{g_0 w}_{slow} + \underbrace{(g - g_0) w}_{fast}
+
+    Args:
+        params: Effective weights, as trained by :func:`gain_modulation`.
+        opt_state: Its state, alone or inside any composite; several modulations are fine.
+
+    Returns:
+        Parameters like ``params``; those that no gain modulates are returned as they are.
+
+    Raises:
+        ValueError: If the state holds no gain.
+
+    Example:
+        >>> optimizer = ngm_sgd(0.0)
+        >>> params = jnp.ones(2)
+        >>> updates, state = optimizer.update(
+        ...     params, optimizer.init(params), params, uncertainty=2.3
+        ... )
+        >>> params = optax.apply_updates(params, updates)
+        >>> print(params.round(2), slow_params(params, state))
+        [1.92 1.92] [1. 1.]
+
+    Source:
+        Decomposition of the effective weight in Rodriguez-Garcia et al., arXiv 2507.14056.
+    """
+    states = find_gain_states(opt_state)
+    if not states:
+        raise ValueError(
+            f"opt_state holds no gain: got a {type(opt_state).__name__}. Pass the state of an "
+            "optimizer that contains `gain_modulation(...)`"
+        )
+
+    def slow(path: Any, param: jax.Array) -> jax.Array:
+        for state in states:
+            is_modulated = jnp.any(jnp.all(state.modulated == _fingerprint(path), axis=-1))
+            scale = jnp.where(is_modulated, state.baseline / state.gain, 1)
+            param = (param.astype(scale.dtype) * scale).astype(param.dtype)
+        return param
+
+    return jax.tree_util.tree_map_with_path(slow, params)
+
+
+def find_gain_states(opt_state: optax.OptState) -> list[GainModulationState]:
+    """Return the states of all gain modulations inside an optimiser state, outermost only."""
+
+    def is_state(node: Any) -> bool:
+        return isinstance(node, GainModulationState)
+
+    return [leaf for leaf in jax.tree.leaves(opt_state, is_leaf=is_state) if is_state(leaf)]
+
+
+def _check_uncertainty(uncertainty: ArrayLike | None) -> jax.Array:
+    if uncertainty is None:
+        raise TypeError(
+            "gain modulation needs the keyword `uncertainty`: call `optimizer.update(grads, state, "
+            "params, uncertainty=gainjax.predictive_entropy(logits))`. (Flax's TrainState does not "
+            "pass it on; call the optimizer yourself.)"
+        )
+    uncertainty = jnp.asarray(uncertainty)
+    if uncertainty.ndim:
+        raise ValueError(
+            f"uncertainty must be a scalar, the mean over the batch: got shape {uncertainty.shape}"
+        )
+    return uncertainty
+
+
+def _map_modulated(function: Callable[..., Any], mask: Mask, params: Any, tree: Any) -> Any:
+    """Map `function(leaf of tree, leaf of params)` over modulated leaves, keep the other leaves."""
+    if mask is None or not jax.tree.leaves(params):  # the latter: placeholders of optax, MaskedNode
+        mask = True
+    elif callable(mask):
+        mask = mask(params)
+    return jax.tree.map(
+        lambda on, branch, p: jax.tree.map(function, branch, p) if on else branch,
+        mask,
+        tree,
+        params,
+    )
+
+
+def _scale(tree: Any, factor: jax.Array, mask: Mask) -> Any:
+    """Multiply the modulated leaves of a tree in the dtype of the factor; leaf dtypes stay."""
+    return _map_modulated(
+        lambda x, _: (x.astype(factor.dtype) * factor).astype(x.dtype), mask, tree, tree
+    )
+
+
+def _fingerprint(path: Any) -> np.ndarray:
+    """Return 64 bits that stand for the path of a leaf."""
+    name = jax.tree_util.keystr(path)
+    return np.frombuffer(hashlib.blake2b(name.encode(), digest_size=8).digest(), np.uint32)
+
+
+def _fingerprints(params: Any, mask: Mask) -> jax.Array:
+    """Return the fingerprints of the modulated leaves, so that `slow_params` knows them again.
+
+    Not a tree in the structure of the parameters, since code that shards optimiser states would
+    give its scalars the sharding of the parameters; not static, since a state is arrays alone.
+    """
+    unmarked = jax.tree.map(lambda _: False, params)
+    marked = _map_modulated(lambda *_: True, mask, params, unmarked)
+    leaves, _ = jax.tree_util.tree_flatten_with_path(marked)
+    # The first row matches no leaf: checkpointers refuse empty arrays.
+    rows = [np.zeros(2, np.uint32), *(_fingerprint(path) for path, is_on in leaves if is_on)]
+    return jnp.asarray(np.stack(rows))
