@@ -1,0 +1,51 @@
+"""Measure and close the stability gap of continual learning in JAX.
+
+The mechanism is imported at once; what needs Flax, xarray or Matplotlib is imported when it is
+first used, so that a project that only takes the optimiser pays for no more.
+"""
+
+import importlib
+from importlib.metadata import version
+from typing import Any
+
+from gainjax.gain import GainDynamics, predictive_entropy
+from gainjax.transform import gain_modulation, get_gain, ngm_sgd, slow_params
+
+__version__ = version("gainjax")
+
+_HOME = {
+    "BENCHMARKS": "benchmarks",
+    "Benchmark": "benchmarks",
+    "get_benchmark": "benchmarks",
+    "GainDense": "layers",
+    "modulated_mask": "layers",
+    "METHODS": "methods",
+    "Method": "methods",
+    "get_method": "methods",
+    "MLP": "models.mlp",
+    "plot_curves": "plots",
+    "table": "report",
+    "load": "results",
+    "DivergenceWarning": "runner",
+    "run": "runner",
+}
+
+__all__ = [
+    "GainDynamics",
+    "gain_modulation",
+    "get_gain",
+    "ngm_sgd",
+    "predictive_entropy",
+    "slow_params",
+    *_HOME,
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'gainjax' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"gainjax.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

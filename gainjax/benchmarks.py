@@ -2,7 +2,6 @@
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 from flax import linen as nn
 
 from gainjax.data import streams
-from gainjax.data.sources import ImageDataset, load_source
+from gainjax.data.sources import load_source
 from gainjax.data.streams import Stream
 from gainjax.gain import GainDynamics
 from gainjax.methods import Method, get_method, lookup
@@ -48,9 +47,7 @@ class Benchmark:
     protocol: Protocol
     hyperparameters: Mapping[str, Any]
 
-    def load(
-        self, data_dir: str | Path | None = None, eval_examples: int | None = None
-    ) -> Stream:
+    def load(self, data_dir: str | Path | None = None, eval_examples: int | None = None) -> Stream:
         """Load the data and make the stream of tasks.
 
         Args:
@@ -81,8 +78,8 @@ def _mlp(hidden: int, scales: tuple[float, ...]) -> ModelFactory:
 
 _MNIST_MLP = _mlp(400, (0.01, 0.01, 0.05))  # the paper's
 _DIGITS_MLP = _mlp(200, (0.05, 0.05, 0.05))
-_MNIST = {"source": _PAPER, "data": "mnist", "num_classes": 10, "make_model": _MNIST_MLP}
-_DIGITS = {
+_MNIST: dict[str, Any] = {"source": _PAPER, "data": "mnist", "num_classes": 10, "make_model": _MNIST_MLP}
+_DIGITS: dict[str, Any] = {
     "source": "ours, for scikit-learn's embedded digits",
     "data": "digits",
     "num_classes": 10,

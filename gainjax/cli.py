@@ -28,7 +28,7 @@ class RunOptions:
     out: Path | None = None
     """Folder for curves, table and figure. Default: runs/BENCHMARK."""
     set: tuple[str, ...] = ()
-    """Hyper-parameters, as learning_rate=0.1 for all methods or adam.learning_rate=0.001 for one."""
+    """Hyper-parameters: learning_rate=0.1 for all methods, adam.learning_rate=0.001 for one."""
     updates_per_task: int | None = None
     """Updates on each task."""
     batch_size: int | None = None
@@ -53,13 +53,15 @@ def run_command(
 ) -> None:
     """Train methods on a benchmark, then print and save table and figure.
 
-    Example: gainjax run split-mnist --methods ngm-sgd sgd --seeds 5 --data-dir ~/tensorflow_datasets
+    Example: gainjax run split-mnist --methods ngm-sgd sgd --data-dir ~/tensorflow_datasets
 
     Args:
         benchmark: Name of the benchmark, see `gainjax list`.
         options: What to run.
     """
-    protocol_fields = {field.name for field in dataclasses.fields(get_benchmark(benchmark).protocol)}
+    protocol_fields = {
+        field.name for field in dataclasses.fields(get_benchmark(benchmark).protocol)
+    }
     protocol = {
         name: value
         for name, value in dataclasses.asdict(options).items()
@@ -141,9 +143,9 @@ def main(args: list[str] | None = None) -> None:
         args: The words after ``gainjax``, or None for those of the process.
     """
     app = tyro.extras.SubcommandApp()
-    app.command(demo_command, name="demo")
-    app.command(run_command, name="run")
-    app.command(list_command, name="list")
+    app.command(name="demo")(demo_command)
+    app.command(name="run")(run_command)
+    app.command(name="list")(list_command)
     try:
         app.cli(
             prog="gainjax",

@@ -5,15 +5,18 @@ analysis) calls :meth:`GainDynamics.step`. There is no second copy of the equati
 """
 
 import dataclasses
+import functools
 import math
 import numbers
+from collections.abc import Iterable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax.typing import ArrayLike
+from jax.typing import ArrayLike, DTypeLike
 
 
-@jax.tree_util.register_dataclass
+@jax.tree_util.register_pytree_with_keys_class
 @dataclasses.dataclass(frozen=True)
 class GainDynamics:
     r"""A multiplicative gain that rises with uncertainty and decays to its baseline.
@@ -32,6 +35,7 @@ class GainDynamics:
 
     Raises:
         ValueError: If a plain number is out of its range or not finite.
+        TypeError: If an argument is neither a number nor an array.
 
     Example:
         >>> dynamics = GainDynamics(decay=0.9, baseline=1.0, sensitivity=0.4)
@@ -65,6 +69,20 @@ class GainDynamics:
                     f"max_gain must be at least the baseline, {self.baseline}: got {self.max_gain}"
                 )
 
+    def tree_flatten_with_keys(self) -> tuple[list[tuple[jax.tree_util.GetAttrKey, Any]], None]:
+        """Return the numbers as leaves, each with its name."""
+        names = [field.name for field in dataclasses.fields(self)]
+        return [(jax.tree_util.GetAttrKey(name), getattr(self, name)) for name in names], None
+
+    @classmethod
+    def tree_unflatten(cls, aux: None, leaves: Iterable[Any]) -> "GainDynamics":
+        """Return the object with any leaves, unchecked: JAX and users map to what is no number."""
+        del aux
+        dynamics = object.__new__(cls)
+        for field, leaf in zip(dataclasses.fields(cls), leaves, strict=True):
+            object.__setattr__(dynamics, field.name, leaf)
+        return dynamics
+
     def step(self, gain: ArrayLike, uncertainty: ArrayLike) -> jax.Array:
         r"""Return the gain of the next update.
 
@@ -83,7 +101,7 @@ class GainDynamics:
             >>> float(GainDynamics(decay=0.5, sensitivity=1.0).step(jnp.float32(3.0), 0.25))
             2.25
         """
-        gain = jnp.asarray(gain)
+        gain = jnp.asarray(gain, jnp.result_type(gain, float))  # never an integer
         uncertainty = jnp.asarray(uncertainty, gain.dtype)
         decay = jnp.asarray(self.decay, gain.dtype)
         baseline = jnp.asarray(self.baseline, gain.dtype)
@@ -114,9 +132,17 @@ class GainDynamics:
 
 
 def _check_number(name: str, value: object, holds: object, wanted: str) -> None:
-    """Raise if `value` is a plain number out of range; arrays and tracers pass."""
+    """Raise if `value` is no number, or a plain one out of range; arrays and tracers pass."""
+    if not (isinstance(value, numbers.Real) or hasattr(value, "dtype")):
+        raise TypeError(f"{name} must be a number or an array, {wanted}: got {value!r}")
     if isinstance(value, numbers.Real) and not holds(value):  # type: ignore[operator]
         raise ValueError(f"{name} must be {wanted}: got {value!r}")
+
+
+def at_least_float32(*dtypes: DTypeLike) -> jnp.dtype:
+    """Return the common dtype of float32 and others, also where JAX promotes strictly."""
+    with jax.numpy_dtype_promotion("standard"):
+        return functools.reduce(jnp.promote_types, dtypes, jnp.dtype(jnp.float32))
 
 
 def predictive_entropy(logits: ArrayLike, *, normalize: bool = False) -> jax.Array:
@@ -145,7 +171,7 @@ def predictive_entropy(logits: ArrayLike, *, normalize: bool = False) -> jax.Arr
     logits = jnp.asarray(logits)
     if logits.ndim == 0:
         raise ValueError("logits must have a class axis, shape (..., C): got a scalar")
-    logits = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
+    logits = logits.astype(at_least_float32(logits.dtype))
     log_p = jax.nn.log_softmax(logits, axis=-1)
     # 0 ln 0 = 0. The inner `where` keeps the gradient of the branch not taken finite.
     log_p = jnp.where(jnp.isneginf(log_p), 0.0, log_p)

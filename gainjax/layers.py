@@ -84,13 +84,15 @@ class GainDense(GainModule):
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         """Return g * (W x) + b, shape (..., features), for inputs of shape (..., inputs)."""
-        kernel = self.param("kernel", self.kernel_init, (x.shape[-1], self.features))
+        # Names, shapes and dtypes are those of `nn.Dense`, so are the initial weights.
+        kernel = self.param("kernel", self.kernel_init, (x.shape[-1], self.features), jnp.float32)
         current = x @ kernel
-        current = current * self.gain.value.astype(current.dtype)
+        per_unit = (1,) * (current.ndim - 1) + (self.features,)
+        current = current * self.gain.value.astype(current.dtype).reshape(per_unit)
         if not self.use_bias:
             return current
-        bias = self.param("bias", self.bias_init, (self.features,))
-        return current + bias
+        bias = self.param("bias", self.bias_init, (self.features,), jnp.float32)
+        return current + bias.reshape(per_unit)
 
 
 def modulated_mask(params: Any, gains: Any) -> Any:

@@ -28,7 +28,9 @@ Report = Callable[[str, int], None]
 
 
 @contextlib.contextmanager
-def progress_bar(total: int, *, shown: bool = True, console: Console | None = None) -> Iterator[Report]:
+def progress_bar(
+    total: int, *, shown: bool = True, console: Console | None = None
+) -> Iterator[Report]:
     """Show how far a run has come, with rate and time left.
 
     Args:

@@ -1,14 +1,13 @@
 """Run a benchmark: methods x seeds to one labelled dataset, on disk if wanted."""
 
-import json
+import dataclasses
 import time
 import warnings
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import jax
-import numpy as np
 import xarray as xr
 
 from gainjax import results
@@ -22,7 +21,7 @@ DEFAULT_METHODS = ("ngm-sgd", "sgd", "msgd", "adam")
 
 
 class DivergenceWarning(UserWarning):
-    """The loss of some seeds became NaN or infinite; the others are not affected."""
+    """The loss of a seed became NaN or infinite. Other seeds are not affected."""
 
 
 def run(
@@ -55,12 +54,12 @@ def run(
             them, or by method's name for that method, ``{"learning_rate": 0.1, "adam": {...}}``.
         eval_examples: Size of a fixed random subset of each task's test set, or None for all.
         form: Gain in the "optimizer" or in the "model"; the runs are the same.
-        chunk: Updates per call of the compiled program.
+        chunk: Updates per call of the compiled program, >= 1. It changes no number.
         progress: Whether to show a progress bar.
         **protocol: Fields of :class:`gainjax.training.Protocol` to replace, ``eval_every=10``.
 
     Returns:
-        The dataset that :mod:`gainjax.results` describes.
+        The dataset that :func:`gainjax.results.to_dataset` describes.
 
     Raises:
         ValueError: If a name or number is wrong, or ``out`` holds another run.
@@ -74,12 +73,110 @@ def run(
     Source:
         Protocol of Rodriguez-Garcia et al., arXiv 2507.14056.
     """
-    if isinstance(benchmark, str):
-        benchmark = get_benchmark(benchmark)
+    benchmark = get_benchmark(benchmark) if isinstance(benchmark, str) else benchmark
     seeds = _seed_list(seeds)
     settings = resolve_hyperparameters(benchmark, methods, hyperparameters or {})
     programs = {
-        name: benchmark.program(get_method(name), form=form, **protocol) for name in methods
+        name: benchmark.program(get_method(name), form=form, **protocol) for name in settings
     }
+    config = {
+        "benchmark": benchmark.name,
+        "methods": settings,
+        "seeds": seeds,
+        "protocol": dataclasses.asdict(next(iter(programs.values())).protocol),
+        "eval_examples": eval_examples,
+        "form": form,
+    }
+    if out is not None and (kept := results.find(out, config)) is not None:
+        return kept
+
     stream = benchmark.load(data_dir, eval_examples)
-    ...
+    started = time.monotonic()
+    records = {}
+    total = len(programs) * config["protocol"]["updates_per_task"] * len(stream.task_end)
+    with progress_bar(total, shown=progress) as report:
+
+        def advance(name: str, chunk: Chunk) -> None:
+            report(name, chunk.records.gain.shape[1])
+
+        for name, program in programs.items():
+            report(name, 0)
+            records[name] = train(
+                program,
+                stream,
+                seeds,
+                settings[name],
+                chunk=chunk,
+                on_chunk=partial(advance, name),
+            )
+    curves = results.to_dataset(records, config, time.monotonic() - started)
+    _warn_of_divergence(curves)
+    if out is not None:
+        results.save(curves, out)
+    return curves
+
+
+def resolve_hyperparameters(
+    benchmark: Benchmark, methods: Sequence[str], overrides: Mapping[str, Any]
+) -> dict[str, dict[str, float]]:
+    """Return every hyper-parameter of each method: its default, the benchmark's, the caller's.
+
+    Args:
+        benchmark: The benchmark.
+        methods: Names of methods, each once.
+        overrides: By name for every method that has it, or by method's name for that method.
+
+    Raises:
+        ValueError: If a method or hyper-parameter is unknown, unused, repeated or out of range.
+
+    Example:
+        >>> mnist = get_benchmark("split-mnist")
+        >>> resolve_hyperparameters(mnist, ["sgd"], {"sgd": {"learning_rate": 0.1}})
+        {'sgd': {'learning_rate': 0.1}}
+    """
+    if isinstance(methods, str) or not methods or len(set(methods)) < len(methods):
+        raise ValueError(f"methods must be a list of different names: got {methods!r}")
+    shared = {k: v for k, v in overrides.items() if not isinstance(v, Mapping)}
+    own = {k: v for k, v in overrides.items() if isinstance(v, Mapping)}
+    if unknown := set(own) - set(methods):
+        raise ValueError(
+            f"hyperparameters are given for {', '.join(sorted(unknown))}, which is not among the "
+            f"methods: {', '.join(methods)}"
+        )
+    settings = {name: benchmark.defaults(name) for name in methods}
+    for name, values in settings.items():
+        get_method(name).check(own.get(name, {}))
+        values |= {k: shared[k] for k in values if k in shared}
+        values |= own.get(name, {})
+        get_method(name).check(values)
+    if unused := [k for k in shared if not any(k in values for values in settings.values())]:
+        known = sorted({k for values in settings.values() for k in values})
+        raise ValueError(
+            f"no method has a hyper-parameter {unused[0]!r}: there are {', '.join(known)}"
+        )
+    return settings
+
+
+def _seed_list(seeds: int | Sequence[int]) -> list[int]:
+    """Return seeds 0, 1, ... for a number, or the given ones."""
+    if isinstance(seeds, int):
+        if seeds < 1:
+            raise ValueError(f"seeds must be at least 1, or a list of seeds: got {seeds}")
+        return list(range(seeds))
+    seeds = [int(seed) for seed in seeds]
+    if not seeds or len(set(seeds)) < len(seeds):
+        raise ValueError(f"seeds must be a list of different integers: got {seeds}")
+    return seeds
+
+
+def _warn_of_divergence(curves: xr.Dataset) -> None:
+    """Name every method, seed and update at which a run diverged."""
+    for row in curves.diverged_update.stack(run=("method", "seed")):
+        if row:
+            warnings.warn(
+                f"{row.method.item()} with seed {row.seed.item()} diverged at update {row.item()}: "
+                "its loss is not finite. From there on its answers count as wrong; try a smaller "
+                "learning rate",
+                DivergenceWarning,
+                stacklevel=3,
+            )

@@ -15,7 +15,7 @@ import numpy as np
 import optax
 from jax.typing import ArrayLike
 
-from gainjax.gain import GainDynamics
+from gainjax.gain import GainDynamics, at_least_float32
 
 Mask = Any  # a tree of booleans, a prefix of one, or a function from parameters to one
 
@@ -77,8 +77,9 @@ def gain_modulation(
         sensitivity: Phasic burst per nat of uncertainty, >= 0. The default suits Split MNIST.
         max_gain: Upper bound on the gain, or None.
         mask: Which parameters are modulated: booleans in the structure (or a prefix of the
-            structure) of the parameters, or a function that makes them. All if None. The base
-            optimiser trains the others too, unscaled; biases usually belong there.
+            structure) of the parameters, or a function that makes them (a static argument for
+            :func:`optax.inject_hyperparams`). All if None. The base optimiser trains the others
+            too, unscaled; biases usually belong there.
 
     Returns:
         A transformation with ``update(grads, state, params, *, uncertainty, **extra_args)``, where
@@ -86,8 +87,10 @@ def gain_modulation(
         (:func:`gainjax.predictive_entropy`). Extra arguments are forwarded to the base.
 
     Raises:
-        ValueError: If a plain number is out of range, or ``update`` is called without parameters.
-        TypeError: If ``base`` is not an optimiser, or ``update`` is called without uncertainty.
+        ValueError: If a plain number is out of range, the mask does not fit the parameters, or
+            ``update`` is called without parameters.
+        TypeError: If ``base`` is not an optimiser, the mask holds anything but booleans, or
+            ``update`` is called without uncertainty.
 
     Example:
         >>> optimizer = gain_modulation(optax.adam(1e-3), sensitivity=0.4)
@@ -148,12 +151,13 @@ def modulate(
     base = optax.with_extra_args_support(base)
 
     def init_fn(params: optax.Params) -> GainModulationState:
-        dtype = jnp.promote_types(optax.tree.dtype(params, "promote"), jnp.float32)
-        gain = jnp.asarray(rule.baseline, dtype)
+        dtype = at_least_float32(*(jnp.result_type(leaf) for leaf in jax.tree.leaves(params)))
+        # Copies: neither the caller's array nor one buffer twice can be donated.
+        gain = jnp.array(rule.baseline, dtype)
         return GainModulationState(
             count=jnp.zeros((), jnp.int32),
             gain=gain,
-            baseline=jnp.array(gain),  # a copy: one buffer cannot be donated twice
+            baseline=jnp.array(gain),
             skipped=jnp.zeros((), jnp.int32),
             modulated=_fingerprints(params, mask),
             base_state=base.init(_scale(params, 1 / gain, mask)),
@@ -193,7 +197,7 @@ def modulate(
         return _map_modulated(to_effective, mask, params, raw_updates), GainModulationState(
             count=optax.safe_increment(state.count),
             gain=new_gain,
-            baseline=jnp.asarray(rule.baseline, gain.dtype),
+            baseline=jnp.array(rule.baseline, gain.dtype),
             skipped=state.skipped + (~jnp.isfinite(uncertainty)).astype(jnp.int32),
             modulated=state.modulated,
             base_state=base_state,
@@ -288,7 +292,8 @@ def slow_params(params: optax.Params, opt_state: optax.OptState) -> optax.Params
     .. math:: \theta = g w = \underbrace{g_0 w}_{slow} + \underbrace{(g - g_0) w}_{fast}
 
     Args:
-        params: Effective weights, as trained by :func:`gain_modulation`.
+        params: Effective weights, as trained by :func:`gain_modulation`. Arrays under
+            :func:`jax.vmap` may keep their leading axes if the state has them too.
         opt_state: Its state, alone or inside any composite; several modulations are fine.
 
     Returns:
@@ -319,8 +324,11 @@ def slow_params(params: optax.Params, opt_state: optax.OptState) -> optax.Params
 
     def slow(path: Any, param: jax.Array) -> jax.Array:
         for state in states:
-            is_modulated = jnp.any(jnp.all(state.modulated == _fingerprint(path), axis=-1))
+            this = np.broadcast_to(_fingerprint(path), state.modulated.shape)
+            is_modulated = jnp.any(jnp.all(state.modulated == this, axis=-1), axis=-1)
             scale = jnp.where(is_modulated, state.baseline / state.gain, 1)
+            # A vmapped state has leading axes, which the parameters then share.
+            scale = scale.reshape(scale.shape + (1,) * (param.ndim - scale.ndim))
             param = (param.astype(scale.dtype) * scale).astype(param.dtype)
         return param
 
@@ -353,16 +361,30 @@ def _check_uncertainty(uncertainty: ArrayLike | None) -> jax.Array:
 
 def _map_modulated(function: Callable[..., Any], mask: Mask, params: Any, tree: Any) -> Any:
     """Map `function(leaf of tree, leaf of params)` over modulated leaves, keep the other leaves."""
-    if mask is None or not jax.tree.leaves(params):  # the latter: placeholders of optax, MaskedNode
-        mask = True
-    elif callable(mask):
-        mask = mask(params)
     return jax.tree.map(
         lambda on, branch, p: jax.tree.map(function, branch, p) if on else branch,
-        mask,
+        _resolve(mask, params),
         tree,
         params,
     )
+
+
+def _resolve(mask: Mask, params: Any) -> Any:
+    """Return a mask as booleans in a prefix of the structure of the parameters."""
+    if mask is None or not jax.tree.leaves(params):  # the latter: placeholders of optax, MaskedNode
+        return True
+    marks = mask(params) if callable(mask) else mask
+    for mark in jax.tree.leaves(marks):
+        if np.dtype(getattr(mark, "dtype", type(mark))) != np.dtype(bool):
+            raise TypeError(f"mask must hold booleans, True where modulated: got {mark!r}")
+    try:
+        jax.tree.broadcast(marks, params)
+    except ValueError as error:
+        raise ValueError(
+            f"mask must have the structure of the parameters, or a prefix of it: got "
+            f"{jax.tree.structure(marks)} for {jax.tree.structure(params)}"
+        ) from error
+    return marks
 
 
 def _scale(tree: Any, factor: jax.Array, mask: Mask) -> Any:

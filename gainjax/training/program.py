@@ -1,30 +1,33 @@
 """The compiled part of training: initialise runs, and advance them by a chunk of updates.
 
 A program is static (shapes, structure, which method); hyper-parameters and seeds are data, so all
-seeds and settings of a method share one compilation. Whatever is random depends only on the seed and
-the number of the update: a seed gives the same run alone or in a batch, in chunks of any length.
+seeds and settings of a method share one compilation. Whatever is random depends only on the seed
+and the number of the update: a seed gives the same run alone or in a batch, in any chunks.
 """
 
 import dataclasses
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, cast, get_args
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import optax
-from jax.typing import ArrayLike
 
 from gainjax.data.streams import Stream, normalise
 from gainjax.gain import GainDynamics
 from gainjax.layers import COLLECTION, modulated_mask
 from gainjax.methods import Hyperparameters, Method
+from gainjax.training.sampling import Buffer, Regime, fill_buffer, sample
 from gainjax.training.step import StepInfo, TrainState, evaluate, train_step
 
 ModelFactory = Callable[[int, GainDynamics | None], nn.Module]
 Form = Literal["optimizer", "model"]
-_INIT, _BATCH = 0, 1  # streams of random numbers of a seed
+# How runs share a device: one batched program, which fills an accelerator, or one after the other,
+# which on a CPU is no slower, takes less memory and repeats a run alone to the last bit.
+Layout = Literal["map", "vmap"]
+_INIT, _BATCH, _BUFFER = 0, 1, 2  # streams of random numbers of a seed
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,15 +36,19 @@ class Protocol:
 
     Args:
         updates_per_task: Updates on each task, >= 1.
-        batch_size: Examples per update, >= 1, drawn with replacement from all tasks so far.
+        batch_size: Examples per update, >= 1, drawn with replacement.
         eval_every: Evaluate after each update whose number it divides, and at the end of each task.
         eval_tasks: Evaluate the test set of the first task, or those of all tasks.
         seen_every: Measure accuracy on all tasks seen so far after each update whose number it
             divides, and at the end of each task.
         eval_batch_size: Test images per forward pass, or None for a whole test set at once.
+        regime: What later tasks train on: "joint", all images so far; "replay", half new images and
+            half from a bounded memory; "fine-tuning", new images only.
+        buffer: Memory of the replay: "reservoir" (uniform over the past) or "balanced" by class.
+        buffer_size: Images that the memory of the replay holds, >= 1.
 
     Raises:
-        ValueError: If a number is below 1, or ``eval_tasks`` is neither "first" nor "all".
+        ValueError: If a number is below 1, or a word is none of those above.
     """
 
     updates_per_task: int
@@ -50,14 +57,24 @@ class Protocol:
     eval_tasks: Literal["first", "all"] = "first"
     seen_every: int = 10
     eval_batch_size: int | None = None
+    regime: Regime = "joint"
+    buffer: Buffer = "reservoir"
+    buffer_size: int = 500
 
     def __post_init__(self) -> None:
+        choices = {
+            "eval_tasks": ("first", "all"),
+            "regime": get_args(Regime),
+            "buffer": get_args(Buffer),
+        }
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
-            if field.name != "eval_tasks" and value is not None and value < 1:
+            if field.name in choices:
+                if value not in choices[field.name]:
+                    wanted = " or ".join(map(repr, choices[field.name]))
+                    raise ValueError(f"{field.name} must be {wanted}: got {value!r}")
+            elif value is not None and value < 1:
                 raise ValueError(f"{field.name} must be at least 1: got {value}")
-        if self.eval_tasks not in ("first", "all"):
-            raise ValueError(f"eval_tasks must be 'first' or 'all': got {self.eval_tasks!r}")
 
     def is_evaluated(self, update: Any, every: int) -> Any:
         """Whether there is an evaluation after an update (1-based; a number, array or tracer)."""
@@ -103,7 +120,7 @@ class Program:
     ) -> optax.GradientTransformationExtraArgs:
         """Return the optimiser of the parameters: with a gain only in the form "optimizer"."""
         if self.form == "model":
-            return optax.with_extra_args_support(self.method.base(hyperparameters))
+            return optax.with_extra_args_support(self.method.base(hyperparameters, mask))
         return self.method.optimizer(hyperparameters, mask)
 
     def mask(self, image_shape: tuple[int, ...]) -> Any:
@@ -127,30 +144,40 @@ class Record(NamedTuple):
     seen_accuracy: jax.Array  # shape=()
 
 
-@partial(jax.jit, static_argnames="program")
+@partial(jax.jit, static_argnames=("program", "layout"))
 def init_runs(
-    program: Program, seeds: jax.Array, hyperparameters: Hyperparameters, stream: Stream
+    program: Program,
+    layout: Layout,
+    seeds: jax.Array,
+    hyperparameters: Hyperparameters,
+    stream: Stream,
 ) -> TrainState:
-    """Return the states of new runs, batched over seeds, shape (R,), and hyper-parameters, (R,)."""
-    return jax.vmap(partial(_init, program), in_axes=(0, 0, None))(seeds, hyperparameters, stream)
+    """Return the states of R new runs for seeds and hyper-parameters of shape (R,)."""
+
+    def one_run(seed: jax.Array, hyperparameters: Hyperparameters) -> TrainState:
+        return _init(program, seed, hyperparameters, stream)
+
+    return _over_runs(layout, one_run, seeds, hyperparameters)
 
 
-@partial(jax.jit, static_argnames=("program", "length"), donate_argnames="states")
+@partial(jax.jit, static_argnames=("program", "layout", "length"), donate_argnames="states")
 def advance_runs(
     program: Program,
+    layout: Layout,
     length: int,
     states: TrainState,
     seeds: jax.Array,
     hyperparameters: Hyperparameters,
     stream: Stream,
-    task: ArrayLike,
-    done: ArrayLike,
-    count: ArrayLike,
+    task: jax.Array,
+    done: jax.Array,
+    count: jax.Array,
 ) -> tuple[TrainState, Record]:
     """Advance runs by a chunk of updates within one task.
 
     Args:
         program: The static part.
+        layout: How the runs are laid out on a device, see :data:`Layout`.
         length: Rows of the returned curves, >= count. One compilation serves all chunks.
         states: States of the runs, batched over R; donated.
         seeds: Seeds, shape (R,), uint32.
@@ -163,10 +190,25 @@ def advance_runs(
     Returns:
         New states, and records of shape (R, length, ...) of which the first ``count`` rows count.
     """
-    one_run = partial(_advance, program, length)
-    # Task and counters stay unbatched, so that conditions on them stay branches.
-    batched = jax.vmap(one_run, in_axes=(0, 0, 0, None, None, None, None))
-    return batched(states, seeds, hyperparameters, stream, task, done, count)
+
+    def one_run(
+        state: TrainState, seed: jax.Array, hyperparameters: Hyperparameters
+    ) -> tuple[TrainState, Record]:
+        # Task and counters have no run axis, so that conditions on them stay branches.
+        return _advance(program, length, state, seed, hyperparameters, stream, task, done, count)
+
+    return _over_runs(layout, one_run, states, seeds, hyperparameters)
+
+
+def default_layout() -> Layout:
+    """Return the layout that measured fastest on this kind of device."""
+    return "map" if jax.default_backend() == "cpu" else "vmap"
+
+
+def _over_runs(layout: Layout, one_run: Callable[..., Any], *batched: Any) -> Any:
+    if layout == "vmap":
+        return jax.vmap(one_run)(*batched)
+    return jax.lax.map(lambda arguments: one_run(*arguments), batched)
 
 
 def _init(
@@ -177,10 +219,10 @@ def _init(
     variables = program.model(hyperparameters).init(key, jnp.zeros((1, *image_shape)))
     params = variables.pop("params")
     mask = program.mask(image_shape)
-    dynamics = program.method.dynamics(hyperparameters)
-    if program.form == "optimizer" and dynamics is not None:
-        # The optimiser trains effective weights: at the start, baseline times raw weights.
-        params = jax.tree.map(lambda on, p: p * dynamics.baseline if on else p, mask, params)
+    if program.form == "optimizer":
+        # The optimiser trains effective weights: at the start, the first gain times raw weights.
+        gain = program.method.initial_gain(hyperparameters)
+        params = jax.tree.map(lambda on, p: p * gain if on else p, mask, params)
     return TrainState(params, variables, program.optimizer(hyperparameters, mask).init(params))
 
 
@@ -197,14 +239,34 @@ def _advance(
 ) -> tuple[TrainState, Record]:
     model = program.model(hyperparameters)
     optimizer = program.optimizer(hyperparameters, program.mask(stream.train_images.shape[1:]))
-    batch_key = jax.random.fold_in(jax.random.key(seed), _BATCH)
+    key = jax.random.key(seed)
+    batch_key = jax.random.fold_in(key, _BATCH)
+    buffer = None
+    if program.protocol.regime == "replay":
+        buffer = fill_buffer(
+            jax.random.fold_in(key, _BUFFER),
+            stream,
+            task,
+            program.protocol.buffer_size,
+            program.protocol.buffer,
+            program.num_classes,
+        )
 
     def update(state: TrainState, number: jax.Array) -> tuple[TrainState, Record]:
-        images, labels = _sample(
-            jax.random.fold_in(batch_key, number), stream, task, program.protocol.batch_size
+        index = sample(
+            jax.random.fold_in(batch_key, number),
+            stream,
+            task,
+            program.protocol.batch_size,
+            buffer,
+            joint=program.protocol.regime == "joint",
         )
-        state, info = train_step(state, images, labels, model, optimizer)
-        return state, _record(program.protocol, model, state, info, stream, task, number)
+        images, labels = normalise(stream, stream.train_images[index]), stream.train_labels[index]
+        is_switch = (task > 0) & ((number - 1) % program.protocol.updates_per_task == 0)
+        state, info = train_step(state, images, labels, model, optimizer, is_switch=is_switch)
+        params = program.method.eval_params(state.params, state.opt_state)
+        evaluated = state._replace(params=params)
+        return state, _record(program.protocol, model, evaluated, info, stream, task, number)
 
     def body(i: jax.Array, carry: tuple[TrainState, Record]) -> tuple[TrainState, Record]:
         state, curves = carry
@@ -215,14 +277,6 @@ def _advance(
     row = jax.eval_shape(update, state, done)[1]
     curves = jax.tree.map(lambda x: jnp.full((length, *x.shape), jnp.nan, x.dtype), row)
     return jax.lax.fori_loop(0, count, body, (state, curves))
-
-
-def _sample(
-    key: jax.Array, stream: Stream, task: jax.Array, batch_size: int
-) -> tuple[jax.Array, jax.Array]:
-    """Draw a batch with replacement, uniformly over the pooled examples of the tasks so far."""
-    index = jax.random.randint(key, (batch_size,), 0, stream.task_end[task])
-    return normalise(stream, stream.train_images[index]), stream.train_labels[index]
 
 
 def _record(
@@ -237,11 +291,12 @@ def _record(
     """Evaluate after an update where the protocol says so."""
 
     def predict(images: jax.Array) -> jax.Array:
-        return model.apply({"params": state.params, **state.model_state}, images, train=False)
+        variables = {"params": state.params, **state.model_state}
+        return cast(jax.Array, model.apply(variables, images, train=False))
 
-    def tally(i: ArrayLike) -> tuple[jax.Array, jax.Array, jax.Array]:
-        test_set = stream.test_images[i], stream.test_labels[i]
-        return evaluate(predict, *test_set, protocol.eval_batch_size)
+    def tally(i: Any) -> tuple[jax.Array, jax.Array, jax.Array]:
+        images, labels = stream.test_images[i], stream.test_labels[i]
+        return evaluate(predict, images, labels, protocol.eval_batch_size)
 
     def each_task() -> tuple[jax.Array, jax.Array]:
         if protocol.eval_tasks == "first":

@@ -49,7 +49,8 @@ def train_step(
         labels: Classes, shape (B,), int32.
         model: Flax module called as ``model(images, train=True)``.
         optimizer: Optimiser of ``state.params``.
-        **extra_args: Passed on to the optimiser, beside ``uncertainty`` and ``value`` (the loss).
+        **extra_args: Passed on to the optimiser, beside ``uncertainty``, ``value`` (the loss) and
+            ``grad_fn(params, i)`` (the gradient of this batch elsewhere).
 
     Returns:
         The state after the update, and what its forward pass measured.
@@ -72,7 +73,14 @@ def train_step(
     (loss, (logits, model_state)), grads = gradient(state.params)
     uncertainty = predictive_entropy(logits)
     updates, opt_state = optimizer.update(
-        grads, state.opt_state, state.params, uncertainty=uncertainty, value=loss, **extra_args
+        grads,
+        state.opt_state,
+        state.params,
+        uncertainty=uncertainty,
+        value=loss,
+        # For methods that look elsewhere; what such a pass does to the model's state is dropped.
+        grad_fn=lambda params, i: gradient(params)[1],
+        **extra_args,
     )
     params = optax.apply_updates(state.params, updates)
     info = StepInfo(loss, uncertainty, current_gain(state).astype(loss.dtype))
@@ -105,7 +113,7 @@ def evaluate(
         batch_size: Images per forward pass, or None for all at once.
 
     Returns:
-        Number of correct answers, sum of cross-entropies in nats, number of examples; shape () each.
+        Number of correct answers, sum of cross-entropies in nats, number of examples; shape ().
     """
     size = len(labels)
     batch_size = min(batch_size or size, size)

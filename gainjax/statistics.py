@@ -1,0 +1,274 @@
+"""What a handful of seeds can tell: intervals, paired tests, corrections and frontiers.
+
+Seeds are the last axis of every sample; leading axes (methods, metrics, settings) are rows that are
+treated alike. Methods share their weights and batches seed by seed, so differences are paired.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+_EXACT_SEEDS = 16  # up to here all 2^n sign patterns are enumerated: 65,536 of them
+_DRAWN_PATTERNS = 2**16
+
+
+class Interval(NamedTuple):
+    """A mean with a confidence interval."""
+
+    mean: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+
+
+class PairedDifference(NamedTuple):
+    """A mean paired difference with a confidence interval and a p-value."""
+
+    mean: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+    p_value: np.ndarray
+
+
+def bootstrap_interval(
+    samples: ArrayLike, *, confidence: float = 0.95, resamples: int = 10_000, seed: int = 0
+) -> Interval:
+    """Return the mean over seeds and its percentile bootstrap interval.
+
+    Percentile and not BCa: with the usual 5 seeds the two cover the mean equally often, but BCa is
+    undefined when seeds agree, as accuracies near 1 often do. Neither keeps its promise with so
+    few: 95 % intervals of 5 normal values cover the mean in about 85 % of cases, of 20 in 92 %.
+
+    Args:
+        samples: One value per seed, shape (..., seeds).
+        confidence: Nominal coverage, in (0, 1).
+        resamples: Number of resamples, at least 1. All rows use the same ones.
+        seed: Seed of the resampling; the interval is a function of the arguments.
+
+    Returns:
+        Mean, low and high, each of shape (...). A single seed says nothing about spread: its
+        interval is NaN.
+
+    Raises:
+        TypeError: If the samples are not real numbers.
+        ValueError: If there is no seed, a sample is not finite, or an option is out of its range.
+
+    Example:
+        >>> mean, low, high = bootstrap_interval([0.1, 0.2, 0.3, 0.4, 0.5])
+        >>> print(f"{mean:.2f} [{low:.2f}, {high:.2f}]")
+        0.30 [0.18, 0.42]
+
+    Source:
+        Efron and Tibshirani, An Introduction to the Bootstrap, 1993, section 13.3.
+    """
+    values = _check_samples("samples", samples)
+    if not 0 < confidence < 1:
+        raise ValueError(f"confidence must be in (0, 1): got {confidence!r}")
+    if resamples < 1:
+        raise ValueError(f"resamples must be at least 1: got {resamples!r}")
+    count = values.shape[-1]
+    mean = values.mean(axis=-1)
+    if count == 1:
+        return Interval(mean, np.full_like(mean, np.nan), np.full_like(mean, np.nan))
+    # How often each seed is drawn is all that a mean needs, so a resample is a row of weights.
+    draws = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), resamples)
+    means = mean[..., None] + (values - mean[..., None]) @ (draws.T / count)
+    tail = (1 - confidence) / 2
+    low, high = np.quantile(means, [tail, 1 - tail], axis=-1)
+    return Interval(mean, low, high)
+
+
+def paired_permutation_test(
+    samples: ArrayLike, reference: ArrayLike, *, seed: int = 0
+) -> np.ndarray:
+    r"""Return the two-sided p-value of a paired sign-flip test of equal means.
+
+    .. math:: p = \frac{1}{2^n} \#\Bigl\{s \in \{-1, 1\}^n :
+        \bigl|\sum_j s_j d_j\bigr| \ge \bigl|\sum_j d_j\bigr|\Bigr\}
+
+    with :math:`d_j` the difference of seed j, whose sign is arbitrary if the methods do not differ.
+    Exact up to 16 seeds; beyond, from 65,535 random sign patterns and the observed one. The
+    smallest possible value is :math:`2 / 2^n`: 0.0625 with 5 seeds, so that nothing is significant
+    at 5 % with fewer than 6, and after :func:`holm` with m tests it is m times that.
+
+    Args:
+        samples: One value per seed, shape (..., seeds).
+        reference: Values of the reference on the same seeds, of a shape that broadcasts.
+        seed: Seed of the random patterns, beyond 16 seeds.
+
+    Returns:
+        The p-values, shape (...), in (0, 1]; 1 for a single seed or no difference at all.
+
+    Raises:
+        TypeError: If values are not real numbers.
+        ValueError: If seeds do not pair up, shapes do not broadcast or a value is not finite.
+
+    Example:
+        >>> float(paired_permutation_test([0.9, 0.8, 0.9, 0.7], [0.5, 0.6, 0.8, 0.6]))
+        0.125
+
+    Source:
+        Fisher, The Design of Experiments, 1935, section 21.
+    """
+    differences = _paired(samples, reference)
+    count = differences.shape[-1]
+    # A pattern and its opposite tie, so half of them are enough: the first sign is kept.
+    if count <= _EXACT_SEEDS:
+        flips = (np.arange(2 ** (count - 1))[:, None] >> np.arange(count)) & 1
+    else:
+        flips = np.random.default_rng(seed).integers(2, size=(_DRAWN_PATTERNS, count))
+        flips[0] = 0
+    # Flipping seeds subtracts twice their differences; a tie must survive rounding.
+    totals = np.abs(differences @ np.ascontiguousarray(1.0 - 2.0 * flips).T)
+    slack = 1e-12 * np.abs(differences).sum(axis=-1)
+    observed = np.abs(differences.sum(axis=-1))
+    return (totals >= (observed - slack)[..., None]).mean(axis=-1)
+
+
+def paired_difference(
+    samples: ArrayLike,
+    reference: ArrayLike,
+    *,
+    confidence: float = 0.95,
+    resamples: int = 10_000,
+    seed: int = 0,
+) -> PairedDifference:
+    """Return the mean paired difference to a reference, its interval and its p-value.
+
+    Args:
+        samples: One value per seed, shape (..., seeds).
+        reference: Values of the reference on the same seeds, of a shape that broadcasts.
+        confidence: Nominal coverage of :func:`bootstrap_interval`, in (0, 1).
+        resamples: Number of resamples of :func:`bootstrap_interval`.
+        seed: Seed of the resampling and of the random patterns.
+
+    Returns:
+        Mean of samples - reference, low, high, and the p-value of
+        :func:`paired_permutation_test`, each of shape (...).
+
+    Raises:
+        TypeError: If values are not real numbers.
+        ValueError: If seeds do not pair up, shapes do not broadcast, a value is not finite or an
+            option is out of its range.
+
+    Example:
+        >>> difference = paired_difference([0.9, 0.8, 0.9, 0.7], [0.5, 0.6, 0.8, 0.6])
+        >>> print(f"{difference.mean:.2f}, p = {difference.p_value}")
+        0.20, p = 0.125
+
+    Source:
+        See the two functions it joins.
+    """
+    interval = bootstrap_interval(
+        _paired(samples, reference), confidence=confidence, resamples=resamples, seed=seed
+    )
+    return PairedDifference(*interval, paired_permutation_test(samples, reference, seed=seed))
+
+
+def holm(p_values: ArrayLike) -> np.ndarray:
+    r"""Return p-values adjusted for their number by Holm's step-down method.
+
+    .. math:: \tilde p_{(i)} = \max_{j \le i} \min\bigl(1, (m - j + 1)\, p_{(j)}\bigr)
+
+    Rejecting where the result is at most :math:`\alpha` keeps the chance of any false rejection in
+    the whole table at most :math:`\alpha`, whatever the dependence between tests.
+
+    Args:
+        p_values: P-values of one family of tests, any shape, in [0, 1]. NaN marks a cell that is
+            no test, such as the reference itself: it stays NaN and does not count.
+
+    Returns:
+        The adjusted p-values, of the same shape.
+
+    Raises:
+        TypeError: If the values are not real numbers.
+        ValueError: If a value is out of its range.
+
+    Example:
+        >>> holm([0.01, 0.04, 0.03, np.nan])
+        array([0.03, 0.06, 0.06,  nan])
+
+    Source:
+        Holm 1979, A simple sequentially rejective multiple test procedure.
+    """
+    values = _real("p_values", p_values)
+    tested = ~np.isnan(values)
+    if (wrong := tested & ~((values >= 0) & (values <= 1))).any():
+        raise ValueError(f"p_values must be in [0, 1], or NaN for no test: got {values[wrong][0]}")
+    family = values[tested]
+    order = np.argsort(family, kind="stable")
+    steps = np.maximum.accumulate(np.arange(len(family), 0, -1) * family[order])
+    adjusted = np.empty_like(family)
+    adjusted[order] = np.minimum(steps, 1.0)
+    result = np.full_like(values, np.nan)
+    result[tested] = adjusted
+    return result
+
+
+def frontier(gap: ArrayLike, accuracy: ArrayLike) -> np.ndarray:
+    """Return which points no other point beats: smallest gap, largest accuracy.
+
+    A point is beaten by one that is at least as good in both and better in one, so that equal
+    points stand or fall together.
+
+    Args:
+        gap: What is to be small, shape (points,).
+        accuracy: What is to be large, shape (points,).
+
+    Returns:
+        A mask, shape (points,). A point with a NaN is not on the frontier.
+
+    Raises:
+        TypeError: If the values are not real numbers.
+        ValueError: If the shapes differ or are not (points,).
+
+    Example:
+        >>> frontier(gap=[0.1, 0.2, 0.3], accuracy=[0.8, 0.9, 0.85])
+        array([ True,  True, False])
+
+    Source:
+        Pareto efficiency.
+    """
+    cost, gain = _real("gap", gap), _real("accuracy", accuracy)
+    if cost.ndim != 1 or cost.shape != gain.shape:
+        raise ValueError(
+            f"gap and accuracy must have one shape (points,): got {cost.shape} and {gain.shape}"
+        )
+    # [i, j]: point j beats point i.
+    as_good = (cost <= cost[:, None]) & (gain >= gain[:, None])
+    better = (cost < cost[:, None]) | (gain > gain[:, None])
+    return ~(as_good & better).any(axis=1) & ~np.isnan(cost) & ~np.isnan(gain)
+
+
+def _paired(samples: ArrayLike, reference: ArrayLike) -> np.ndarray:
+    """Return samples - reference, or raise if their seeds do not pair up."""
+    first, second = _check_samples("samples", samples), _check_samples("reference", reference)
+    if first.shape[-1] != second.shape[-1]:
+        raise ValueError(
+            "samples and reference must have the same seeds on their last axis: "
+            f"got shapes {first.shape} and {second.shape}"
+        )
+    try:
+        return first - second
+    except ValueError:
+        raise ValueError(
+            f"samples and reference must broadcast: got shapes {first.shape} and {second.shape}"
+        ) from None
+
+
+def _check_samples(name: str, values: ArrayLike) -> np.ndarray:
+    """Return finite samples with at least one seed as float64, or raise."""
+    array = _real(name, values)
+    if array.ndim == 0 or array.shape[-1] == 0:
+        raise ValueError(f"{name} must have shape (..., seeds), not empty: got {array.shape}")
+    if not np.isfinite(array).all():
+        raise ValueError(f"{name} must be finite: leave out the seeds that were not measured")
+    return array
+
+
+def _real(name: str, values: ArrayLike) -> np.ndarray:
+    """Return real numbers as float64, or raise."""
+    array = np.asarray(values)
+    if array.dtype.kind not in "buif":
+        raise TypeError(f"{name} must hold real numbers: got dtype {array.dtype}")
+    return array.astype(np.float64)

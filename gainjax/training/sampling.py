@@ -1,0 +1,106 @@
+"""Which training images an update sees: joint training, experience replay, plain fine-tuning."""
+
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+from jax.typing import ArrayLike
+
+from gainjax.data import Stream
+
+Regime = Literal["joint", "replay", "fine-tuning"]
+Buffer = Literal["reservoir", "balanced"]
+
+
+def sample(
+    key: jax.Array,
+    stream: Stream,
+    task: ArrayLike,
+    batch_size: int,
+    buffer: jax.Array | None = None,
+    *,
+    joint: bool = True,
+) -> jax.Array:
+    """Draw the indices of a batch, with replacement.
+
+    Args:
+        key: Key of this update.
+        stream: The tasks.
+        task: Index of the current task, from 0.
+        batch_size: Number of indices B.
+        buffer: Stored examples of earlier tasks as :func:`fill_buffer` makes them, or None. With a
+            buffer, half of the batch comes from it in every task but the first.
+        joint: Draw from the pooled images of all tasks so far; otherwise from the current task.
+
+    Returns:
+        Indices into the training images, shape (B,), int32.
+
+    Example:
+        >>> from gainjax.data import load_source, split
+        >>> stream = split(load_source("digits"))
+        >>> index = sample(jax.random.key(0), stream, 1, 64)
+        >>> print(index.min() < stream.task_start[1] <= index.max() < stream.task_end[1])
+        True
+
+    Source:
+        Joint: Rodriguez-Garcia et al., arXiv 2507.14056, i.i.d. over the pooled examples.
+    """
+    start = 0 if joint else jnp.asarray(stream.task_start)[task]
+    end = jnp.asarray(stream.task_end)[task]
+    fresh = jax.random.randint(key, (batch_size,), start, end)
+    if buffer is None:
+        return fresh
+    stored = jnp.sum(buffer >= 0)
+    slot = jax.random.randint(jax.random.fold_in(key, 1), (batch_size,), 0, jnp.maximum(stored, 1))
+    from_buffer = (stored > 0) & (jnp.arange(batch_size) < batch_size // 2)
+    return jnp.where(from_buffer, buffer[slot], fresh)
+
+
+def fill_buffer(
+    key: jax.Array, stream: Stream, task: ArrayLike, size: int, kind: Buffer, num_classes: int
+) -> jax.Array:
+    r"""Choose the examples of earlier tasks that a bounded memory holds when a task begins.
+
+    Every training image has a random priority that belongs to the seed, and the memory holds the
+    images of highest priority among all seen so far: a reservoir sample of them, uniform without
+    replacement, in which what was dropped never comes back. A balanced memory holds the highest of
+    each class, ``size // classes seen`` of each.
+
+    Args:
+        key: Key of the seed.
+        stream: The tasks.
+        task: Index of the task that begins, from 0.
+        size: Number of examples that the memory holds, >= 1.
+        kind: "reservoir" or "balanced".
+        num_classes: Number of classes C.
+
+    Returns:
+        Indices into the training images, shape (size,), int32; places at the end that are not
+        filled are -1.
+
+    Example:
+        >>> from gainjax.data import load_source, split
+        >>> stream = split(load_source("digits"))
+        >>> buffer = fill_buffer(jax.random.key(0), stream, 2, 40, "balanced", 10)
+        >>> jnp.bincount(jnp.asarray(stream.train_labels)[buffer])
+        Array([10, 10, 10, 10], dtype=int32)
+
+    Source:
+        Reservoir: Vitter 1985, in its form with random priorities. Class-balanced memories are
+        usual in experience replay.
+    """
+    labels = jnp.asarray(stream.train_labels)
+    seen = jnp.arange(len(labels)) < jnp.asarray(stream.task_start)[task]
+    priority = jnp.where(seen, jax.random.uniform(key, labels.shape), -1.0)
+    if kind == "balanced":
+        count = jnp.bincount(labels, weights=seen.astype(jnp.int32), length=num_classes)
+        share = size // jnp.maximum(jnp.sum(count > 0), 1)
+        # Rank within the class: by class first, then by falling priority.
+        order = jnp.lexsort((-priority, labels))
+        everyone = jnp.bincount(labels, length=num_classes)
+        first = jnp.cumsum(everyone) - everyone
+        rank = jnp.zeros_like(labels).at[order].set(jnp.arange(len(labels))) - first[labels]
+        priority = jnp.where(rank < share, priority, -1.0)
+    size = min(size, len(labels))
+    highest, index = jax.lax.top_k(priority, size)
+    return jnp.where(highest >= 0, index, -1)

@@ -1,0 +1,351 @@
+"""Whole runs: against a float64 transcription of the specification, and the laws of the engine."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from gainjax.benchmarks import get_benchmark
+from gainjax.data import normalise
+from gainjax.methods import METHODS, get_method
+from gainjax.training import Chunk, Protocol, train
+from gainjax.training.program import init_runs
+from gainjax.training.sampling import fill_buffer, sample
+
+BENCHMARK = get_benchmark("split-digits")
+PLAIN = ("ngm-sgd", "sgd", "msgd", "adam")
+
+
+@pytest.fixture(scope="module")
+def stream():
+    return BENCHMARK.load()
+
+
+def run(stream, method="ngm-sgd", seeds=(0,), settings=None, form="optimizer", **options):
+    loop = {k: options.pop(k) for k in ("chunk", "layout") if k in options}
+    program = BENCHMARK.program(
+        get_method(method), form=form, **({"updates_per_task": 6, "batch_size": 32} | options)
+    )
+    values = BENCHMARK.defaults(method) | (settings or {})
+    return train(program, stream, list(seeds), values, **loop)
+
+
+# --- The specification, transcribed in NumPy ------------------------------------------------------
+
+
+def log_softmax(z):
+    z = z - z.max(-1, keepdims=True)
+    return z - np.log(np.exp(z).sum(-1, keepdims=True))
+
+
+class Network:
+    """784-400-400-10 and the like: z = g W x with ReLU, weights raw, gain beside them."""
+
+    def __init__(self, weights):
+        self.weights = [np.asarray(w, np.float64) for w in weights]
+        self.gain = 1.0
+
+    def forward(self, x):
+        inputs = []
+        for i, w in enumerate(self.weights):
+            inputs.append(x)
+            z = self.gain * (x @ w)
+            x = np.maximum(z, 0) if i < len(self.weights) - 1 else z
+        return x, inputs
+
+    def gradients(self, x, y):
+        logits, inputs = self.forward(x)
+        log_p = log_softmax(logits)
+        loss = -log_p[np.arange(len(y)), y].mean()
+        entropy = -(np.exp(log_p) * log_p).sum(-1).mean()
+        delta = (np.exp(log_p) - np.eye(logits.shape[1])[y]) / len(y)
+        grads = []
+        for i in reversed(range(len(self.weights))):
+            grads.append(self.gain * inputs[i].T @ delta)
+            delta = self.gain * (delta @ self.weights[i].T) * (inputs[i] > 0)
+        return loss, entropy, grads[::-1]
+
+    def test(self, x, y):
+        log_p = log_softmax(self.forward(x)[0])
+        return (log_p.argmax(-1) == y).mean(), -log_p[np.arange(len(y)), y].mean()
+
+
+def sgd_rule(hp):
+    def step(grads, t):
+        return [-hp["learning_rate"] * g for g in grads]
+
+    return step
+
+
+def msgd_rule(hp):
+    velocity = {}
+
+    def step(grads, t):
+        for i, g in enumerate(grads):
+            velocity[i] = hp["momentum"] * velocity.get(i, 0.0) + g
+        return [-hp["learning_rate"] * velocity[i] for i in range(len(grads))]
+
+    return step
+
+
+def adam_rule(hp):
+    first, second = {}, {}
+
+    def step(grads, t):
+        updates = []
+        for i, g in enumerate(grads):
+            first[i] = hp["b1"] * first.get(i, 0.0) + (1 - hp["b1"]) * g
+            second[i] = hp["b2"] * second.get(i, 0.0) + (1 - hp["b2"]) * g**2
+            m = first[i] / (1 - hp["b1"] ** (t + 1))
+            v = second[i] / (1 - hp["b2"] ** (t + 1))
+            updates.append(-hp["learning_rate"] * m / (np.sqrt(v) + 1e-8))
+        return updates
+
+    return step
+
+
+RULES = {"ngm-sgd": sgd_rule, "sgd": sgd_rule, "msgd": msgd_rule, "adam": adam_rule}
+
+
+@pytest.mark.parametrize("name", PLAIN)
+def test_runs_follow_a_float64_transcription_update_by_update(stream, name):
+    per_task, batch, seed = 8, 64, 3
+    hp = BENCHMARK.defaults(name)
+    program = BENCHMARK.program(
+        get_method(name), updates_per_task=per_task, batch_size=batch, seen_every=1
+    )
+    records = train(program, stream, [seed], hp)
+
+    settings = {k: jnp.asarray([v], jnp.float32) for k, v in hp.items()}
+    start = init_runs(program, "map", jnp.asarray([seed], jnp.uint32), settings, stream)
+    layers = [start.params[f"layer_{i}"]["kernel"][0] for i in range(3)]
+    network, rule = Network(layers), RULES[name](hp)
+    images = np.asarray(normalise(stream, stream.train_images), np.float64)
+    images = images.reshape(len(images), -1)
+    tests = []
+    for x, y in zip(stream.test_images, stream.test_labels, strict=True):
+        tests.append((np.float64(x[y >= 0]).reshape((y >= 0).sum(), -1), y[y >= 0]))
+
+    key = jax.random.fold_in(jax.random.key(seed), 1)
+    for t in range(5 * per_task):
+        task = t // per_task
+        index = jax.random.randint(
+            jax.random.fold_in(key, t + 1), (batch,), 0, stream.task_end[task]
+        )
+        gain = network.gain
+        loss, entropy, grads = network.gradients(images[index], stream.train_labels[index])
+        for w, update in zip(network.weights, rule(grads, t), strict=True):
+            w += update
+        if name == "ngm-sgd":
+            network.gain = hp["decay"] * gain + (1 - hp["decay"]) * hp["baseline"]
+            network.gain += hp["sensitivity"] * entropy
+        accuracy, eval_loss = network.test(*tests[0])
+        seen = [network.test(*tests[i])[0] * len(tests[i][1]) for i in range(task + 1)]
+        seen_accuracy = sum(seen) / sum(len(tests[i][1]) for i in range(task + 1))
+
+        close = {"rtol": 2e-4, "atol": 2e-5}
+        np.testing.assert_allclose(records.train_loss[0, t], loss, **close)
+        np.testing.assert_allclose(records.uncertainty[0, t], entropy, **close)
+        np.testing.assert_allclose(records.gain[0, t], gain, **close)
+        np.testing.assert_allclose(records.eval_loss[0, t, 0], eval_loss, **close)
+        # One test image on the edge between two classes may fall to either side.
+        assert abs(records.accuracy[0, t, 0] - accuracy) <= 1.01 / len(tests[0][1])
+        assert abs(records.seen_accuracy[0, t] - seen_accuracy) <= 2.01 / sum(
+            len(tests[i][1]) for i in range(task + 1)
+        )
+
+
+# --- The laws of the engine -----------------------------------------------------------------------
+
+
+def assert_same(a, b, **tolerance):
+    for name in a._fields:
+        x, y = getattr(a, name), getattr(b, name)
+        if tolerance:
+            np.testing.assert_allclose(x, y, err_msg=name, **tolerance)
+        else:
+            np.testing.assert_array_equal(x, y, err_msg=name)
+
+
+@pytest.mark.parametrize("name", list(METHODS))
+def test_a_seed_alone_gives_the_run_it_gives_in_a_batch(stream, name):
+    together = run(stream, name, seeds=(0, 5, 2**31))
+    alone = run(stream, name, seeds=(5,))
+    assert_same(jax.tree.map(lambda x: x[1:2], together), alone)
+
+
+def test_the_batched_layout_gives_the_same_runs(stream):
+    one_by_one, batched = (run(stream, seeds=(0, 1, 2), layout=x) for x in ("map", "vmap"))
+    assert_same(one_by_one, batched, rtol=1e-5, atol=1e-6)
+
+
+def test_a_setting_alone_gives_the_run_it_gives_in_a_batch(stream):
+    together = run(stream, seeds=(1, 1, 1), settings={"sensitivity": np.array([0.0, 0.2, 0.4])})
+    alone = run(stream, seeds=(1,), settings={"sensitivity": 0.2})
+    assert_same(jax.tree.map(lambda x: x[1:2], together), alone)
+    assert np.all(together.gain[0] == 1)
+
+
+@pytest.mark.parametrize("chunk", [1, 4, 5, 1000])
+def test_the_length_of_a_chunk_changes_no_number(stream, chunk):
+    assert_same(run(stream, chunk=chunk), run(stream, chunk=6))
+
+
+def test_the_two_forms_give_the_same_runs(stream):
+    in_optimizer, in_model = (
+        run(stream, seeds=(0, 1), form=form, updates_per_task=40) for form in ("optimizer", "model")
+    )
+    assert np.ptp(in_model.gain) > 0.5
+    assert_same(in_optimizer, in_model, rtol=2e-3, atol=2e-3)
+
+
+def test_methods_share_weights_and_batches(stream):
+    first = {name: run(stream, name, seeds=(0, 1)).train_loss[:, 0] for name in PLAIN}
+    for losses in first.values():
+        np.testing.assert_array_equal(losses, first["sgd"])
+    assert first["sgd"][0] != first["sgd"][1]
+
+
+def test_without_sensitivity_the_gain_does_nothing(stream):
+    still = run(stream, "ngm-sgd", settings={"sensitivity": 0.0})
+    assert_same(still, run(stream, "sgd"), rtol=1e-6, atol=1e-7)
+
+
+def test_evaluation_happens_where_the_protocol_says(stream):
+    every = run(stream, eval_tasks="all", seen_every=1)
+    sparse = run(stream, eval_every=4, eval_tasks="all", seen_every=5)
+    evaluated = ~np.isnan(sparse.accuracy[0, :, 0])
+    assert list(np.flatnonzero(evaluated) + 1) == [4, 6, 8, 12, 16, 18, 20, 24, 28, 30]
+    np.testing.assert_array_equal(sparse.accuracy[0, evaluated], every.accuracy[0, evaluated])
+    seen = ~np.isnan(sparse.seen_accuracy[0])
+    assert list(np.flatnonzero(seen) + 1) == [5, 6, 10, 12, 15, 18, 20, 24, 25, 30]
+    np.testing.assert_array_equal(sparse.seen_accuracy[0, seen], every.seen_accuracy[0, seen])
+    np.testing.assert_array_equal(every.accuracy[..., :1], run(stream).accuracy)
+
+
+def test_accuracy_on_seen_tasks_pools_their_images(stream):
+    records = run(stream, eval_tasks="all", seen_every=1)
+    sizes = (stream.test_labels >= 0).sum(1)
+    for n in range(30):
+        seen = slice(0, n // 6 + 1)
+        pooled = np.average(records.accuracy[0, n, seen], weights=sizes[seen])
+        np.testing.assert_allclose(records.seen_accuracy[0, n], pooled, rtol=1e-6)
+
+
+@pytest.mark.parametrize("eval_batch_size", [1, 7, 71, 500])
+def test_batches_of_the_evaluation_change_no_count(stream, eval_batch_size):
+    small = run(stream, eval_batch_size=eval_batch_size, eval_tasks="all", updates_per_task=2)
+    whole = run(stream, eval_tasks="all", updates_per_task=2)
+    assert_same(small, whole, rtol=1e-5, atol=1e-6)
+
+
+def test_one_diverged_seed_does_not_spoil_the_others(stream):
+    rates = np.array([0.01, 1e6, 0.01])
+    records = run(stream, "sgd", seeds=(0, 1, 2), settings={"learning_rate": rates})
+    good = run(stream, "sgd", seeds=(0, 2), settings={"learning_rate": 0.01})
+    assert_same(jax.tree.map(lambda x: x[[0, 2]], records), good)
+    assert not np.isfinite(records.train_loss[1, -1])
+    assert np.all(records.accuracy[1, -6:] == 0), "an answer that is not a number is wrong"
+
+
+def test_the_callback_sees_every_chunk_once(stream):
+    chunks: list[Chunk] = []
+    program = BENCHMARK.program(get_method("sgd"), updates_per_task=5, batch_size=8)
+    records = train(
+        program, stream, [0, 1], BENCHMARK.defaults("sgd"), chunk=2, on_chunk=chunks.append
+    )
+    assert [c.done for c in chunks] == [2, 4, 5, 7, 9, 10, 12, 14, 15, 17, 19, 20, 22, 24, 25]
+    joined = np.concatenate([c.records.train_loss for c in chunks], axis=1)
+    np.testing.assert_array_equal(joined, records.train_loss)
+
+
+def test_wrong_arguments_are_refused(stream):
+    program = BENCHMARK.program(get_method("ngm-sgd"), updates_per_task=2)
+    good = BENCHMARK.defaults("ngm-sgd")
+    with pytest.raises(ValueError, match="chunk must be at least 1"):
+        train(program, stream, [0], good, chunk=0)
+    for seeds in ([], [0.5], [-1], [2**32], [[1]]):
+        with pytest.raises(ValueError, match="seeds must be"):
+            train(program, stream, seeds, good)
+    with pytest.raises(ValueError, match="layout must be"):
+        train(program, stream, [0], good, layout="pmap")
+    with pytest.raises(ValueError, match="lack sensitivity"):
+        train(program, stream, [0], {k: v for k, v in good.items() if k != "sensitivity"})
+    with pytest.raises(ValueError, match="no hyper-parameter 'momentum'"):
+        train(program, stream, [0], good | {"momentum": 0.9})
+    with pytest.raises(ValueError, match=r"shape \(2,\): got shape \(3,\)"):
+        train(program, stream, [0, 1], good | {"decay": np.zeros(3)})
+    with pytest.raises(ValueError, match="learning_rate of ngm-sgd must be finite"):
+        train(program, stream, [0, 1], good | {"learning_rate": np.array([0.1, np.nan])})
+    with pytest.raises(ValueError, match="decay must be in"):
+        train(program, stream, [0], good | {"decay": 1.0})
+    with pytest.raises(ValueError, match="form must be"):
+        dataclasses.replace(program, form="both")
+    for field in ("updates_per_task", "batch_size", "eval_every", "seen_every"):
+        with pytest.raises(ValueError, match=f"{field} must be at least 1: got 0"):
+            Protocol(**({"updates_per_task": 1, "batch_size": 1} | {field: 0}))
+    with pytest.raises(ValueError, match="eval_tasks must be"):
+        Protocol(1, 1, eval_tasks="last")
+
+
+# --- Regimes --------------------------------------------------------------------------------------
+
+
+def test_fine_tuning_sees_only_the_current_task_and_forgets(stream):
+    joint, tuned = (
+        run(stream, "sgd", regime=regime, updates_per_task=60, settings={"learning_rate": 0.1})
+        for regime in ("joint", "fine-tuning")
+    )
+    assert joint.accuracy[0, -1, 0] > 0.9
+    assert tuned.accuracy[0, -1, 0] < 0.2
+    np.testing.assert_array_equal(joint.accuracy[0, :60], tuned.accuracy[0, :60])
+
+
+@pytest.mark.parametrize("buffer", ["reservoir", "balanced"])
+def test_replay_remembers_with_a_small_memory(stream, buffer):
+    options = {"updates_per_task": 60, "settings": {"learning_rate": 0.1}}
+    replay = run(stream, "sgd", regime="replay", buffer=buffer, buffer_size=100, **options)
+    assert replay.accuracy[0, -1, 0] > 0.7
+    # Half of a batch is new: at a switch, replay sees more of the new task than joint training.
+    assert not np.array_equal(replay.train_loss, run(stream, "sgd", **options).train_loss)
+
+
+@pytest.mark.parametrize("task", [0, 1, 4])
+def test_a_reservoir_is_a_uniform_nested_sample_of_the_past(stream, task):
+    fill = jax.jit(fill_buffer, static_argnums=(3, 4, 5))
+    past = int(stream.task_start[task])
+    counts = np.zeros(len(stream.train_labels))
+    for seed in range(200):
+        buffer = np.asarray(fill(jax.random.key(seed), stream, task, 50, "reservoir", 10))
+        stored = buffer[buffer >= 0]
+        assert len(stored) == len(set(stored)) == min(50, past)
+        assert np.all(stored < past)
+        counts[stored] += 1
+        if task == 4:
+            earlier = np.asarray(fill(jax.random.key(seed), stream, 3, 50, "reservoir", 10))
+            old = stored[stored < stream.task_start[3]]
+            assert set(old) <= set(earlier), "what was dropped never comes back"
+    if past:
+        expected = 200 * 50 / past
+        assert abs(counts[: past // 2].mean() / expected - 1) < 0.1
+        assert counts[:past].max() < expected + 6 * np.sqrt(expected)
+
+
+@pytest.mark.parametrize("size", [7, 40, 5000])
+def test_a_balanced_memory_holds_as_many_of_each_class(stream, size):
+    for task in range(5):
+        buffer = fill_buffer(jax.random.key(1), stream, task, size, "balanced", 10)
+        stored = np.asarray(buffer)[np.asarray(buffer) >= 0]
+        held = np.bincount(stream.train_labels[stored], minlength=10)
+        there = np.bincount(stream.train_labels[: stream.task_start[task]], minlength=10)
+        share = size // max((there > 0).sum(), 1)
+        np.testing.assert_array_equal(held, np.minimum(there, share))
+
+
+def test_half_of_a_replayed_batch_is_new(stream):
+    buffer = fill_buffer(jax.random.key(0), stream, 2, 30, "reservoir", 10)
+    index = np.asarray(sample(jax.random.key(1), stream, 2, 64, buffer, joint=False))
+    assert set(index[:32]) <= set(np.asarray(buffer))
+    assert np.all((index[32:] >= stream.task_start[2]) & (index[32:] < stream.task_end[2]))
