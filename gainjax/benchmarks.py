@@ -76,9 +76,16 @@ def _mlp(hidden: int, scales: tuple[float, ...]) -> ModelFactory:
     return make_model
 
 
+def _rates(by_method: Mapping[str, float]) -> dict[str, dict[str, float]]:
+    return {method: {"learning_rate": rate} for method, rate in by_method.items()}
+
+
 _MNIST_MLP = _mlp(400, (0.01, 0.01, 0.05))  # the paper's
 _DIGITS_MLP = _mlp(200, (0.05, 0.05, 0.05))
 _MNIST: dict[str, Any] = {"source": _PAPER, "data": "mnist", "num_classes": 10, "make_model": _MNIST_MLP}
+# Found by experiments/digits_learning_rates.py, the same search for every method.
+_SPLIT_DIGITS_RATES = {"ngm-sgd": 0.01, "sgd": 0.1, "msgd": 0.01, "adam": 0.001}
+_OTHER_DIGITS_RATES = {"ngm-sgd": 0.03, "sgd": 0.3, "msgd": 0.03, "adam": 0.003}
 _DIGITS: dict[str, Any] = {
     "source": "ours, for scikit-learn's embedded digits",
     "data": "digits",
@@ -92,7 +99,7 @@ _ENTRIES = (
         summary="5 tasks of 2 digits, 8x8 images that ship with scikit-learn",
         make_stream=streams.split,
         protocol=Protocol(updates_per_task=200, batch_size=64),
-        hyperparameters={},
+        hyperparameters=_rates(_SPLIT_DIGITS_RATES),
         **_DIGITS,
     ),
     Benchmark(
@@ -100,7 +107,7 @@ _ENTRIES = (
         summary="the digits, then 2 fixed permutations of their pixels",
         make_stream=streams.permuted,
         protocol=Protocol(updates_per_task=200, batch_size=64),
-        hyperparameters={},
+        hyperparameters=_rates(_OTHER_DIGITS_RATES),
         **_DIGITS,
     ),
     Benchmark(
@@ -108,7 +115,7 @@ _ENTRIES = (
         summary="the digits at 0, 80 and 160 degrees",
         make_stream=streams.rotated,
         protocol=Protocol(updates_per_task=200, batch_size=64),
-        hyperparameters={},
+        hyperparameters=_rates(_OTHER_DIGITS_RATES),
         **_DIGITS,
     ),
     Benchmark(

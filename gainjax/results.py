@@ -229,12 +229,37 @@ def find(directory: str | Path, config: Mapping[str, Any]) -> xr.Dataset | None:
     found = load(directory)
     stored, wanted = json.loads(found.attrs["config"]), json.loads(_to_json(config))
     if stored != wanted:
-        different = [k for k in stored | wanted if stored.get(k) != wanted.get(k)]
         raise ValueError(
-            f"{_file(directory)} holds another run: it differs in {', '.join(different)}. "
+            f"{_file(directory)} holds another run: it differs in {difference(stored, wanted)}\n"
             "Choose another directory, or remove that file"
         )
     return found
+
+
+def difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
+    """Tell in which entries two configurations differ: their names, then old and new values.
+
+    Args:
+        old: One configuration, maybe nested.
+        new: The other one.
+
+    Example:
+        >>> print(difference({"a": {"b": 1, "c": 2}}, {"a": {"b": 3, "c": 2}, "d": 4}))
+        a.b, d:
+          a.b: 1 -> 3
+          d: nothing -> 4
+    """
+
+    def flat(value: Any, name: str) -> dict[str, str]:
+        if not isinstance(value, Mapping):
+            return {name: json.dumps(value)}
+        items = [flat(v, f"{name}.{k}" if name else k).items() for k, v in value.items()]
+        return dict(item for part in items for item in part)
+
+    before, after = flat(old, ""), flat(new, "")
+    names = [name for name in before | after if before.get(name) != after.get(name)]
+    lines = [f"\n  {k}: {before.get(k, 'nothing')} -> {after.get(k, 'nothing')}" for k in names]
+    return f"{', '.join(names)}:{''.join(lines)}"
 
 
 def write_file(path: Path, content: bytes) -> None:

@@ -1,21 +1,26 @@
 """Run a benchmark: methods x seeds to one labelled dataset, on disk if wanted."""
 
+import contextlib
 import dataclasses
+import json
 import time
 import warnings
+import zlib
 from collections.abc import Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import xarray as xr
 
 from gainjax import results
 from gainjax.benchmarks import Benchmark, get_benchmark
+from gainjax.data.streams import Stream
 from gainjax.methods import get_method
-from gainjax.progress import progress_bar
-from gainjax.training import Chunk, train
-from gainjax.training.program import Form
+from gainjax.progress import Report, progress_bar
+from gainjax.training import Chunk, Program, TrainState, train
+from gainjax.training.checkpoints import RunStore, open_store, stored_config
+from gainjax.training.program import Form, Record
 
 DEFAULT_METHODS = ("ngm-sgd", "sgd", "msgd", "adam")
 
@@ -49,7 +54,8 @@ def run(
         seeds: Number of seeds (0, 1, ...), or the seeds themselves.
         data_dir: Where the data are, as for :func:`gainjax.data.load_source`.
         out: Directory to keep the curves in, as ``curves.nc``. If it holds this very run already,
-            that is returned; if it holds another one, nothing is touched.
+            that is returned, or finished if it was interrupted; if it holds another one, nothing is
+            touched. SIGINT and SIGTERM stop such a run at the end of a chunk.
         hyperparameters: Values to use instead of the benchmark's: by name for every method that has
             them, or by method's name for that method, ``{"learning_rate": 0.1, "adam": {...}}``.
         eval_examples: Size of a fixed random subset of each task's test set, or None for all.
@@ -64,6 +70,8 @@ def run(
     Raises:
         ValueError: If a name or number is wrong, or ``out`` holds another run.
         FileNotFoundError: If the data are not there and cannot be fetched.
+        OSError: If ``out`` cannot be written to, or another process is running there.
+        gainjax.guard.Interrupted: If a signal stopped a run with ``out``.
 
     Example:
         >>> curves = run("split-digits", ["ngm-sgd", "sgd"], seeds=2, updates_per_task=10)
@@ -79,41 +87,89 @@ def run(
     programs = {
         name: benchmark.program(get_method(name), form=form, **protocol) for name in settings
     }
+    stream = benchmark.load(data_dir, eval_examples)
+    used = next(iter(programs.values())).protocol
     config = {
         "benchmark": benchmark.name,
         "methods": settings,
         "seeds": seeds,
-        "protocol": dataclasses.asdict(next(iter(programs.values())).protocol),
+        "protocol": dataclasses.asdict(used),
         "eval_examples": eval_examples,
         "form": form,
+        "data_crc32": _checksum(stream),
     }
     if out is not None and (kept := results.find(out, config)) is not None:
         return kept
 
-    stream = benchmark.load(data_dir, eval_examples)
-    started = time.monotonic()
-    records = {}
-    total = len(programs) * config["protocol"]["updates_per_task"] * len(stream.task_end)
-    with progress_bar(total, shown=progress) as report:
-
-        def advance(name: str, chunk: Chunk) -> None:
-            report(name, chunk.records.gain.shape[1])
-
-        for name, program in programs.items():
-            report(name, 0)
-            records[name] = train(
-                program,
-                stream,
-                seeds,
-                settings[name],
-                chunk=chunk,
-                on_chunk=partial(advance, name),
-            )
-    curves = results.to_dataset(records, config, time.monotonic() - started)
+    with contextlib.ExitStack() as stack:
+        store = stack.enter_context(open_store(out, config, data_dir)) if out is not None else None
+        total = len(programs) * used.updates_per_task * len(stream.task_end)
+        report = stack.enter_context(progress_bar(total, shown=progress))
+        trained = {
+            name: _train(program, stream, seeds, settings[name], chunk, report, store)
+            for name, program in programs.items()
+        }
+        records = {name: record for name, (record, _) in trained.items()}
+        curves = results.to_dataset(
+            records, config, sum(seconds for _, seconds in trained.values())
+        )
+        if out is not None and store is not None:
+            results.save(curves, out)
+            store.remove()
     _warn_of_divergence(curves)
-    if out is not None:
-        results.save(curves, out)
     return curves
+
+
+def resume(
+    directory: str | Path,
+    *,
+    data_dir: str | Path | None = None,
+    chunk: int = 100,
+    progress: bool = False,
+) -> xr.Dataset:
+    """Finish the run in a directory, whatever it was.
+
+    Args:
+        directory: Output directory of a run that was interrupted. A finished one is returned.
+        data_dir: Where the data are now, or None for where they were.
+        chunk: As for :func:`run`.
+        progress: As for :func:`run`.
+
+    Returns:
+        The curves that the uninterrupted run would have.
+
+    Raises:
+        FileNotFoundError: If there is no run in the directory, or its data are not there.
+        ValueError: If what is stored is damaged, or the data are other ones.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as out:
+        ...     curves = run("split-digits", ["sgd"], seeds=1, updates_per_task=5, out=out)
+        ...     resume(out).identical(curves)
+        True
+    """
+    if (stored := stored_config(directory)) is not None:
+        config, stored_data_dir = stored
+    elif (Path(directory).expanduser() / results.FILE).exists():
+        config, stored_data_dir = json.loads(results.load(directory).attrs["config"]), None
+    else:
+        raise FileNotFoundError(
+            f"no run in {directory}: give the output directory of a run that was interrupted"
+        )
+    return run(
+        config["benchmark"],
+        list(config["methods"]),
+        config["seeds"],
+        data_dir=data_dir or stored_data_dir,
+        out=directory,
+        hyperparameters=config["methods"],
+        eval_examples=config["eval_examples"],
+        form=config["form"],
+        chunk=chunk,
+        progress=progress,
+        **config["protocol"],
+    )
 
 
 def resolve_hyperparameters(
@@ -155,6 +211,51 @@ def resolve_hyperparameters(
             f"no method has a hyper-parameter {unused[0]!r}: there are {', '.join(known)}"
         )
     return settings
+
+
+def _train(
+    program: Program,
+    stream: Stream,
+    seeds: Sequence[int],
+    hyperparameters: Mapping[str, float],
+    chunk: int,
+    report: Report,
+    store: RunStore | None,
+) -> tuple[Record, float]:
+    """Train one method, or what is left of it; return its curves and how many seconds it took."""
+    name = program.method.name
+    total = program.protocol.updates_per_task * len(stream.task_end)
+    report(name, 0)
+    if store is not None and (kept := store.finished(name)) is not None:
+        report(name, total)
+        return kept
+
+    def restore(abstract: TrainState) -> tuple[int, TrainState] | None:
+        found = None if store is None else store.restore(name, abstract)
+        report(name, found[0] if found else 0)
+        return found
+
+    def on_chunk(done: Chunk) -> None:
+        report(name, done.records.gain.shape[1])
+        if store is not None:
+            store.keep(name, done)
+
+    started = time.monotonic()
+    records = train(
+        program, stream, seeds, hyperparameters, chunk=chunk, on_chunk=on_chunk, restore=restore
+    )
+    if store is not None and (kept := store.finished(name)) is not None:
+        return kept  # with the updates before the last restart
+    return records, time.monotonic() - started
+
+
+def _checksum(stream: Stream) -> str:
+    """Return a checksum of all data, so that a run goes on with the same ones or not at all."""
+    crc = 0
+    for array in stream:
+        crc = zlib.crc32(f"{array.dtype} {array.shape}".encode(), crc)
+        crc = zlib.crc32(np.ascontiguousarray(array).data, crc)
+    return f"{crc:08x}"
 
 
 def _seed_list(seeds: int | Sequence[int]) -> list[int]:

@@ -1,6 +1,7 @@
 """The host's part of training: call the compiled program chunk by chunk and collect the curves."""
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -16,6 +17,11 @@ from gainjax.training.program import (
     default_layout,
     init_runs,
 )
+from gainjax.training.step import TrainState
+
+# From the abstract states of all runs to the number of updates done and the states to go on from,
+# or None to start at the beginning.
+Restore = Callable[[TrainState], tuple[int, TrainState] | None]
 
 
 class Chunk(NamedTuple):
@@ -24,6 +30,7 @@ class Chunk(NamedTuple):
     done: int  # updates finished so far
     total: int  # updates of the whole run
     records: Record  # of this chunk: NumPy arrays of shape (R, updates, ...)
+    states: TrainState  # after it, until the callback returns: the next chunk takes them over
 
 
 def train(
@@ -35,6 +42,7 @@ def train(
     chunk: int = 100,
     layout: Layout | None = None,
     on_chunk: Callable[[Chunk], None] | None = None,
+    restore: Restore | None = None,
 ) -> Record:
     """Train R runs of one method at once, through all tasks of a stream.
 
@@ -47,13 +55,16 @@ def train(
         layout: Runs one after the other ("map") or as one batched program ("vmap") on a device;
             None takes what measured fastest on this kind of device.
         on_chunk: Called on the host after every chunk, with the curves of that chunk.
+        restore: Finds states to go on from, see :data:`Restore`. The rest of the run is what it
+            would have been.
 
     Returns:
-        The curves of all updates: NumPy arrays of shape (R, updates, ...), NaN where nothing was
-        evaluated.
+        The curves of all updates trained here: NumPy arrays of shape (R, updates, ...), NaN where
+        nothing was evaluated.
 
     Raises:
-        ValueError: If seeds, hyper-parameters or the chunk length are out of range.
+        ValueError: If seeds, hyper-parameters, the chunk length or the number of updates done are
+            out of range.
 
     Example:
         >>> from gainjax.benchmarks import get_benchmark
@@ -76,26 +87,31 @@ def train(
     per_task = program.protocol.updates_per_task
     total = per_task * len(stream.task_end)
     length = min(chunk, per_task)
-    states = init_runs(program, layout, seed_array, settings, stream)
+    start = partial(init_runs, program, layout)
+    found = restore(jax.eval_shape(start, seed_array, settings, stream)) if restore else None
+    done, states = found or (0, start(seed_array, settings, stream))
+    if not 0 <= done < total:
+        raise ValueError(f"restore must leave something of {total} updates: got {done} done")
     finished: list[Record] = []
-    for done in range(0, total, per_task):
-        for start in range(done, done + per_task, length):
-            count = min(length, done + per_task - start)
-            states, records = advance_runs(
-                program,
-                layout,
-                length,
-                states,
-                seed_array,
-                settings,
-                stream,
-                jnp.int32(done // per_task),
-                jnp.int32(start),
-                jnp.int32(count),
-            )
-            finished.append(jax.tree.map(lambda x, n=count: np.asarray(x)[:, :n], records))
-            if on_chunk is not None:
-                on_chunk(Chunk(start + count, total, finished[-1]))
+    while done < total:
+        task = done // per_task
+        count = min(length, (task + 1) * per_task - done)
+        states, records = advance_runs(
+            program,
+            layout,
+            length,
+            states,
+            seed_array,
+            settings,
+            stream,
+            jnp.int32(task),
+            jnp.int32(done),
+            jnp.int32(count),
+        )
+        done += count
+        finished.append(jax.tree.map(lambda x, n=count: np.asarray(x)[:, :n], records))
+        if on_chunk is not None:
+            on_chunk(Chunk(done, total, finished[-1], states))
     return jax.tree.map(lambda *parts: np.concatenate(parts, axis=1), *finished)
 
 
