@@ -82,7 +82,12 @@ def _rates(by_method: Mapping[str, float]) -> dict[str, dict[str, float]]:
 
 _MNIST_MLP = _mlp(400, (0.01, 0.01, 0.05))  # the paper's
 _DIGITS_MLP = _mlp(200, (0.05, 0.05, 0.05))
-_MNIST: dict[str, Any] = {"source": _PAPER, "data": "mnist", "num_classes": 10, "make_model": _MNIST_MLP}
+_MNIST: dict[str, Any] = {
+    "source": _PAPER,
+    "data": "mnist",
+    "num_classes": 10,
+    "make_model": _MNIST_MLP,
+}
 # Found by experiments/digits_learning_rates.py, the same search for every method.
 _SPLIT_DIGITS_RATES = {"ngm-sgd": 0.01, "sgd": 0.1, "msgd": 0.01, "adam": 0.001}
 _OTHER_DIGITS_RATES = {"ngm-sgd": 0.03, "sgd": 0.3, "msgd": 0.03, "adam": 0.003}

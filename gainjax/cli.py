@@ -81,7 +81,7 @@ def run_command(
         progress=True,
         **protocol,
     )
-    console = Console()
+    console = Console(width=None if sys.stdout.isatty() else 100)
     report.print_table(curves, console)
     for path in (out / "curves.nc", *report.write(curves, out)):
         console.print(f"wrote {path}", soft_wrap=True, highlight=False)
@@ -99,7 +99,7 @@ def demo_command(seeds: int = 5, out: Path = Path("gainjax-demo")) -> None:
 
 def list_command() -> None:
     """List benchmarks and methods, each with one line and its source."""
-    console = Console()
+    console = Console(width=None if sys.stdout.isatty() else 100)
     for title, registry in (("benchmark", BENCHMARKS), ("method", METHODS)):
         table = Table(title, "what it is", "source", box=None, title_justify="left", padding=(0, 2))
         for name, entry in registry.items():

@@ -51,8 +51,9 @@ def plot_curves(dataset: xr.Dataset) -> Figure:
 
     Lines are means over seeds, bands are pointwise 95 % bootstrap intervals of the mean. On the
     right every curve is averaged over the switches, aligned at the last update before a switch, and
-    accuracy is relative to that update: the dip is the stability gap. A seed that diverged counts
-    with its accuracy, since its answers are wrong, but not with its loss and gain.
+    accuracy is relative to that update: the dip is the stability gap. Dips that come at different
+    updates blur in a mean, so avg-SG, taken per seed, is larger. A seed that diverged counts with
+    its accuracy, since its answers are wrong, but not with its loss and gain.
 
     Args:
         dataset: Curves as :func:`gainjax.load` or :func:`gainjax.run` returns them.

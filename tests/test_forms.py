@@ -1,0 +1,156 @@
+"""The mechanism in the model and the mechanism in the optimiser are one mechanism."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from sklearn.datasets import load_digits
+
+from gainjax.gain import GainDynamics, predictive_entropy
+from gainjax.layers import modulated_mask
+from gainjax.models.mlp import MLP
+from gainjax.transform import gain_modulation, get_gain, slow_params
+
+FEATURES, SCALES = (24, 16, 10), (0.2, 0.3, 0.4)
+DECAY, SENSITIVITY = 0.9, 0.2
+BASES = {
+    "sgd": optax.sgd(0.02),
+    "nesterov": optax.sgd(0.005, momentum=0.9, nesterov=True),
+    "adam": optax.adam(1e-3),
+    "adamw": optax.adamw(1e-3, weight_decay=0.1),
+    "clipping": optax.chain(optax.clip_by_global_norm(1.0), optax.sgd(0.02, momentum=0.5)),
+}
+
+
+def batches(updates, dtype):
+    """Handwritten digits: the classes 0 to 4, and from the middle on all of them."""
+    images, labels = load_digits(return_X_y=True)
+    rng = np.random.default_rng(0)
+    early = rng.choice(np.flatnonzero(labels < 5), (updates // 2, 32))
+    late = rng.choice(len(labels), (updates - len(early), 32))
+    chosen = np.concatenate([early, late])
+    return jnp.asarray(images[chosen] / 8 - 1, dtype), jnp.asarray(labels[chosen], jnp.int32)
+
+
+def first_params(dtype):
+    params = MLP(FEATURES, SCALES, use_bias=True).init(jax.random.key(0), jnp.ones((1, 64)))
+    return jax.tree.map(lambda x: x.astype(dtype), params["params"])
+
+
+def mean_loss(logits, labels):
+    return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
+
+
+def scale_kernels(params, factor):
+    return {
+        name: {"kernel": factor * layer["kernel"], "bias": layer["bias"]}
+        for name, layer in params.items()
+    }
+
+
+@functools.partial(jax.jit, static_argnames="base")
+def form_in_model(params, data, baseline, base):
+    """Raw weights under the base optimiser; the layers multiply by their gain and move it."""
+    model = MLP(
+        FEATURES, SCALES, use_bias=True, dynamics=GainDynamics(DECAY, baseline, SENSITIVITY)
+    )
+    gains = model.init(jax.random.key(1), data[0][0])["gain"]
+
+    def body(carry, batch):
+        params, gains, opt_state = carry
+        images, labels = batch
+
+        def loss(params):
+            variables = {"params": params, "gain": gains}
+            logits, state = model.apply(variables, images, train=True, mutable=["gain"])
+            return mean_loss(logits, labels), (logits, state["gain"])
+
+        grads, (logits, new_gains) = jax.grad(loss, has_aux=True)(params)
+        updates, opt_state = base.update(grads, opt_state, params)
+        params = optax.apply_updates(params, updates)
+        gain = new_gains["layer_1"]["gain"][3]  # any unit
+        record = {
+            "logits": logits,
+            "gain": gain,
+            "raw": params,
+            "effective": scale_kernels(params, gain),
+        }
+        return (params, new_gains, opt_state), (record, optax.tree.norm(grads))
+
+    return jax.lax.scan(body, (params, gains, base.init(params)), data)[1]
+
+
+@functools.partial(jax.jit, static_argnames="base")
+def form_in_optimizer(params, data, baseline, base):
+    """Effective weights of a plain model under the wrapped optimiser."""
+    model = MLP(FEATURES, SCALES, use_bias=True)
+    with_gains = MLP(FEATURES, SCALES, use_bias=True, dynamics=GainDynamics())
+    shapes = jax.eval_shape(with_gains.init, jax.random.key(1), data[0][0])
+    optimizer = gain_modulation(
+        base, DECAY, baseline, SENSITIVITY, mask=modulated_mask(params, shapes["gain"])
+    )
+
+    def body(carry, batch):
+        params, opt_state = carry
+        images, labels = batch
+
+        def loss(params):
+            logits = model.apply({"params": params}, images, train=True)
+            return mean_loss(logits, labels), logits
+
+        grads, logits = jax.grad(loss, has_aux=True)(params)
+        updates, opt_state = optimizer.update(
+            grads, opt_state, params, uncertainty=predictive_entropy(logits)
+        )
+        params = optax.apply_updates(params, updates)
+        record = {
+            "logits": logits,
+            "gain": get_gain(opt_state),
+            "raw": scale_kernels(slow_params(params, opt_state), 1 / baseline),
+            "effective": params,
+        }
+        return (params, opt_state), record
+
+    params = scale_kernels(params, baseline)
+    return jax.lax.scan(body, (params, optimizer.init(params)), data)[1]
+
+
+def compare(base, baseline, updates, dtype):
+    """Return the largest deviations, absolute and relative to the size of each array."""
+    params, data = first_params(dtype), batches(updates, dtype)
+    baseline = jnp.asarray(baseline, dtype)
+    first, grad_norms = form_in_model(params, data, baseline, base)
+    second = form_in_optimizer(params, data, baseline, base)
+    assert {x.dtype for x in jax.tree.leaves((first, second))} == {jnp.dtype(dtype)}
+
+    def deviation(x, y):
+        return float(np.abs(x - y).max()), float(np.abs(x - y).max() / np.abs(x).max())
+
+    deviations = {
+        key: np.max([deviation(*xy) for xy in zip(*map(jax.tree.leaves, (first[key], second[key])))], 0)
+        for key in first
+    }
+    return first, grad_norms, deviations
+
+
+@pytest.mark.parametrize("name", BASES)
+@pytest.mark.parametrize("baseline", [1.0, 1.5])
+@pytest.mark.usefixtures("x64")
+def test_forms_agree_in_float64(name, baseline):
+    first, grad_norms, deviations = compare(BASES[name], baseline, 300, jnp.float64)
+    for key, (absolute, _) in deviations.items():
+        assert absolute < 1e-9, key
+    print(name,baseline,deviations)
+    # The comparison says something: the gain moved, everything was trained, clipping took place.
+    print(first["gain"].max(), [abs(l["bias"][-1]).max() for l in first["raw"].values()], (grad_norms>1).mean())
+
+
+@pytest.mark.parametrize("name", BASES)
+def test_forms_agree_in_float32(name):
+    _, _, deviations = compare(BASES[name], 1.0, 1000, jnp.float32)
+    print(name, deviations)
+    for key, (_, relative) in deviations.items():
+        assert relative < 1e-4, key
