@@ -1,0 +1,58 @@
+"""Whole runs on real MNIST against the curves that the authors of the method published."""
+
+import numpy as np
+import pytest
+
+from gainjax import metrics, run
+from gainjax.results import task_ends
+
+AUTHORS_NAMES = {"ngm-sgd": "ENTROPY_GAIN", "sgd": "SGD", "msgd": "MSGD"}
+
+
+@pytest.fixture(scope="module")
+def published(shared):
+    with np.load(shared / "reference" / "authors_curves.npz", allow_pickle=False) as curves:
+        return {
+            method: {key: curves[f"splitMNIST/{name}/{key}"] for key in ("acc_test", "gain_out")}
+            for method, name in AUTHORS_NAMES.items()
+        }
+
+
+@pytest.fixture(scope="module")
+def curves(shared):
+    """Two seeds; their mean curve is held to the bounds for five."""
+    methods = list(AUTHORS_NAMES)
+    return run("split-mnist", methods, seeds=2, data_dir=shared / "data" / "tfds", seen_every=100)
+
+
+def mean_curve(curves, method):
+    accuracy = curves.accuracy.sel({"method": method})[..., 0].mean("seed").values
+    return accuracy, curves.eval_update.values, task_ends(curves)
+
+
+@pytest.mark.parametrize("method", list(AUTHORS_NAMES))
+def test_average_accuracy_is_the_published_one(curves, published, method):
+    accuracy, updates, ends = mean_curve(curves, method)
+    theirs = published[method]["acc_test"].mean(0) / 100
+    difference = metrics.average_accuracy(accuracy, updates, ends) - metrics.average_accuracy(
+        theirs, updates, ends
+    )
+    assert abs(difference) <= 0.003
+
+
+@pytest.mark.parametrize(
+    ("method", "low", "high"),
+    [("ngm-sgd", 0.014, 0.026), ("sgd", 0.005, 0.011), ("msgd", 0.25, 0.29)],
+)
+def test_stability_gap_is_the_published_one(curves, method, low, high):
+    gaps = metrics.stability_gap(*mean_curve(curves, method))
+    assert low <= gaps.mean() <= high
+    if method == "msgd":
+        assert gaps[0] >= 0.99
+
+
+def test_gain_of_each_task_is_the_published_one(curves, published):
+    gain = curves.gain.sel({"method": "ngm-sgd"}).mean("seed")
+    ours = gain.groupby("task").mean().values
+    theirs = published["ngm-sgd"]["gain_out"].mean(0).reshape(5, 200).mean(1)
+    np.testing.assert_allclose(ours, theirs, rtol=0.03)

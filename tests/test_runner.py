@@ -1,0 +1,191 @@
+"""Runs by name, in Python and on the command line."""
+
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import gainjax
+from gainjax.benchmarks import BENCHMARKS, get_benchmark
+from gainjax.cli import main, parse_settings
+from gainjax.runner import resolve_hyperparameters
+
+SHORT = {"updates_per_task": 6, "batch_size": 16, "seen_every": 3}
+SHORT_WORDS = ["--updates-per-task", "6", "--batch-size", "16"]
+
+
+def test_the_same_run_in_four_lines_of_python(tmp_path):
+    curves = gainjax.run("split-digits", ["ngm-sgd", "sgd"], seeds=[3, 7], out=tmp_path, **SHORT)
+    assert gainjax.load(tmp_path).equals(curves)
+    assert list(gainjax.table(curves).index) == ["ngm-sgd", "sgd"]
+    assert gainjax.plot_curves(curves).axes
+
+    assert curves.accuracy.dims == ("method", "seed", "eval_update", "eval_task")
+    assert list(curves.seed) == [3, 7]
+    assert list(curves["update"]) == list(range(1, 31))
+    assert list(curves.seen_update) == list(range(3, 31, 3))
+    assert list(curves.task.values[[0, 5, 6, 29]]) == [1, 1, 2, 5]
+    assert np.all(curves.gain.sel({"method": "sgd"}) == 1)
+    assert np.all(curves.gain.sel({"method": "ngm-sgd"})[:, 0] == 1)
+    config = json.loads(curves.attrs["config"])
+    assert config["methods"]["sgd"] == {"learning_rate": 0.1}
+    assert config["protocol"]["updates_per_task"] == 6
+
+
+@pytest.mark.parametrize("name", [name for name in BENCHMARKS if "digits" in name])
+def test_every_embedded_benchmark_learns(name):
+    curves = gainjax.run(name, ["ngm-sgd"], seeds=1, updates_per_task=60, seen_every=60)
+    first_task = curves.accuracy.sel(eval_update=60).item()
+    assert first_task > 0.85
+
+
+def test_an_evaluation_subset_is_fixed(tmp_path):
+    first, second = (
+        gainjax.run("split-digits", ["sgd"], seeds=1, eval_examples=20, **SHORT) for _ in range(2)
+    )
+    assert first.accuracy.equals(second.accuracy)
+    np.testing.assert_allclose(first.accuracy * 20, (first.accuracy * 20).round(), atol=1e-5)
+
+
+def test_a_diverged_seed_is_named():
+    with pytest.warns(gainjax.DivergenceWarning, match="sgd with seed 4 diverged at update"):
+        curves = gainjax.run(
+            "split-digits", ["sgd"], [4], hyperparameters={"learning_rate": 1e8}, **SHORT
+        )
+    assert curves.diverged_update.item() > 0
+    assert curves.accuracy[0, 0, -1, 0] == 0
+
+
+def test_hyperparameters_are_resolved_from_general_to_special():
+    mnist = get_benchmark("rotated-mnist")
+    settings = resolve_hyperparameters(
+        mnist,
+        ["ngm-sgd", "msgd", "adam"],
+        {"learning_rate": 0.5, "adam": {"learning_rate": 0.1, "b1": 0.8}},
+    )
+    assert settings["ngm-sgd"]["sensitivity"] == 0.5
+    assert [values["learning_rate"] for values in settings.values()] == [0.5, 0.5, 0.1]
+    assert settings["adam"]["b1"] == 0.8
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"benchmark": "split-mnits"}, "did you mean 'split-mnist'"),
+        ({"methods": ["ngm"]}, "unknown method 'ngm'"),
+        ({"methods": ["adma"]}, "did you mean 'adam'"),
+        ({"methods": "sgd"}, "methods must be a list"),
+        ({"methods": []}, "methods must be a list"),
+        ({"methods": ["sgd", "sgd"]}, "methods must be a list of different names"),
+        ({"seeds": 0}, "seeds must be at least 1"),
+        ({"seeds": []}, "seeds must be a list"),
+        ({"seeds": [1, 1]}, "seeds must be a list of different"),
+        ({"hyperparameters": {"lr": 0.1}}, "no method has a hyper-parameter 'lr'"),
+        ({"hyperparameters": {"sgd": {"momentum": 0.1}}}, "sgd has no hyper-parameter 'momentum'"),
+        ({"hyperparameters": {"adam": {"b1": 0.1}}}, "not among the methods"),
+        ({"hyperparameters": {"learning_rate": -1}}, "learning_rate of sgd must be"),
+        ({"hyperparameters": {"learning_rate": float("nan")}}, "learning_rate of sgd must be"),
+        ({"batch_size": 0}, "batch_size must be at least 1"),
+        ({"eval_examples": 0}, "eval_examples"),
+        ({"chunk": 0}, "chunk must be at least 1"),
+    ],
+)
+def test_wrong_arguments_are_refused(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        gainjax.run(**({"benchmark": "split-digits", "methods": ["sgd"]} | SHORT | arguments))
+
+
+def test_missing_data_is_told_with_what_to_do(tmp_path):
+    with pytest.raises(FileNotFoundError, match="TFDS_DATA_DIR"):
+        gainjax.run("split-mnist", ["sgd"], data_dir=tmp_path)
+
+
+def test_other_runs_in_a_directory_are_not_overwritten(tmp_path):
+    options = {"benchmark": "split-digits", "methods": ["sgd"], "seeds": 1, "out": tmp_path}
+    curves = gainjax.run(**options, **SHORT)
+    before = (tmp_path / "curves.nc").read_bytes()
+    assert gainjax.run(**options, **SHORT).equals(curves)
+    with pytest.raises(ValueError, match="seeds"):
+        gainjax.run(**(options | {"seeds": 2}), **SHORT)
+    assert (tmp_path / "curves.nc").read_bytes() == before
+
+
+# --- Command line ---------------------------------------------------------------------------------
+
+
+def test_the_demo_writes_table_and_figure(tmp_path, capsys):
+    out = tmp_path / "demo"
+    main(["run", "split-digits", "--seeds", "2", "--out", str(out), *SHORT_WORDS])
+    printed = capsys.readouterr().out
+    for word in ("ngm-sgd", "sgd", "msgd", "adam", "avg-SG", "anytime", "curves.nc", "curves.png"):
+        assert word in printed
+    assert {"curves.nc", "curves.png", "table.csv", "table.md"} <= {f.name for f in out.iterdir()}
+    assert (out / "curves.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_list_shows_every_benchmark_and_method(capsys):
+    main(["list"])
+    printed = capsys.readouterr().out
+    for name in [*BENCHMARKS, *gainjax.METHODS]:
+        assert name in printed
+
+
+@pytest.mark.parametrize("command", [["--help"], ["run", "--help"], ["demo", "--help"]])
+def test_help_teaches(command, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(command)
+    assert stop.value.code == 0
+    assert "gainjax" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["run", "split-digit"], "did you mean 'split-digits'"),
+        (["run", "split-digits", "--methods", "sdg"], "did you mean 'sgd'"),
+        (["run", "split-digits", "--set", "learning_rate"], "--set takes NAME=NUMBER"),
+        (["run", "split-digits", "--set", "learning_rate=fast"], "--set takes NAME=NUMBER"),
+        (["run", "split-digits", "--seeds", "0"], "seeds must be at least 1"),
+        (["run", "split-mnist", "--data-dir", "/nowhere/at/all"], "TFDS_DATA_DIR"),
+    ],
+)
+def test_errors_are_one_line_and_exit_code_2(words, message, capsys, tmp_path):
+    with pytest.raises(SystemExit) as stop:
+        main([*words, "--out", str(tmp_path)])
+    assert stop.value.code == 2
+    printed = capsys.readouterr()
+    assert message in printed.err
+    assert "Traceback" not in printed.err
+
+
+def test_settings_of_the_command_line():
+    pairs = ("learning_rate=.1", "adam.b1=0.5", "adam.b2=0.6")
+    assert parse_settings(pairs) == {"learning_rate": 0.1, "adam": {"b1": 0.5, "b2": 0.6}}
+
+
+def test_the_optimizer_alone_imports_no_more_than_it_needs():
+    script = (
+        "import sys, gainjax; gainjax.ngm_sgd(0.1); "
+        "print([m for m in ('flax', 'xarray', 'matplotlib', 'sklearn') if m in sys.modules])"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True, env=os.environ
+    )
+    assert result.stdout.strip() == "[]"
+
+
+def test_registries_explain_themselves():
+    for registry in (BENCHMARKS, gainjax.METHODS):
+        for name, entry in registry.items():
+            assert entry.name == name
+            assert entry.summary
+            assert entry.source
+    for benchmark in BENCHMARKS.values():
+        for key, value in benchmark.hyperparameters.items():
+            if isinstance(value, dict):
+                gainjax.METHODS[key].check(value)
+    assert dataclasses.is_dataclass(gainjax.Benchmark)
