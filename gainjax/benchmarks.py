@@ -46,6 +46,7 @@ class Benchmark:
     make_model: ModelFactory
     protocol: Protocol
     hyperparameters: Mapping[str, Any]
+    augment: Augment | None = None
 
     def load(self, data_dir: str | Path | None = None, eval_examples: int | None = None) -> Stream:
         """Load the data and make the stream of tasks.

@@ -14,7 +14,7 @@ from gainjax.layers import modulated_mask
 from gainjax.models.mlp import MLP
 from gainjax.transform import gain_modulation, get_gain, slow_params
 
-FEATURES, SCALES = (24, 16, 10), (0.2, 0.3, 0.4)
+FEATURES, SCALES = (24, 16, 10), (0.15, 0.25, 0.3)
 DECAY, SENSITIVITY = 0.9, 0.2
 QUICK = {"xla_backend_optimization_level": 0}  # these runs take less time than their compilation
 BASES = {

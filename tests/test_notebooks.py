@@ -9,11 +9,15 @@ from nbclient import NotebookClient
 NOTEBOOKS = sorted((Path(__file__).parent.parent / "notebooks").glob("*.ipynb"))
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning:zmq.*", "ignore::DeprecationWarning:jupyter*")
+@pytest.mark.filterwarnings(
+    "ignore::DeprecationWarning:zmq.*", "ignore::DeprecationWarning:jupyter*"
+)
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_notebook_runs(path):
     notebook = nbformat.read(path, as_version=4)
-    assert not any(cell.get("outputs") for cell in notebook.cells), "commit notebooks without outputs"
+    assert not any(cell.get("outputs") for cell in notebook.cells), (
+        "commit notebooks without outputs"
+    )
     NotebookClient(notebook, timeout=120).execute()
     outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
     text = "".join(output.get("text", "") for output in outputs)

@@ -36,11 +36,15 @@ def _forward(x, kernel, stride, padding):
 
 def _backward(stride, padding, saved, dy):
     x, kernel = saved
+
     def native(x, kernel, dy):
         _, vjp = jax.vjp(functools.partial(_native, stride=stride, padding=padding), x, kernel)
         return vjp(dy)
+
     return lax.platform_dependent(
-        x, kernel, dy,
+        x,
+        kernel,
+        dy,
         cpu=functools.partial(_blocked_gradients, stride=stride, padding=padding),
         default=native,
     )
@@ -51,7 +55,10 @@ conv2d.defvjp(_forward, _backward)
 
 def _native(x, kernel, *, stride, padding):
     return lax.conv_general_dilated(
-        x, kernel, (stride, stride), [(padding, padding)] * 2,
+        x,
+        kernel,
+        (stride, stride),
+        [(padding, padding)] * 2,
         dimension_numbers=("NHWC", "HWIO", "NHWC"),
     )
 

@@ -23,11 +23,12 @@ from gainjax.training.sampling import Buffer, Regime, fill_buffer, sample
 from gainjax.training.step import StepInfo, TrainState, evaluate, train_step
 
 ModelFactory = Callable[[int, GainDynamics | None], nn.Module]
+Augment = Callable[[jax.Array, jax.Array], jax.Array]
 Form = Literal["optimizer", "model"]
 # How runs share a device: one batched program, which fills an accelerator, or one after the other,
 # which on a CPU is no slower, takes less memory and repeats a run alone to the last bit.
 Layout = Literal["map", "vmap"]
-_INIT, _BATCH, _BUFFER = 0, 1, 2  # streams of random numbers of a seed
+_INIT, _BATCH, _BUFFER, _AUGMENT = 0, 1, 2, 3  # streams of random numbers of a seed
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,6 +95,7 @@ class Program:
         protocol: How to train and evaluate.
         form: Where the gain is: in the "optimizer" (effective weights in a plain model) or in the
             "model" (raw weights, gain as a collection). The two give the same runs.
+        augment: Changes a batch of raw training images, given a key; or None.
 
     Raises:
         ValueError: If the form is unknown.
@@ -104,6 +106,7 @@ class Program:
     method: Method
     protocol: Protocol
     form: Form = "optimizer"
+    augment: Augment | None = None
 
     def __post_init__(self) -> None:
         if self.form not in ("optimizer", "model"):
@@ -241,6 +244,7 @@ def _advance(
     optimizer = program.optimizer(hyperparameters, program.mask(stream.train_images.shape[1:]))
     key = jax.random.key(seed)
     batch_key = jax.random.fold_in(key, _BATCH)
+    augment_key = jax.random.fold_in(key, _AUGMENT)
     buffer = None
     if program.protocol.regime == "replay":
         buffer = fill_buffer(
@@ -261,7 +265,10 @@ def _advance(
             buffer,
             joint=program.protocol.regime == "joint",
         )
-        images, labels = normalise(stream, stream.train_images[index]), stream.train_labels[index]
+        images, labels = stream.train_images[index], stream.train_labels[index]
+        if program.augment is not None:
+            images = program.augment(jax.random.fold_in(augment_key, number), images)
+        images = normalise(stream, images)
         is_switch = (task > 0) & ((number - 1) % program.protocol.updates_per_task == 0)
         state, info = train_step(state, images, labels, model, optimizer, is_switch=is_switch)
         params = program.method.eval_params(state.params, state.opt_state)

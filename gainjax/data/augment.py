@@ -1,0 +1,37 @@
+"""Random changes of training images, on the device and inside the compiled program."""
+
+import jax
+import jax.numpy as jnp
+
+
+def crop_and_flip(key: jax.Array, images: jax.Array, padding: int = 4) -> jax.Array:
+    """Shift images at random, zeros coming in at the edges, and mirror every other one.
+
+    Args:
+        key: Key of this batch.
+        images: Raw images, shape (B, H, W, C).
+        padding: Largest shift in pixels, >= 0, uniform in [-padding, padding] for each axis.
+
+    Returns:
+        Images of the same shape and dtype.
+
+    Example:
+        >>> images = jnp.ones((2, 8, 8, 3), jnp.uint8)
+        >>> crop_and_flip(jax.random.key(0), images).shape
+        (2, 8, 8, 3)
+
+    Source:
+        Random crop with padding 4 and horizontal flip of the CIFAR experiments in
+        Rodriguez-Garcia et al., arXiv 2507.14056.
+    """
+    batch, height, width, _ = images.shape
+    crop_key, flip_key = jax.random.split(key)
+    shift = jax.random.randint(crop_key, (batch, 2), 0, 2 * padding + 1)
+    flip = jax.random.bernoulli(flip_key, 0.5, (batch, 1))
+    columns = jnp.arange(width)
+    columns = jnp.where(flip, columns[::-1], columns)
+    rows = shift[:, :1] + jnp.arange(height)
+    columns = columns + shift[:, 1:]
+    edge = ((0, 0), (padding, padding), (padding, padding), (0, 0))
+    padded = jnp.pad(images, edge)
+    return padded[jnp.arange(batch)[:, None, None], rows[:, :, None], columns[:, None, :]]
