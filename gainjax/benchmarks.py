@@ -15,7 +15,7 @@ from gainjax.gain import GainDynamics
 from gainjax.methods import Method, get_method, lookup
 from gainjax.models.mlp import MLP
 from gainjax.training import Program, Protocol
-from gainjax.training.program import Form, ModelFactory
+from gainjax.training.program import Augment, Form, ModelFactory
 
 _PAPER = "Rodriguez-Garcia et al., arXiv 2507.14056"
 
@@ -35,6 +35,7 @@ class Benchmark:
         protocol: How to train and evaluate.
         hyperparameters: Values that differ from the methods' defaults: by name for every method
             that has them, or by method's name for that method.
+        augment: Changes a batch of raw training images, given a key; or None.
     """
 
     name: str
@@ -67,7 +68,7 @@ class Benchmark:
     def program(self, method: Method, *, form: Form = "optimizer", **protocol: Any) -> Program:
         """Return the program that trains a method, with fields of the protocol replaced."""
         changed = dataclasses.replace(self.protocol, **protocol)
-        return Program(self.make_model, self.num_classes, method, changed, form)
+        return Program(self.make_model, self.num_classes, method, changed, form, self.augment)
 
 
 def _mlp(hidden: int, scales: tuple[float, ...]) -> ModelFactory:

@@ -6,13 +6,15 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import tyro
+import xarray as xr
 from rich.console import Console
 from rich.table import Table
 
-from gainjax import report
+from gainjax import report, results
 from gainjax.benchmarks import BENCHMARKS, get_benchmark
+from gainjax.guard import Interrupted
 from gainjax.methods import METHODS
-from gainjax.runner import DEFAULT_METHODS, run
+from gainjax.runner import DEFAULT_METHODS, resume, run
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,6 +43,14 @@ class RunOptions:
     """Evaluate on a fixed random subset of this size of each test set."""
     seen_every: int | None = None
     """Measure accuracy on all tasks seen so far after each update whose number this divides."""
+    regime: Literal["joint", "replay", "fine-tuning"] | None = None
+    """Later tasks train on all data so far, on new data and a bounded memory, or on new data."""
+    buffer: Literal["reservoir", "balanced"] | None = None
+    """Memory of the replay: uniform over the past, or balanced by class."""
+    buffer_size: int | None = None
+    """Images in the memory of the replay."""
+    gain_from: Path | None = None
+    """Folder of a finished run of ngm-sgd whose gain the controls borrow."""
     form: Literal["optimizer", "model"] = "optimizer"
     """Where the gain is: in the optimizer or in the model. The runs are the same."""
     chunk: int = 100
@@ -76,15 +86,34 @@ def run_command(
         out=out,
         hyperparameters=parse_settings(options.set),
         eval_examples=options.eval_examples,
+        gain_from=options.gain_from,
         form=options.form,
         chunk=options.chunk,
         progress=True,
         **protocol,
     )
+    _show(curves, out)
+
+
+def _show(curves: xr.Dataset, out: Path) -> None:
+    """Print and write what there is to see of a run."""
     console = Console(width=None if sys.stdout.isatty() else 100)
     report.print_table(curves, console)
-    for path in (out / "curves.nc", *report.write(curves, out)):
+    for path in (out / results.FILE, *report.write(curves, out)):
         console.print(f"wrote {path}", soft_wrap=True, highlight=False)
+
+
+def resume_command(
+    directory: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="DIR")],
+    data_dir: Path | None = None,
+) -> None:
+    """Finish a run that was interrupted, from its last checkpoint.
+
+    Args:
+        directory: Output folder of the run.
+        data_dir: Where the data are now. Default: where they were.
+    """
+    _show(resume(directory, data_dir=data_dir, progress=True), directory)
 
 
 def demo_command(seeds: int = 5, out: Path = Path("gainjax-demo")) -> None:
@@ -145,6 +174,7 @@ def main(args: list[str] | None = None) -> None:
     app = tyro.extras.SubcommandApp()
     app.command(name="demo")(demo_command)
     app.command(name="run")(run_command)
+    app.command(name="resume")(resume_command)
     app.command(name="list")(list_command)
     try:
         app.cli(
@@ -152,6 +182,9 @@ def main(args: list[str] | None = None) -> None:
             description="Measure and close the stability gap of continual learning.",
             args=args,
         )
+    except Interrupted as stopped:
+        Console(stderr=True).print(str(stopped), soft_wrap=True, highlight=False)
+        sys.exit(128 + stopped.signum)
     except (ValueError, OSError) as error:
         Console(stderr=True).print(f"[bold red]error:[/] {error}", soft_wrap=True, highlight=False)
         sys.exit(2)

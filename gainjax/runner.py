@@ -16,7 +16,7 @@ import xarray as xr
 from gainjax import results
 from gainjax.benchmarks import Benchmark, get_benchmark
 from gainjax.data.streams import Stream
-from gainjax.methods import get_method
+from gainjax.methods import TRACE, get_method
 from gainjax.progress import Report, progress_bar
 from gainjax.training import Chunk, Program, TrainState, train
 from gainjax.training.checkpoints import RunStore, open_store, stored_config
@@ -38,6 +38,7 @@ def run(
     out: str | Path | None = None,
     hyperparameters: Mapping[str, Any] | None = None,
     eval_examples: int | None = None,
+    gain_from: str | Path | None = None,
     form: Form = "optimizer",
     chunk: int = 100,
     progress: bool = False,
@@ -59,6 +60,8 @@ def run(
         hyperparameters: Values to use instead of the benchmark's: by name for every method that has
             them, or by method's name for that method, ``{"learning_rate": 0.1, "adam": {...}}``.
         eval_examples: Size of a fixed random subset of each task's test set, or None for all.
+        gain_from: Directory of a finished run of ngm-sgd with the same seeds and updates, whose
+            gain the controls replay, average or shuffle.
         form: Gain in the "optimizer" or in the "model"; the runs are the same.
         chunk: Updates per call of the compiled program, >= 1. It changes no number.
         progress: Whether to show a progress bar.
@@ -89,6 +92,9 @@ def run(
     }
     stream = benchmark.load(data_dir, eval_examples)
     used = next(iter(programs.values())).protocol
+    total = used.updates_per_task * len(stream.task_end)
+    borrowers = [name for name in programs if get_method(name).needs_trace]
+    trace = _gain_of(gain_from, borrowers, seeds, total)
     config = {
         "benchmark": benchmark.name,
         "methods": settings,
@@ -97,18 +103,21 @@ def run(
         "eval_examples": eval_examples,
         "form": form,
         "data_crc32": _checksum(stream),
+        "gain_from": None if gain_from is None else str(gain_from),
+        "gain_crc32": None if trace is None else f"{zlib.crc32(trace.tobytes()):08x}",
     }
     if out is not None and (kept := results.find(out, config)) is not None:
         return kept
 
     with contextlib.ExitStack() as stack:
         store = stack.enter_context(open_store(out, config, data_dir)) if out is not None else None
-        total = len(programs) * used.updates_per_task * len(stream.task_end)
-        report = stack.enter_context(progress_bar(total, shown=progress))
-        trained = {
-            name: _train(program, stream, seeds, settings[name], chunk, report, store)
-            for name, program in programs.items()
-        }
+        report = stack.enter_context(progress_bar(len(programs) * total, shown=progress))
+        trained = {}
+        for name, program in programs.items():
+            values: dict[str, Any] = dict(settings[name])
+            if name in borrowers:
+                values[TRACE] = trace
+            trained[name] = _train(program, stream, seeds, values, chunk, report, store)
         records = {name: record for name, (record, _) in trained.items()}
         curves = results.to_dataset(
             records, config, sum(seconds for _, seconds in trained.values())
@@ -165,6 +174,7 @@ def resume(
         out=directory,
         hyperparameters=config["methods"],
         eval_examples=config["eval_examples"],
+        gain_from=config["gain_from"],
         form=config["form"],
         chunk=chunk,
         progress=progress,
@@ -217,7 +227,7 @@ def _train(
     program: Program,
     stream: Stream,
     seeds: Sequence[int],
-    hyperparameters: Mapping[str, float],
+    hyperparameters: Mapping[str, Any],
     chunk: int,
     report: Report,
     store: RunStore | None,
@@ -247,6 +257,30 @@ def _train(
     if store is not None and (kept := store.finished(name)) is not None:
         return kept  # with the updates before the last restart
     return records, time.monotonic() - started
+
+
+def _gain_of(
+    directory: str | Path | None, borrowers: Sequence[str], seeds: Sequence[int], updates: int
+) -> np.ndarray | None:
+    """Return the gain of a finished run for methods that borrow it, shape (seeds, updates)."""
+    if not borrowers and directory is None:
+        return None
+    if not borrowers:
+        raise ValueError(f"gain_from is given, {directory}, but none of the methods borrows a gain")
+    if directory is None:
+        raise ValueError(
+            f"{', '.join(borrowers)} borrows the gain of another run: first run ngm-sgd with the "
+            "same seeds and out=DIR (--out DIR), then give gain_from=DIR (--gain-from DIR)"
+        )
+    source = results.load(directory)
+    has_gain = "ngm-sgd" in source.method and set(seeds) <= set(source.seed.values.tolist())
+    if not has_gain or source.sizes["update"] != updates:
+        raise ValueError(
+            f"gain_from must hold ngm-sgd with seeds {list(seeds)} and {updates} updates: "
+            f"{directory} has {source.method.values.tolist()}, seeds "
+            f"{source.seed.values.tolist()} and {source.sizes['update']} updates"
+        )
+    return source.gain.sel({"method": "ngm-sgd", "seed": list(seeds)}).values
 
 
 def _checksum(stream: Stream) -> str:

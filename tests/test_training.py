@@ -29,6 +29,9 @@ def run(stream, method="ngm-sgd", seeds=(0,), settings=None, form="optimizer", *
         get_method(method), form=form, **({"updates_per_task": 6, "batch_size": 32} | options)
     )
     values = BENCHMARK.defaults(method) | (settings or {})
+    if program.method.needs_trace:
+        trace = 1.5 + np.sin(np.arange(5 * program.protocol.updates_per_task))
+        values["gain_trace"] = np.tile(trace * 0.3 + 0.5, (len(seeds), 1))
     return train(program, stream, list(seeds), values, **loop)
 
 
@@ -279,8 +282,19 @@ def test_wrong_arguments_are_refused(stream):
         train(program, stream, [0, 1], good | {"decay": np.zeros(3)})
     with pytest.raises(ValueError, match="learning_rate of ngm-sgd must be finite"):
         train(program, stream, [0, 1], good | {"learning_rate": np.array([0.1, np.nan])})
-    with pytest.raises(ValueError, match="decay must be in"):
+    with pytest.raises(ValueError, match="decay of ngm-sgd must be in"):
         train(program, stream, [0], good | {"decay": 1.0})
+    borrower = BENCHMARK.program(get_method("replayed-gain"), updates_per_task=2)
+    values = BENCHMARK.defaults("replayed-gain")
+    with pytest.raises(ValueError, match="lack gain_trace"):
+        train(borrower, stream, [0], values)
+    with pytest.raises(ValueError, match=r"of shape \(1, 10\)"):
+        train(borrower, stream, [0], values | {"gain_trace": np.ones((1, 9))})
+    with pytest.raises(ValueError, match="finite gains > 0"):
+        train(borrower, stream, [0], values | {"gain_trace": np.zeros((1, 10))})
+    in_model = dataclasses.replace(borrower, form="model")
+    with pytest.raises(ValueError, match="cannot be in the model"):
+        train(in_model, stream, [0], values | {"gain_trace": np.ones((1, 10))})
     with pytest.raises(ValueError, match="form must be"):
         dataclasses.replace(program, form="both")
     for field in ("updates_per_task", "batch_size", "eval_every", "seen_every"):

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from gainjax.data.streams import Stream
+from gainjax.methods import TRACE
 from gainjax.training.program import (
     Layout,
     Program,
@@ -51,6 +52,8 @@ def train(
         stream: The tasks. Arrays are moved to the default device.
         seeds: Seed of each run, shape (R,), integers in [0, 2**32).
         hyperparameters: Each hyper-parameter of the method: a number, or one per run, shape (R,).
+            A method that replays the gain of another run also needs its ``gain_trace``, > 0, shape
+            (R, updates).
         chunk: Updates per call of the compiled program, >= 1. It changes no number.
         layout: Runs one after the other ("map") or as one batched program ("vmap") on a device;
             None takes what measured fastest on this kind of device.
@@ -81,11 +84,11 @@ def train(
     if layout not in ("map", "vmap"):
         raise ValueError(f"layout must be 'map' or 'vmap': got {layout!r}")
     seed_array = _check_seeds(seeds)
-    settings = _check_hyperparameters(program, hyperparameters, len(seed_array))
-    stream = jax.device_put(stream)
-
     per_task = program.protocol.updates_per_task
     total = per_task * len(stream.task_end)
+    settings = _check_hyperparameters(program, hyperparameters, len(seed_array), total)
+    stream = jax.device_put(stream)
+
     length = min(chunk, per_task)
     start = partial(init_runs, program, layout)
     found = restore(jax.eval_shape(start, seed_array, settings, stream)) if restore else None
@@ -125,20 +128,28 @@ def _check_seeds(seeds: Sequence[int] | np.ndarray) -> jax.Array:
 
 
 def _check_hyperparameters(
-    program: Program, hyperparameters: Mapping[str, float | np.ndarray], runs: int
+    program: Program, hyperparameters: Mapping[str, float | np.ndarray], runs: int, updates: int
 ) -> dict[str, jax.Array]:
     method = program.method
-    if missing := set(method.hyperparameters) - set(hyperparameters):
+    needed = {*method.hyperparameters, *([TRACE] if method.needs_trace else [])}
+    if missing := needed - set(hyperparameters):
         raise ValueError(f"hyperparameters of {method.name} lack {', '.join(sorted(missing))}")
-    arrays = {}
-    for name, value in hyperparameters.items():
-        array = np.asarray(value, float)
+    arrays = {name: np.asarray(value, float) for name, value in hyperparameters.items()}
+    numbers = {name: array for name, array in arrays.items() if name != TRACE}
+    for name, array in numbers.items():
         if array.shape not in ((), (runs,)):
             raise ValueError(
                 f"{name} must be a number or one per run, shape ({runs},): got shape {array.shape}"
             )
         arrays[name] = np.broadcast_to(array, (runs,))
     for i in range(runs):
-        method.check({name: float(array[i]) for name, array in arrays.items()})
+        method.check({name: float(arrays[name][i]) for name in numbers})
+    if method.needs_trace:
+        trace = arrays[TRACE]
+        if trace.shape != (runs, updates) or not (np.isfinite(trace) & (trace > 0)).all():
+            raise ValueError(
+                f"{TRACE} must be finite gains > 0 of shape ({runs}, {updates}), one per run and "
+                f"update: got shape {trace.shape}"
+            )
     dtype = jnp.result_type(float)
     return {name: jnp.asarray(array, dtype) for name, array in arrays.items()}
