@@ -26,6 +26,7 @@ from gainjax.transform import find_gain_states, gain_modulation, ngm_sgd
 
 DTYPES = ("float16", "bfloat16", "float32", "float64")
 MASK = {"layer": {"kernel": True, "bias": False}, "scalar": True}
+QUICK = {"xla_backend_optimization_level": 0}  # most of the time would be compilation
 GAIN = {"decay": 0.9, "baseline": 1.0, "sensitivity": 0.2}
 # Whatever some method of the registry needs; all others must not mind.
 EXTRA = {"value": 1.0, "is_switch": False, "grad_fn": lambda params, i: params, "unknown": "yes"}
@@ -188,7 +189,7 @@ def test_steps_compile_once_accept_any_extra_argument_and_donate(name):
     optimizer = make(name)
     traces = 0
 
-    @functools.partial(jax.jit, donate_argnums=(0, 1))
+    @functools.partial(jax.jit, donate_argnums=(0, 1), compiler_options=QUICK)
     def step(params, state, uncertainty):
         nonlocal traces
         traces += 1
@@ -419,7 +420,8 @@ def test_a_setting_alone_is_the_setting_in_a_batch(name):
 @pytest.mark.parametrize("name", [name for name in CASES if name.endswith("masked")])
 def test_converges_on_a_parabola(name):
     case = CASES[name]
-    run = jax.jit(jax.vmap(lambda setting, key: train(case, setting, key, 400)))
+    run = jax.vmap(lambda setting, key: train(case, setting, key, 400))
+    run = jax.jit(run, compiler_options=QUICK)
     (_, state), losses = run(settings(case), KEYS)
     assert (losses[:, -1] < 1e-2 * losses[:, 0]).all()
     assert_allclose(state.gain, state.baseline, atol=0.1)

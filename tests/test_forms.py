@@ -16,7 +16,7 @@ from gainjax.layers import GainDense, modulated_mask
 from gainjax.transform import gain_modulation, get_gain, slow_params
 
 DECAY, SENSITIVITY = 0.9, 0.2
-QUICK = {"xla_backend_optimization_level": 0}  # these runs take less time than their compilation
+QUICK = {"xla_backend_optimization_level": 0}  # most of the time would be compilation
 BASES = {
     "sgd": optax.sgd(0.02),
     "nesterov": optax.sgd(0.002, momentum=0.9, nesterov=True),

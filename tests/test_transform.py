@@ -1,5 +1,7 @@
 """The optimiser form: update rule, consequences, errors, and where its state is found."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -19,6 +21,7 @@ from gainjax.transform import (
 )
 
 MASK = {"kernel": True, "bias": False}
+QUICK = {"xla_backend_optimization_level": 0}  # most of the time would be compilation
 
 
 def make_params(seed=0, dtype=np.float64):
@@ -37,7 +40,7 @@ def gradient(theta, xp=jnp):
 def run(optimizer, params, uncertainties, **extra):
     """Return parameters and states after each update."""
 
-    @jax.jit
+    @functools.partial(jax.jit, compiler_options=QUICK)
     def scan(params):
         def body(carry, uncertainty):
             params, state = carry

@@ -211,7 +211,7 @@ class RunStore:
     def _open_orbax(self) -> None:
         # Late, since the import takes a second that short runs need not spend.
         if self._orbax is None:
-            import orbax.checkpoint  # type: ignore[import-untyped]
+            import orbax.checkpoint
 
             logger = logging.getLogger("absl")  # where Orbax tells every step
             self._absl_level = logger.level
