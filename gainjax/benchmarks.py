@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -9,11 +10,13 @@ from typing import Any
 from flax import linen as nn
 
 from gainjax.data import streams
+from gainjax.data.augment import crop_and_flip
 from gainjax.data.sources import load_source
 from gainjax.data.streams import Stream
 from gainjax.gain import GainDynamics
 from gainjax.methods import Method, get_method, lookup
 from gainjax.models.mlp import MLP
+from gainjax.models.resnet import Modulate, SlimResNet18
 from gainjax.training import Program, Protocol
 from gainjax.training.program import Augment, Form, ModelFactory
 
@@ -78,12 +81,21 @@ def _mlp(hidden: int, scales: tuple[float, ...]) -> ModelFactory:
     return make_model
 
 
+def _resnet(width: int, modulate: Modulate = "head") -> ModelFactory:
+    def make_model(num_classes: int, dynamics: GainDynamics | None) -> nn.Module:
+        return SlimResNet18(num_classes, width, dynamics, modulate)
+
+    return make_model
+
+
 def _rates(by_method: Mapping[str, float]) -> dict[str, dict[str, float]]:
     return {method: {"learning_rate": rate} for method, rate in by_method.items()}
 
 
 _MNIST_MLP = _mlp(400, (0.01, 0.01, 0.05))  # the paper's
 _DIGITS_MLP = _mlp(200, (0.05, 0.05, 0.05))
+_PAPER_RESNET = _resnet(20)
+_PAPER_IMAGES = Protocol(updates_per_task=400, batch_size=256, eval_batch_size=500)
 _MNIST: dict[str, Any] = {
     "source": _PAPER,
     "data": "mnist",
@@ -148,6 +160,67 @@ _ENTRIES = (
         protocol=Protocol(updates_per_task=400, batch_size=128),
         hyperparameters={"sensitivity": 0.5},
         **_MNIST,
+    ),
+    Benchmark(
+        name="split-cifar10",
+        summary="5 tasks of 2 classes, class-incremental, slim ResNet-18 modulated at its head",
+        source=_PAPER,
+        data="cifar10",
+        num_classes=10,
+        make_stream=streams.split,
+        make_model=_PAPER_RESNET,
+        protocol=_PAPER_IMAGES,
+        hyperparameters={"sensitivity": 0.2},
+        augment=crop_and_flip,
+    ),
+    Benchmark(
+        name="split-cifar10-small",
+        summary="Split CIFAR-10 for a CPU: 8 channels, 100 updates of 64 images, subset evaluated",
+        source="ours, reduced from the paper's",
+        data="cifar10",
+        num_classes=10,
+        make_stream=streams.split,
+        make_model=_resnet(8),
+        protocol=Protocol(
+            updates_per_task=100, batch_size=64, eval_every=2, seen_every=20, eval_batch_size=500
+        ),
+        hyperparameters={"sensitivity": 0.2},
+        augment=crop_and_flip,
+    ),
+    Benchmark(
+        name="domain-cifar100",
+        summary="aquatic mammals, fish, flowers with fine labels: the authors' protocol",
+        source=f"{_PAPER} v1; with 100 outputs, in truth class-incremental",
+        data="cifar100",
+        num_classes=100,
+        make_stream=partial(streams.domain_cifar100, protocol="authors"),
+        make_model=_PAPER_RESNET,
+        protocol=_PAPER_IMAGES,
+        hyperparameters={"sensitivity": 0.2},
+        augment=crop_and_flip,
+    ),
+    Benchmark(
+        name="domain-cifar100-superclasses",
+        summary="20 superclasses, each task brings a new fine class of each: domain-incremental",
+        source="protocol of Hess et al. 2023",
+        data="cifar100",
+        num_classes=20,
+        make_stream=partial(streams.domain_cifar100, protocol="domain-incremental"),
+        make_model=_PAPER_RESNET,
+        protocol=_PAPER_IMAGES,
+        hyperparameters={"sensitivity": 0.2},
+        augment=crop_and_flip,
+    ),
+    Benchmark(
+        name="split-mini-imagenet",
+        summary="5 tasks of 10 classes of 84x84 images from a folder or .npz of yours",
+        source=f"{_PAPER}; 800 updates per task and 50 outputs are assumed",
+        data="mini-imagenet",
+        num_classes=50,
+        make_stream=partial(streams.split, classes_per_task=10, num_tasks=5),
+        make_model=_PAPER_RESNET,
+        protocol=dataclasses.replace(_PAPER_IMAGES, updates_per_task=800, eval_batch_size=100),
+        hyperparameters={"sensitivity": 0.1},
     ),
 )
 

@@ -173,10 +173,9 @@ def predictive_entropy(logits: ArrayLike, *, normalize: bool = False) -> jax.Arr
         raise ValueError("logits must have a class axis, shape (..., C): got a scalar")
     logits = logits.astype(at_least_float32(logits.dtype))
     log_p = jax.nn.log_softmax(logits, axis=-1)
-    # 0 ln 0 = 0. The inner `where` keeps the gradient of the branch not taken finite.
+    # 0 ln 0 = 0: a logarithm of 0 makes the term and its gradient 0; with -inf they would be NaN.
     log_p = jnp.where(jnp.isneginf(log_p), 0.0, log_p)
-    p = jnp.where(jnp.isneginf(logits), 0.0, jnp.exp(log_p))
-    entropy = jnp.mean(jnp.sum(-p * log_p, axis=-1))
+    entropy = jnp.mean(jnp.sum(-jnp.exp(log_p) * log_p, axis=-1))
     if not normalize:
         return entropy
     if logits.shape[-1] < 2:

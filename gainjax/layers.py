@@ -103,7 +103,7 @@ def modulated_mask(params: Any, gains: Any) -> Any:
         gains: The model's ``"gain"`` collection (arrays or their shapes), nested dicts.
 
     Returns:
-        Booleans with the structure of ``params``: True for the kernel of each layer with a gain.
+        Booleans with the structure of ``params``: True in each layer with a gain, but for its bias.
 
     Example:
         >>> params = {"hidden": {"kernel": 0.0, "bias": 0.0}, "head": {"kernel": 0.0}}
@@ -111,7 +111,7 @@ def modulated_mask(params: Any, gains: Any) -> Any:
         {'head': {'kernel': False}, 'hidden': {'bias': False, 'kernel': True}}
     """
     layers = {path[:-1] for path, _ in jax.tree_util.tree_flatten_with_path(gains)[0]}
-    kernel = jax.tree_util.DictKey("kernel")
+    bias = jax.tree_util.DictKey("bias")
     return jax.tree_util.tree_map_with_path(
-        lambda path, _: path[-1] == kernel and path[:-1] in layers, params
+        lambda path, _: path[:-1] in layers and path[-1] != bias, params
     )

@@ -122,6 +122,10 @@ def abstract_update(optimizer, params, state):
 
 
 every_case = pytest.mark.parametrize("name", CASES)
+# Where numbers are compared, the mask leaves some parameters modulated and some not.
+every_rule = pytest.mark.parametrize(
+    "name", [name for name, case in CASES.items() if not case.fits_any_params]
+)
 
 
 # --- Types ----------------------------------------------------------------------------------------
@@ -245,7 +249,7 @@ WRAPPERS = {
 }
 
 
-@every_case
+@every_rule
 @pytest.mark.usefixtures("x64")
 def test_wrapped_updates_are_equal(name):
     case = CASES[name]
@@ -392,7 +396,7 @@ def assert_each_run_equals(check, batch, alone):
         jax.tree.map(lambda x, y, i=i: check(x, y[i]), run, batch)
 
 
-@every_case
+@every_rule
 def test_a_seed_alone_is_the_seed_in_a_batch(name):
     case = CASES[name]
     # To the bit, since no compiler fuses the two programs differently; but the square root of a
@@ -400,18 +404,18 @@ def test_a_seed_alone_is_the_seed_in_a_batch(name):
     close = functools.partial(assert_allclose, rtol=2e-6, atol=1e-7)
     check = close if "adam" in name else assert_array_equal
     with jax.disable_jit():
-        run = functools.partial(train, case, case.hyperparameters, updates=3)
+        run = functools.partial(train, case, case.hyperparameters, updates=2)
         assert_each_run_equals(check, jax.vmap(run)(KEYS), [run(key) for key in KEYS])
 
 
-@every_case
+@every_rule
 @pytest.mark.usefixtures("x64")
 def test_a_setting_alone_is_the_setting_in_a_batch(name):
     case = CASES[name]
     grid = settings(case)
     alone = [{k: v[i] for k, v in grid.items()} for i in range(2)]
     with jax.disable_jit():
-        run = functools.partial(train, case, key=KEYS[0], updates=3)
+        run = functools.partial(train, case, key=KEYS[0], updates=2)
         batch = jax.vmap(run)(grid)
         check = functools.partial(assert_allclose, rtol=1e-9, atol=1e-12)
         assert_each_run_equals(check, batch, [run(setting) for setting in alone])

@@ -189,3 +189,55 @@ def test_registries_explain_themselves():
             if isinstance(value, dict):
                 gainjax.METHODS[key].check(value)
     assert dataclasses.is_dataclass(gainjax.Benchmark)
+
+
+# --- Image benchmarks, on small generated images --------------------------------------------------
+
+
+def _generated(folder, name, classes, size, per_class, coarse=None):
+    rng = np.random.default_rng(0)
+    arrays = {}
+    for part, count in (("train", per_class), ("test", 2)):
+        labels = np.repeat(np.arange(classes), count)
+        tint = rng.integers(0, 200, (classes, 1, 1, 3))[labels]
+        noise = rng.integers(0, 56, (len(labels), size, size, 3))
+        arrays[f"x_{part}"] = (tint + noise).astype(np.uint8)
+        arrays[f"y_{part}"] = labels
+        if coarse is not None:
+            arrays[f"y_{part}_coarse"] = coarse[labels]
+    np.savez(folder / f"{name}.npz", **arrays)
+
+
+@pytest.mark.parametrize("form", ["optimizer", "model"])
+def test_a_small_split_cifar10_runs_in_both_forms(tmp_path, form):
+    _generated(tmp_path, "cifar10", 10, 32, 8)
+    curves = gainjax.run(
+        "split-cifar10-small",
+        ["ngm-sgd"],
+        seeds=2,
+        data_dir=tmp_path,
+        form=form,
+        updates_per_task=3,
+        batch_size=4,
+        eval_batch_size=4,
+    )
+    assert not curves.diverged_update.any()
+    assert np.all(curves.gain.values[:, :, 1:] > 1)
+    assert curves.sizes["eval_update"] == 10
+
+
+def test_mini_imagenet_takes_ten_classes_a_task(tmp_path):
+    _generated(tmp_path, "mini-imagenet", 100, 84, 10)
+    stream = get_benchmark("split-mini-imagenet").load(tmp_path)
+    assert stream.train_images.shape[1:] == (84, 84, 3)
+    assert len(stream.task_end) == 5
+    assert stream.train_labels.max() == 49
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["split-cifar10", "domain-cifar100", "domain-cifar100-superclasses", "split-mini-imagenet"],
+)
+def test_missing_images_are_told_with_what_to_do(tmp_path, name):
+    with pytest.raises(FileNotFoundError, match="npz"):
+        gainjax.run(name, ["sgd"], data_dir=tmp_path)

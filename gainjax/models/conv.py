@@ -13,6 +13,7 @@ Measured by ``perf/resnet_step.py``.
 
 import functools
 import math
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
@@ -20,6 +21,8 @@ from jax import lax
 
 # Size of the gathered matrix of one block, in bytes. The optimum is flat between 1 and 4 MiB.
 _BLOCK_BYTES = 3 * 2**20
+
+_Pair = tuple[jax.Array, jax.Array]
 
 
 def conv2d(x: jax.Array, kernel: jax.Array, stride: int = 1, padding: int = 0) -> jax.Array:
@@ -58,10 +61,10 @@ def conv2d(x: jax.Array, kernel: jax.Array, stride: int = 1, padding: int = 0) -
         raise ValueError(
             f"stride must be at least 1 and padding at least 0: got {stride} and {padding}"
         )
-    if min(_output_size(x.shape, kernel.shape, stride, padding)) < 1:
+    if min(len(x), *_output_size(x.shape, kernel.shape, stride, padding)) < 1:
         raise ValueError(
-            f"the kernel, {kernel.shape[:2]}, must fit into the padded image: got images of"
-            f" {x.shape[1:3]} with padding {padding}"
+            f"x must hold at least one image, not smaller than the kernel when padded by {padding}:"
+            f" got {x.shape} for a kernel of {kernel.shape[:2]}"
         )
     dtype = jnp.result_type(x, kernel)
     return _conv2d(x.astype(dtype), kernel.astype(dtype), stride, padding)
@@ -91,13 +94,11 @@ def _conv2d(x: jax.Array, kernel: jax.Array, stride: int, padding: int) -> jax.A
 
 def _conv2d_forward(
     x: jax.Array, kernel: jax.Array, stride: int, padding: int
-) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+) -> tuple[jax.Array, _Pair]:
     return _conv2d(x, kernel, stride, padding), (x, kernel)
 
 
-def _conv2d_backward(
-    stride: int, padding: int, saved: tuple[jax.Array, jax.Array], dy: jax.Array
-) -> tuple[jax.Array, jax.Array]:
+def _conv2d_backward(stride: int, padding: int, saved: _Pair, dy: jax.Array) -> _Pair:
     return lax.platform_dependent(
         *saved,
         dy,
@@ -121,7 +122,7 @@ def _native(x: jax.Array, kernel: jax.Array, *, stride: int, padding: int) -> ja
 
 def _native_gradients(
     x: jax.Array, kernel: jax.Array, dy: jax.Array, *, stride: int, padding: int
-) -> tuple[jax.Array, jax.Array]:
+) -> _Pair:
     _, vjp = jax.vjp(functools.partial(_native, stride=stride, padding=padding), x, kernel)
     return vjp(dy)
 
@@ -142,7 +143,7 @@ def _gathered(x: jax.Array, kernel: jax.Array, *, stride: int, padding: int) -> 
 
 def _gathered_gradients(
     x: jax.Array, kernel: jax.Array, dy: jax.Array, *, stride: int, padding: int
-) -> tuple[jax.Array, jax.Array]:
+) -> _Pair:
     if stride == 1 and dy.shape[-1] <= x.shape[-1]:
         return _gradients_from_windows_of_output(x, kernel, dy, padding)
     return _gradients_from_windows_of_input(x, kernel, dy, stride, padding)
@@ -150,13 +151,13 @@ def _gathered_gradients(
 
 def _gradients_from_windows_of_output(
     x: jax.Array, kernel: jax.Array, dy: jax.Array, padding: int
-) -> tuple[jax.Array, jax.Array]:
+) -> _Pair:
     """The gradient of x is dy convolved with the turned kernel; one gathering serves both."""
     height, width, inputs, outputs = kernel.shape
     matrix = _turn(kernel).reshape(-1, inputs)
     scratch = _scratch(len(x), x.shape[1:3], len(matrix), x.dtype)
 
-    def block(carry: tuple[jax.Array, jax.Array], blocks: tuple[jax.Array, jax.Array]):
+    def block(carry: _Pair, blocks: _Pair) -> tuple[_Pair, jax.Array]:
         scratch, dmatrix = carry
         x, dy = blocks
         scratch = _gather(scratch, _windows(dy, (height, width), 1))
@@ -171,14 +172,14 @@ def _gradients_from_windows_of_output(
 
 def _gradients_from_windows_of_input(
     x: jax.Array, kernel: jax.Array, dy: jax.Array, stride: int, padding: int
-) -> tuple[jax.Array, jax.Array]:
+) -> _Pair:
     """The general case: the gradient of each window is added up where the window came from."""
-    *window, inputs, outputs = kernel.shape
+    *window, _, outputs = kernel.shape
     matrix = kernel.reshape(-1, outputs)
     scratch = _scratch(len(x), dy.shape[1:3], len(matrix), x.dtype)
     windows = functools.partial(_windows, window=window, stride=stride)
 
-    def block(carry: tuple[jax.Array, jax.Array], blocks: tuple[jax.Array, jax.Array]):
+    def block(carry: _Pair, blocks: _Pair) -> tuple[_Pair, jax.Array]:
         scratch, dmatrix = carry
         x, dy = blocks
         scratch = _gather(scratch, windows(x))
@@ -193,17 +194,15 @@ def _gradients_from_windows_of_input(
     return _join(dx), dmatrix.T.reshape(kernel.shape)
 
 
-def _scratch(n, size, columns, dtype):
-    """space for the windows of one block of images, (images, H', W', columns)"""
-    per_image = math.prod(size) * columns * dtype.itemsize
-    images = max(
-        i for i in range(1, n + 1) if n % i == 0 and (i == 1 or i * per_image <= _BLOCK_BYTES)
-    )
+def _scratch(n: int, size: Sequence[int], columns: int, dtype: jnp.dtype) -> jax.Array:
+    """Return room for the windows of one block of images, shape (images, *size, columns)."""
+    limit = max(1, _BLOCK_BYTES // (math.prod(size) * columns * dtype.itemsize))
+    images = max(i for i in range(1, min(n, limit) + 1) if n % i == 0)
     return jnp.zeros((images, *size, columns), dtype)
 
 
-def _windows(x: jax.Array, window, stride: int) -> list[jax.Array]:
-    """Return what each element of the kernel sees: (N, H', W', C) for each."""
+def _windows(x: jax.Array, window: Sequence[int], stride: int) -> list[jax.Array]:
+    """Return what each element of the kernel sees, shape (N, H', W', C) each, for padded x."""
     height, width = window
     rows, columns = x.shape[1] - height + 1, x.shape[2] - width + 1
     return [
