@@ -82,8 +82,7 @@ def _output_size(
 
 # The choice is made when a program is lowered for a platform. Both rules of differentiation make it
 # themselves: differentiating through it would save the intermediates of both algorithms.
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
-def _conv2d(x: jax.Array, kernel: jax.Array, stride: int, padding: int) -> jax.Array:
+def _chosen(x: jax.Array, kernel: jax.Array, stride: int, padding: int) -> jax.Array:
     return lax.platform_dependent(
         x,
         kernel,
@@ -92,13 +91,13 @@ def _conv2d(x: jax.Array, kernel: jax.Array, stride: int, padding: int) -> jax.A
     )
 
 
-def _conv2d_forward(
+def _chosen_forward(
     x: jax.Array, kernel: jax.Array, stride: int, padding: int
 ) -> tuple[jax.Array, _Pair]:
-    return _conv2d(x, kernel, stride, padding), (x, kernel)
+    return _chosen(x, kernel, stride, padding), (x, kernel)
 
 
-def _conv2d_backward(stride: int, padding: int, saved: _Pair, dy: jax.Array) -> _Pair:
+def _chosen_gradients(stride: int, padding: int, saved: _Pair, dy: jax.Array) -> _Pair:
     return lax.platform_dependent(
         *saved,
         dy,
@@ -107,7 +106,8 @@ def _conv2d_backward(stride: int, padding: int, saved: _Pair, dy: jax.Array) -> 
     )
 
 
-_conv2d.defvjp(_conv2d_forward, _conv2d_backward)
+_conv2d = jax.custom_vjp(_chosen, nondiff_argnums=(2, 3))
+_conv2d.defvjp(_chosen_forward, _chosen_gradients)
 
 
 def _native(x: jax.Array, kernel: jax.Array, *, stride: int, padding: int) -> jax.Array:
