@@ -631,7 +631,7 @@ def test_real_mnist_is_the_same_from_folder_and_npz(tmp_path):
 def test_import_leaves_slow_modules_alone():
     code = (
         "import sys, gainjax.data\n"
-        "slow = {'tensorflow', 'tensorflow_datasets', 'sklearn', 'array_record', 'absl', 'rich'}\n"
+        "slow = {'tensorflow', 'tensorflow_datasets', 'sklearn', 'array_record', 'rich'}\n"
         "print(sorted(slow & set(sys.modules)))"
     )
     root = Path(__file__).resolve().parents[1]

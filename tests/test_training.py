@@ -212,8 +212,9 @@ def test_methods_share_weights_and_batches(stream):
 
 
 def test_without_sensitivity_the_gain_does_nothing(stream):
-    still = run(stream, "ngm-sgd", settings={"sensitivity": 0.0})
-    assert_same(still, run(stream, "sgd"), rtol=1e-6, atol=1e-7)
+    rate = {"learning_rate": 0.05}
+    still = run(stream, "ngm-sgd", settings=rate | {"sensitivity": 0.0})
+    assert_same(still, run(stream, "sgd", settings=rate), rtol=1e-6, atol=1e-7)
 
 
 def test_evaluation_happens_where_the_protocol_says(stream):
