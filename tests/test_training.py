@@ -9,7 +9,7 @@ import pytest
 
 from gainjax.benchmarks import get_benchmark
 from gainjax.data import normalise
-from gainjax.methods import METHODS, get_method
+from gainjax.methods import get_method
 from gainjax.training import Chunk, Protocol, train
 from gainjax.training.program import init_runs
 from gainjax.training.sampling import fill_buffer, sample
@@ -172,7 +172,8 @@ def assert_same(a, b, **tolerance):
             np.testing.assert_array_equal(x, y, err_msg=name)
 
 
-@pytest.mark.parametrize("name", list(METHODS))
+# One of each kind of state; the contract tests put every method through vmap.
+@pytest.mark.parametrize("name", ["ngm-sgd", "adam", "replayed-gain", "sgd-ema"])
 def test_a_seed_alone_gives_the_run_it_gives_in_a_batch(stream, name):
     together = run(stream, name, seeds=(0, 5, 2**31))
     alone = run(stream, name, seeds=(5,))
