@@ -175,7 +175,7 @@ _ENTRIES = (
     ),
     Benchmark(
         name="split-cifar10-small",
-        summary="Split CIFAR-10 for a CPU: 8 channels, 100 updates of 64 images, subset evaluated",
+        summary="Split CIFAR-10 for a CPU: 8 channels, 100 updates of 64 images per task",
         source="ours, reduced from the paper's",
         data="cifar10",
         num_classes=10,
