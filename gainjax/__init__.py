@@ -24,10 +24,14 @@ _HOME = {
     "get_method": "methods",
     "MLP": "models.mlp",
     "plot_curves": "plots",
-    "table": "report",
+    "plot_frontier": "plots",
+    "plot_heatmap": "plots",
     "load": "results",
     "DivergenceWarning": "runner",
     "run": "runner",
+    "comparison": "tables",
+    "ranking": "tables",
+    "table": "tables",
 }
 
 __all__ = [

@@ -152,6 +152,31 @@ def task_ends(dataset: xr.Dataset) -> np.ndarray:
     return dataset["update"].values[np.append(task[1:] != task[:-1], True)]
 
 
+def rows_dimension(dataset: xr.Dataset) -> str:
+    """Return what the rows of a dataset are: "method" of a run, "setting" of a sweep.
+
+    Args:
+        dataset: Curves of a run or of a sweep.
+
+    Returns:
+        The name of the dimension.
+    """
+    return "setting" if "setting" in dataset.dims else "method"
+
+
+def swept_names(dataset: xr.Dataset) -> list[str]:
+    """Return the names of the hyper-parameters that a sweep varies, none for a run.
+
+    Args:
+        dataset: Curves of a run or of a sweep. In a sweep each name is a coordinate over
+            ``setting``, NaN where a setting's method has no such hyper-parameter.
+
+    Returns:
+        The names, in the order of the configuration.
+    """
+    return list(json.loads(dataset.attrs["config"]).get("swept", []))
+
+
 def save(dataset: xr.Dataset, path: str | Path) -> Path:
     """Write curves to disk: completely or not at all.
 
@@ -360,7 +385,11 @@ def _check_form(dataset: xr.Dataset, where: str) -> None:
         )
     if missing := [name for name in _ATTRS if name not in dataset.attrs]:
         raise ValueError(f"{where} holds no curves of gainjax: no attribute {missing[0]!r}")
-    for name, dims in _DIMS.items():
+    rows = rows_dimension(dataset)
+    wanted = {k: tuple(rows if d == "method" else d for d in dims) for k, dims in _DIMS.items()}
+    if rows == "setting":
+        wanted |= dict.fromkeys(("method", *swept_names(dataset)), ("setting",))
+    for name, dims in wanted.items():
         if name not in dataset.variables or dataset[name].dims != dims:
             raise ValueError(
                 f"{where} holds no curves of gainjax: no {name} over {', '.join(dims)}"
