@@ -5,6 +5,7 @@ is touched, and nothing stays alive when the figure is dropped.
 """
 
 from gainjax.plots.curves import plot_curves
-from gainjax.plots.sweeps import plot_frontier, plot_heatmap
+from gainjax.plots.frontier import plot_frontier
+from gainjax.plots.heatmap import plot_heatmap
 
 __all__ = ["plot_curves", "plot_frontier", "plot_heatmap"]

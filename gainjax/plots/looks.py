@@ -58,6 +58,15 @@ def looks(names: Iterable[str]) -> dict[str, Look]:
     return result
 
 
+def words(name: str) -> str:
+    """Return the name of a hyper-parameter as it is read.
+
+    Args:
+        name: A name of Python's kind.
+    """
+    return name.replace("_", " ")
+
+
 def percent(axis: Axis) -> None:
     """Label fractions as per cent, at ticks that need no rounding.
 

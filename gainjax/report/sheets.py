@@ -1,6 +1,6 @@
 """What a reader sees of a table: its title, columns, cells and footnotes, in words and digits."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -9,11 +9,11 @@ import xarray as xr
 
 from gainjax import tables
 from gainjax.metrics import Convention
+from gainjax.plots.looks import words
 from gainjax.results import rows_dimension, swept_names, task_ends
 
 _FRONTIER, _CHOSEN = "†", "*"
 _LEVEL = 0.05
-_EXACT_SEEDS = 16  # beyond, as many random sign patterns as that
 
 
 class Row(NamedTuple):
@@ -21,7 +21,7 @@ class Row(NamedTuple):
 
     name: str
     note: str
-    cells: list[tuple[str, ...]]
+    cells: Sequence[tuple[str, ...]]
     strong: bool = False
     ends_group: bool = False
 
@@ -177,7 +177,7 @@ def _comparison_sheet(
                 _signed(show(row[f"{metric}{end}"], digits)) for end in ("", "_low", "_high")
             )
             p_value = row[f"{metric}_p_holm"]
-            cells.append((f"{mean} p={_p(p_value)}", f"[{low}, {high}]"))
+            cells.append((f"{mean} p={p_value:.2g}", f"[{low}, {high}]"))
         rows.append(Row(str(name), "", cells))
     reference = table["reference"].iloc[0]
     return Sheet(
@@ -187,7 +187,7 @@ def _comparison_sheet(
         [
             f"method - {reference} with its 95 % bootstrap interval; p: exact paired sign-flip "
             f"test, by Holm's method corrected for the {len(rows) * len(metrics)} tests of this "
-            f"table; {_power(dataset.sizes['seed'], len(rows) * len(metrics))}"
+            f"table{_power(dataset.sizes['seed'], len(rows) * len(metrics))}"
         ],
     )
 
@@ -221,7 +221,7 @@ def ranking_sheet(dataset: xr.Dataset, tolerance: float, best: tables.Best, digi
         f"{_heading(dataset)}, {len(table)} settings: task 1 and seen tasks",
         [
             "method",
-            *(name.replace("_", " ") for name in swept),
+            *(words(name) for name in swept),
             *(c.title for c in columns.values()),
         ],
         rows,
@@ -247,7 +247,7 @@ def _edges(table: pd.DataFrame, swept: list[str]) -> list[str]:
         for name in swept:
             tried, taken = rows[name], rows[name][rows["chosen"]]
             if tried.nunique() > 1 and taken.isin([tried.min(), tried.max()]).any():
-                edges.append(f"{method} ({name.replace('_', ' ')} {taken.iloc[0]:g})")
+                edges.append(f"{method} ({words(name)} {taken.iloc[0]:g})")
     return [f"chosen at the edge of what was tried: {', '.join(edges)}"] if edges else []
 
 
@@ -278,19 +278,15 @@ def _signed(number: str) -> str:
     return number if number.startswith("-") or not float(number) else f"+{number}"
 
 
-def _p(value: float) -> str:
-    return f"{value:.2g}"
-
-
 def _power(seeds: int, tests: int) -> str:
-    """Say what the exact test can find with that many seeds."""
-    smallest = 2.0 ** (1 - min(seeds, _EXACT_SEEDS))
-    first = 1 + int(np.ceil(np.log2(1 / _LEVEL)))
-    corrected = 1 + int(np.ceil(np.log2(tests / _LEVEL)))
+    """Say what so few seeds cannot find, if there is anything."""
+    needed, needed_corrected = (1 + int(np.ceil(np.log2(number / _LEVEL))) for number in (1, tests))
+    if seeds >= needed_corrected:
+        return ""
     return (
-        f"with {seeds} seeds the smallest possible p is {_p(smallest).lstrip('0')} before "
-        f"correction, so nothing can be significant at 5 % with fewer than {first} seeds, nor "
-        f"after it with fewer than {corrected}"
+        f"; with {seeds} seeds the smallest possible p is {2 / 2**seeds:.3g} before correction: "
+        f"nothing can be significant at 5 % with fewer than {needed} seeds, nor after correction "
+        f"with fewer than {needed_corrected}"
     )
 
 

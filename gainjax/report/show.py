@@ -127,7 +127,7 @@ def write_sweep(
         varied = [name for name in swept_names(dataset) if rows[name].nunique() > 1]
         if len(varied) == 2:
             x, y = sorted(varied, key=lambda name: name != "learning_rate")
-            figure = plot_heatmap(dataset, method, x, y)
+            figure = plot_heatmap(dataset, method, x, y, tolerance=tolerance, best=best)
             contents |= _images(f"heatmap-{method}", figure, dpi=200)
     return _write(contents, directory)
 
