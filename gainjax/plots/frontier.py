@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patheffects import withStroke
+from matplotlib.textpath import TextPath
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 from matplotlib.transforms import Bbox
 
@@ -68,8 +69,10 @@ def plot_frontier(dataset: xr.Dataset, gap: Gap = "avg_sg") -> Figure:
     for method, look in styles.items():
         own = points[points["method"] == method]
         if rates:
-            for _, line in own.groupby(others, dropna=False) if others else [((), own)]:
-                _join(axes, line.sort_values("learning_rate"), look)
+            lines = list(own.groupby(others, dropna=False)) if others else [((), own)]
+            for _, line in lines:
+                alpha = 0.6 if len(lines) == 1 else 0.35
+                _join(axes, line.sort_values("learning_rate"), look, alpha)
         _mark(axes, own, look)
     _limit(axes, points[points["inside"]])
     axes.set_xlabel("anytime accuracy on seen tasks (better →)")
@@ -125,7 +128,7 @@ def _limit(axes: Axes, inside: pd.DataFrame) -> None:
     """Set the limits so that the means inside have some air."""
     low, high = inside["x"].min(), inside["x"].max()
     air = 0.06 * max(high - low, 0.02)
-    axes.set_xlim(low - air, min(high + 2 * air, 1 + air / 4))  # labels are on the right
+    axes.set_xlim(low - air, min(high + 2.5 * air, 1 + air / 4))  # labels are on the right
     percent(axes.xaxis)
     low, high = inside["y"].min(), inside["y"].max()
     if 0 < _SPREAD * low < high:
@@ -141,9 +144,9 @@ def _limit(axes: Axes, inside: pd.DataFrame) -> None:
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:.4g}")
 
 
-def _join(axes: Axes, points: pd.DataFrame, look: Look) -> None:
+def _join(axes: Axes, points: pd.DataFrame, look: Look, alpha: float) -> None:
     style: dict[str, Any] = {"color": look.color, "linestyle": look.dashes, "linewidth": 0.8}
-    axes.plot(points["x"], points["y"], **style, alpha=0.55, zorder=2)
+    axes.plot(points["x"], points["y"], **style, alpha=alpha, zorder=2)
 
 
 def _mark(axes: Axes, points: pd.DataFrame, look: Look) -> None:
@@ -178,7 +181,10 @@ def _mark(axes: Axes, points: pd.DataFrame, look: Look) -> None:
 
 
 def _label(axes: Axes, points: pd.DataFrame, others: list[str], styles: dict[str, Look]) -> None:
-    """Write learning rates beside their points, the unbeaten first, where there is room."""
+    """Write learning rates beside their points, the unbeaten first, where there is room.
+
+    Of a method with further hyper-parameters these are written too, and only at unbeaten points.
+    """
     size = 0.75 * _FONT
     pixel = 72 / axes.figure.dpi  # in points, the unit of all lengths here
     centers = axes.transData.transform(points[["x", "y"]].to_numpy()) * pixel
@@ -186,9 +192,11 @@ def _label(axes: Axes, points: pd.DataFrame, others: list[str], styles: dict[str
     taken = [Bbox.from_bounds(x - 2.5, y - 2.5, 5, 5) for x, y in centers]
     for i in np.argsort(~points["unbeaten"].to_numpy(), kind="stable"):
         point = points.iloc[i]
-        values = point[["learning_rate", *(others if point["unbeaten"] else [])]].dropna()
+        values = point[["learning_rate", *others]].dropna()
+        if len(values) > 1 and not point["unbeaten"]:
+            continue
         text = ", ".join(f"{value:g}".removeprefix("0") or "0" for value in values)
-        width, height = 0.56 * size * len(text), 0.8 * size
+        width, height = TextPath((0, 0), text, size=size).get_extents().width, 0.8 * size
         for right, up in _PLACES:
             x, y = centers[i] + (right * (4 + width / 2), up * (3 + height / 2))
             box = Bbox.from_bounds(x - width / 2, y - height / 2, width, height)
@@ -234,9 +242,7 @@ def _caption(dataset: xr.Dataset, points: pd.DataFrame, labels: list[str]) -> st
     mean = f"mean of {seeds} seeds, 95 % bootstrap intervals" if seeds > 1 else "1 seed"
     parts = [f"{dataset.attrs['benchmark']}: {mean}", "filled: no other point is better in both"]
     if labels:
-        first, *more = map(words, labels)
-        also = f" and, where filled, {', '.join(more)}" if more else ""
-        parts.append(f"numbers: {first}{also}")
+        parts.append(f"numbers: {', '.join(map(words, labels))}")
     if outside := int((~points["inside"]).sum()):
         parts.append(f"{outside} of {len(points)} settings lie outside, at lower accuracy")
     return "; ".join(parts)
