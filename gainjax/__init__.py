@@ -26,8 +26,10 @@ _HOME = {
     "plot_curves": "plots",
     "table": "report",
     "load": "results",
-    "DivergenceWarning": "runner",
+    "DivergenceWarning": "execution",
+    "resume": "runner",
     "run": "runner",
+    "sweep": "runner",
 }
 
 __all__ = [
