@@ -14,9 +14,10 @@ from gainjax.data.augment import crop_and_flip
 from gainjax.data.sources import load_source
 from gainjax.data.streams import Stream
 from gainjax.gain import GainDynamics
+from gainjax.layers import Modulate
 from gainjax.methods import Method, get_method, lookup
 from gainjax.models.mlp import MLP
-from gainjax.models.resnet import Modulate, SlimResNet18
+from gainjax.models.resnet import SlimResNet18
 from gainjax.training import Program, Protocol
 from gainjax.training.program import Augment, Form, ModelFactory
 
@@ -34,10 +35,12 @@ class Benchmark:
         data: Name of the data set, as :func:`gainjax.data.load_source` knows it.
         num_classes: Number of outputs of the model.
         make_stream: Makes the stream of tasks from the data set, with a keyword ``eval_examples``.
-        make_model: Makes the model from the number of classes and the gain dynamics or None.
+        make_model: Makes the model from the number of classes, the gain dynamics or None, and which
+            layers have a gain.
         protocol: How to train and evaluate.
         hyperparameters: Values that differ from the methods' defaults: by name for every method
             that has them, or by method's name for that method.
+        modulate: Which layers have a gain: "all", or the "head" alone.
         augment: Changes a batch of raw training images, given a key; or None.
     """
 
@@ -50,6 +53,7 @@ class Benchmark:
     make_model: ModelFactory
     protocol: Protocol
     hyperparameters: Mapping[str, Any]
+    modulate: Modulate = "all"
     augment: Augment | None = None
 
     def load(self, data_dir: str | Path | None = None, eval_examples: int | None = None) -> Stream:
@@ -68,21 +72,39 @@ class Benchmark:
             values |= {name: overrides[name] for name in values if name in overrides}
         return values
 
-    def program(self, method: Method, *, form: Form = "optimizer", **protocol: Any) -> Program:
+    def program(
+        self,
+        method: Method,
+        *,
+        form: Form = "optimizer",
+        modulate: Modulate | None = None,
+        **protocol: Any,
+    ) -> Program:
         """Return the program that trains a method, with fields of the protocol replaced."""
-        changed = dataclasses.replace(self.protocol, **protocol)
-        return Program(self.make_model, self.num_classes, method, changed, form, self.augment)
+        return Program(
+            self.make_model,
+            self.num_classes,
+            method,
+            dataclasses.replace(self.protocol, **protocol),
+            form,
+            modulate or self.modulate,
+            self.augment,
+        )
 
 
 def _mlp(hidden: int, scales: tuple[float, ...]) -> ModelFactory:
-    def make_model(num_classes: int, dynamics: GainDynamics | None) -> nn.Module:
-        return MLP((hidden, hidden, num_classes), scales, dynamics=dynamics)
+    def make_model(
+        num_classes: int, dynamics: GainDynamics | None, modulate: Modulate
+    ) -> nn.Module:
+        return MLP((hidden, hidden, num_classes), scales, dynamics=dynamics, modulate=modulate)
 
     return make_model
 
 
-def _resnet(width: int, modulate: Modulate = "head") -> ModelFactory:
-    def make_model(num_classes: int, dynamics: GainDynamics | None) -> nn.Module:
+def _resnet(width: int) -> ModelFactory:
+    def make_model(
+        num_classes: int, dynamics: GainDynamics | None, modulate: Modulate
+    ) -> nn.Module:
         return SlimResNet18(num_classes, width, dynamics, modulate)
 
     return make_model
@@ -101,6 +123,13 @@ _MNIST: dict[str, Any] = {
     "data": "mnist",
     "num_classes": 10,
     "make_model": _MNIST_MLP,
+}
+_IMAGES: dict[str, Any] = {"make_model": _PAPER_RESNET, "modulate": "head"}
+_CIFAR: dict[str, Any] = {
+    **_IMAGES,
+    "protocol": _PAPER_IMAGES,
+    "hyperparameters": {"sensitivity": 0.2},
+    "augment": crop_and_flip,
 }
 # Found by experiments/digits_learning_rates.py, the same search for every method.
 _SPLIT_DIGITS_RATES = {"ngm-sgd": 0.01, "sgd": 0.1, "msgd": 0.01, "adam": 0.001}
@@ -168,10 +197,7 @@ _ENTRIES = (
         data="cifar10",
         num_classes=10,
         make_stream=streams.split,
-        make_model=_PAPER_RESNET,
-        protocol=_PAPER_IMAGES,
-        hyperparameters={"sensitivity": 0.2},
-        augment=crop_and_flip,
+        **_CIFAR,
     ),
     Benchmark(
         name="split-cifar10-small",
@@ -180,12 +206,17 @@ _ENTRIES = (
         data="cifar10",
         num_classes=10,
         make_stream=streams.split,
-        make_model=_resnet(8),
-        protocol=Protocol(
-            updates_per_task=100, batch_size=64, eval_every=2, seen_every=20, eval_batch_size=500
-        ),
-        hyperparameters={"sensitivity": 0.2},
-        augment=crop_and_flip,
+        **_CIFAR
+        | {
+            "make_model": _resnet(8),
+            "protocol": Protocol(
+                updates_per_task=100,
+                batch_size=64,
+                eval_every=2,
+                seen_every=20,
+                eval_batch_size=500,
+            ),
+        },
     ),
     Benchmark(
         name="domain-cifar100",
@@ -194,10 +225,7 @@ _ENTRIES = (
         data="cifar100",
         num_classes=100,
         make_stream=partial(streams.domain_cifar100, protocol="authors"),
-        make_model=_PAPER_RESNET,
-        protocol=_PAPER_IMAGES,
-        hyperparameters={"sensitivity": 0.2},
-        augment=crop_and_flip,
+        **_CIFAR,
     ),
     Benchmark(
         name="domain-cifar100-superclasses",
@@ -206,10 +234,7 @@ _ENTRIES = (
         data="cifar100",
         num_classes=20,
         make_stream=partial(streams.domain_cifar100, protocol="domain-incremental"),
-        make_model=_PAPER_RESNET,
-        protocol=_PAPER_IMAGES,
-        hyperparameters={"sensitivity": 0.2},
-        augment=crop_and_flip,
+        **_CIFAR,
     ),
     Benchmark(
         name="split-mini-imagenet",
@@ -218,9 +243,9 @@ _ENTRIES = (
         data="mini-imagenet",
         num_classes=50,
         make_stream=partial(streams.split, classes_per_task=10, num_tasks=5),
-        make_model=_PAPER_RESNET,
         protocol=dataclasses.replace(_PAPER_IMAGES, updates_per_task=800, eval_batch_size=100),
         hyperparameters={"sensitivity": 0.1},
+        **_IMAGES,
     ),
 )
 

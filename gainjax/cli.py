@@ -2,19 +2,47 @@
 
 import dataclasses
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import jax
 import tyro
 import xarray as xr
 from rich.console import Console
 from rich.table import Table
+from scipy.stats import loguniform, uniform
 
 from gainjax import report, results
 from gainjax.benchmarks import BENCHMARKS, get_benchmark
 from gainjax.guard import Interrupted
 from gainjax.methods import METHODS
-from gainjax.runner import DEFAULT_METHODS, resume, run
+from gainjax.runner import DEFAULT_METHODS, resume, run, sweep
+
+
+@dataclasses.dataclass(frozen=True)
+class Cluster:
+    """Several processes that share the runs; give each the same command."""
+
+    distributed: bool = False
+    """Share the runs with the other processes of a SLURM, MPI or cloud job, which JAX finds."""
+    coordinator: str | None = None
+    """HOST:PORT of the first process, where nobody else says who takes part."""
+    processes: int | None = None
+    """Number of processes, with --coordinator."""
+    process_id: int | None = None
+    """Number of this process, from 0, with --coordinator."""
+
+    def join(self) -> None:
+        """Join the other processes, if there are to be any; before JAX is used."""
+        given = (self.coordinator, self.processes, self.process_id)
+        if any(x is not None for x in given) and any(x is None for x in given):
+            raise ValueError(
+                "--coordinator HOST:PORT, --processes N and --process-id K belong together: got "
+                f"{self.coordinator}, {self.processes} and {self.process_id}"
+            )
+        if self.distributed or self.coordinator is not None:
+            jax.distributed.initialize(*given)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,6 +71,8 @@ class RunOptions:
     """Evaluate on a fixed random subset of this size of each test set."""
     seen_every: int | None = None
     """Measure accuracy on all tasks seen so far after each update whose number this divides."""
+    batch_growth: Literal["constant", "linear"] | None = None
+    """Batches of task k are of that size, or k times as large."""
     regime: Literal["joint", "replay", "fine-tuning"] | None = None
     """Later tasks train on all data so far, on new data and a bounded memory, or on new data."""
     buffer: Literal["reservoir", "balanced"] | None = None
@@ -53,8 +83,15 @@ class RunOptions:
     """Folder of a finished run of ngm-sgd whose gain the controls borrow."""
     form: Literal["optimizer", "model"] = "optimizer"
     """Where the gain is: in the optimizer or in the model. The runs are the same."""
+    modulate: Literal["all", "head"] | None = None
+    """Which layers of the model have a gain."""
     chunk: int = 100
     """Updates between two looks at the clock; changes no number."""
+    layout: Literal["map", "vmap"] | None = None
+    """Runs on a device one after the other or batched. Default: what is faster there."""
+    memory_gb: float | None = None
+    """Memory for what is trained at once. Default: a share of what the machine has."""
+    cluster: Annotated[Cluster, tyro.conf.arg(name="")] = Cluster()
 
 
 def run_command(
@@ -69,51 +106,88 @@ def run_command(
         benchmark: Name of the benchmark, see `gainjax list`.
         options: What to run.
     """
-    protocol_fields = {
-        field.name for field in dataclasses.fields(get_benchmark(benchmark).protocol)
-    }
-    protocol = {
-        name: value
-        for name, value in dataclasses.asdict(options).items()
-        if name in protocol_fields and value is not None
-    }
     out = options.out or Path("runs") / benchmark
-    curves = run(
-        benchmark,
-        options.methods,
-        options.seeds,
-        data_dir=options.data_dir,
-        out=out,
-        hyperparameters=parse_settings(options.set),
-        eval_examples=options.eval_examples,
-        gain_from=options.gain_from,
-        form=options.form,
-        chunk=options.chunk,
-        progress=True,
-        **protocol,
-    )
-    _show(curves, out)
+    _show(run(benchmark, **_arguments(benchmark, options, out)), out)
+
+
+def sweep_command(
+    benchmark: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="BENCHMARK")],
+    grid: tuple[str, ...],
+    options: Annotated[RunOptions, tyro.conf.arg(name="")],
+    draws: int | None = None,
+    draw_seed: int = 0,
+) -> None:
+    """Train every combination of settings and seeds, then print and save ranking and figures.
+
+    Example: gainjax sweep split-digits --grid learning_rate=.1,.03,.01 sensitivity=.2,.4
+
+    Args:
+        benchmark: Name of the benchmark, see `gainjax list`.
+        grid: What to vary: learning_rate=.1,.01 for all methods that have it, adam.b1=.8,.9 for
+            one. With --draws also learning_rate=log:1e-4:1 or sensitivity=uniform:0:1.
+        options: What to run.
+        draws: Random settings per method instead of the whole product.
+        draw_seed: Seed of the draws.
+    """
+    out = options.out or Path("runs") / f"{benchmark}-sweep"
+    arguments = _arguments(benchmark, options, out)
+    varied = parse_settings(grid, "--grid", _parse_values)
+    _show(sweep(benchmark, varied, draws=draws, draw_seed=draw_seed, **arguments), out)
+
+
+def _arguments(benchmark: str, options: RunOptions, out: Path) -> dict[str, Any]:
+    """Return the arguments of :func:`gainjax.run` that options stand for."""
+    fields = {field.name for field in dataclasses.fields(get_benchmark(benchmark).protocol)}
+    given = {field.name: getattr(options, field.name) for field in dataclasses.fields(options)}
+    options.cluster.join()
+    return {
+        "methods": options.methods,
+        "seeds": options.seeds,
+        "data_dir": options.data_dir,
+        "out": out,
+        "hyperparameters": parse_settings(options.set),
+        "eval_examples": options.eval_examples,
+        "gain_from": options.gain_from,
+        "form": options.form,
+        "modulate": options.modulate,
+        "chunk": options.chunk,
+        "layout": options.layout,
+        "memory": None if options.memory_gb is None else options.memory_gb * 2**30,
+        "progress": jax.process_index() == 0,
+        **{name: given[name] for name in fields & given.keys() if given[name] is not None},
+    }
 
 
 def _show(curves: xr.Dataset, out: Path) -> None:
-    """Print and write what there is to see of a run."""
+    """Print and write what there is to see of a run or sweep; one of several processes does it."""
+    if jax.process_index() > 0:
+        return
     console = Console(width=None if sys.stdout.isatty() else 100)
-    report.print_table(curves, console)
-    for path in (out / results.FILE, *report.write(curves, out)):
+    if "setting" in curves.dims:
+        report.print_ranking(curves, console)
+        paths = report.write_sweep(curves, out)
+    else:
+        report.print_table(curves, console)
+        paths = report.write(curves, out)
+    for path in (out / results.FILE, *paths):
         console.print(f"wrote {path}", soft_wrap=True, highlight=False)
 
 
 def resume_command(
     directory: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="DIR")],
     data_dir: Path | None = None,
+    cluster: Annotated[Cluster, tyro.conf.arg(name="")] = Cluster(),
 ) -> None:
-    """Finish a run that was interrupted, from its last checkpoint.
+    """Finish a run or sweep that was interrupted, from its last checkpoint.
 
     Args:
         directory: Output folder of the run.
         data_dir: Where the data are now. Default: where they were.
+        cluster: Several processes, as many as it was begun by.
     """
-    _show(resume(directory, data_dir=data_dir, progress=True), directory)
+    cluster.join()
+    shown = jax.process_index() == 0
+    _show(resume(directory, data_dir=data_dir, progress=shown), directory)
 
 
 def demo_command(seeds: int = 5, out: Path = Path("gainjax-demo")) -> None:
@@ -137,11 +211,15 @@ def list_command() -> None:
         console.print()
 
 
-def parse_settings(pairs: tuple[str, ...]) -> dict[str, Any]:
+def parse_settings(
+    pairs: tuple[str, ...], option: str = "--set", parse: Callable[[str], Any] = float
+) -> dict[str, Any]:
     """Return the hyper-parameters that NAME=VALUE or METHOD.NAME=VALUE strings stand for.
 
     Args:
         pairs: The strings.
+        option: Where they were given, for the message.
+        parse: From the text of a value to the value.
 
     Raises:
         ValueError: If a string has another form.
@@ -155,14 +233,26 @@ def parse_settings(pairs: tuple[str, ...]) -> dict[str, Any]:
         key, _, text = pair.partition("=")
         method, _, name = key.rpartition(".")
         try:
-            value = float(text)
-        except ValueError:
+            value = parse(text)
+        except ValueError as error:
+            example = "0.1" if parse is float else "0.1,0.03 or, with --draws, log:1e-4:1"
             raise ValueError(
-                f"--set takes NAME=NUMBER or METHOD.NAME=NUMBER, such as learning_rate=0.1: "
-                f"got {pair!r}"
-            ) from None
+                f"{option} takes NAME=VALUE or METHOD.NAME=VALUE, such as "
+                f"learning_rate={example}: got {pair!r}"
+            ) from error
         (settings.setdefault(method, {}) if method else settings)[name] = value
     return settings
+
+
+def _parse_values(text: str) -> Any:
+    """Return numbers between commas, or the distribution that log:LOW:HIGH or uniform:... is."""
+    kind, *bounds = text.split(":")
+    if not bounds:
+        return [float(number) for number in text.split(",")]
+    low, high = map(float, bounds)
+    if kind not in ("log", "uniform") or not low < high or (kind == "log" and low <= 0):
+        raise ValueError(f"no such distribution: {text}")
+    return loguniform(low, high) if kind == "log" else uniform(low, high - low)
 
 
 def main(args: list[str] | None = None) -> None:
@@ -174,6 +264,7 @@ def main(args: list[str] | None = None) -> None:
     app = tyro.extras.SubcommandApp()
     app.command(name="demo")(demo_command)
     app.command(name="run")(run_command)
+    app.command(name="sweep")(sweep_command)
     app.command(name="resume")(resume_command)
     app.command(name="list")(list_command)
     try:

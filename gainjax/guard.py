@@ -31,13 +31,14 @@ class Stop:
 
 
 @contextlib.contextmanager
-def lock(directory: Path) -> Iterator[None]:
+def lock(directory: Path, name: str = ".lock") -> Iterator[None]:
     """Keep other processes out of a directory while the block runs.
 
     The system lifts the lock when the process ends, however it ends.
 
     Args:
-        directory: Made if needed. The file ``.lock`` in it names the process.
+        directory: Made if needed.
+        name: File in it that is locked and names the process.
 
     Raises:
         BlockingIOError: If another process has the lock.
@@ -49,7 +50,7 @@ def lock(directory: Path) -> Iterator[None]:
         ...     print((Path(out) / ".lock").read_text() == str(os.getpid()))
         True
     """
-    path = directory / ".lock"
+    path = directory / name
     try:
         directory.mkdir(parents=True, exist_ok=True)
         file = path.open("a+")

@@ -7,7 +7,7 @@ g(t + 1), and a forward pass with an immutable collection leaves the gain alone.
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import flax.linen as nn
 import jax
@@ -18,6 +18,7 @@ from gainjax.gain import GainDynamics
 
 Initializer = Callable[..., Any]
 COLLECTION = "gain"
+Modulate = Literal["head", "all"]  # which layers of a model have a gain
 
 
 class GainModule(nn.Module):

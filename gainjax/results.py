@@ -41,8 +41,9 @@ def to_dataset(
     """Label the curves of a run.
 
     Args:
-        records: For each method's name an object with the attributes ``train_loss``,
-            ``uncertainty`` and ``gain``, shape (seeds, updates), of each update's forward pass;
+        records: For each method's name, or each setting's label, an object with the attributes
+            ``train_loss``, ``uncertainty`` and ``gain``, shape (seeds, updates), of each update's
+            forward pass;
             ``accuracy`` (fractions in [0, 1]) and ``eval_loss``, shape (seeds, updates, tasks),
             after each update, NaN where nothing was evaluated; ``seen_accuracy``, shape
             (seeds, updates), likewise. A :class:`gainjax.training.program.Record` is one.
@@ -57,6 +58,10 @@ def to_dataset(
         (method, seed), the first update whose loss is not finite, 0 if none. The coordinates are
         names, seeds and 1-based numbers of updates and tasks; ``task`` is the task that is trained
         at each update. The attributes hold configuration and provenance.
+
+        In a sweep, whose configuration lists ``settings`` and the names that are ``swept``, the
+        first dimension is ``setting`` instead: labels such as ``"sgd learning_rate=0.1"``, with the
+        coordinates ``method`` and one per swept hyper-parameter, NaN for methods without it.
 
     Raises:
         ValueError: If shapes disagree, accuracies are no fractions, or the configuration lacks
@@ -101,7 +106,7 @@ def to_dataset(
     diverged = _diverged_update(curves["train_loss"], curves["eval_loss"])
 
     update = np.arange(1, total + 1)
-    return xr.Dataset(
+    dataset = xr.Dataset(
         {name: (_DIMS[name], array) for name, array in curves.items()}
         | {"diverged_update": (_DIMS["diverged_update"], diverged)},
         coords={
@@ -120,6 +125,19 @@ def to_dataset(
             **provenance(),
             "wall_time_seconds": float(wall_time_seconds),
         },
+    )
+    return dataset if "settings" not in config else _by_setting(dataset, config)
+
+
+def _by_setting(dataset: xr.Dataset, config: Mapping[str, Any]) -> xr.Dataset:
+    """Return curves of a sweep with its settings as rows, labelled by what varies."""
+    rows = config["settings"]
+    coords = {"method": [row["method"] for row in rows]} | {
+        name: [row["hyperparameters"][name] if name in row["swept"] else np.nan for row in rows]
+        for name in config["swept"]
+    }
+    return dataset.rename(method="setting").assign_coords(
+        {name: ("setting", values) for name, values in coords.items()}
     )
 
 

@@ -1,32 +1,23 @@
-"""Run a benchmark: methods x seeds to one labelled dataset, on disk if wanted."""
+"""Run a benchmark by name: one setting per method, or a sweep over settings."""
 
-import contextlib
-import dataclasses
 import json
-import time
-import warnings
-import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+import jax
 import xarray as xr
 
 from gainjax import results
 from gainjax.benchmarks import Benchmark, get_benchmark
-from gainjax.data.streams import Stream
-from gainjax.methods import TRACE, get_method
-from gainjax.progress import Report, progress_bar
-from gainjax.training import Chunk, Program, TrainState, train
-from gainjax.training.checkpoints import RunStore, open_store, stored_config
-from gainjax.training.program import Form, Record
+from gainjax.execution import train_settings
+from gainjax.layers import Modulate
+from gainjax.settings import Setting, resolve_hyperparameters, sweep_settings
+from gainjax.training.checkpoints import stored_config
+from gainjax.training.layout import Kind
+from gainjax.training.program import Form
 
 DEFAULT_METHODS = ("ngm-sgd", "sgd", "msgd", "adam")
-
-
-class DivergenceWarning(UserWarning):
-    """The loss of a seed became NaN or infinite. Other seeds are not affected."""
 
 
 def run(
@@ -40,7 +31,11 @@ def run(
     eval_examples: int | None = None,
     gain_from: str | Path | None = None,
     form: Form = "optimizer",
+    modulate: Modulate | None = None,
     chunk: int = 100,
+    layout: Kind | None = None,
+    devices: Sequence[jax.Device] | None = None,
+    memory: float | None = None,
     progress: bool = False,
     **protocol: Any,
 ) -> xr.Dataset:
@@ -63,7 +58,13 @@ def run(
         gain_from: Directory of a finished run of ngm-sgd with the same seeds and updates, whose
             gain the controls replay, average or shuffle.
         form: Gain in the "optimizer" or in the "model"; the runs are the same.
+        modulate: Gain of "all" layers or of the "head" alone; None for the benchmark's choice.
         chunk: Updates per call of the compiled program, >= 1. It changes no number.
+        layout: Runs on a device one after the other ("map") or as one batched program ("vmap");
+            None for what measured fastest on this kind of device. Chunks, devices and batches
+            change no number, but the two layouts round differently.
+        devices: Devices of this process that share the runs, or None for all.
+        memory: Bytes that runs trained at once may take, or None for a share of what there is.
         progress: Whether to show a progress bar.
         **protocol: Fields of :class:`gainjax.training.Protocol` to replace, ``eval_every=10``.
 
@@ -85,48 +86,77 @@ def run(
         Protocol of Rodriguez-Garcia et al., arXiv 2507.14056.
     """
     benchmark = get_benchmark(benchmark) if isinstance(benchmark, str) else benchmark
-    seeds = _seed_list(seeds)
-    settings = resolve_hyperparameters(benchmark, methods, hyperparameters or {})
-    programs = {
-        name: benchmark.program(get_method(name), form=form, **protocol) for name in settings
-    }
-    stream = benchmark.load(data_dir, eval_examples)
-    used = next(iter(programs.values())).protocol
-    total = used.updates_per_task * len(stream.task_end)
-    borrowers = [name for name in programs if get_method(name).needs_trace]
-    trace = _gain_of(gain_from, borrowers, seeds, total)
-    config = {
-        "benchmark": benchmark.name,
-        "methods": settings,
-        "seeds": seeds,
-        "protocol": dataclasses.asdict(used),
-        "eval_examples": eval_examples,
-        "form": form,
-        "data_crc32": _checksum(stream),
-        "gain_from": None if gain_from is None else str(gain_from),
-        "gain_crc32": None if trace is None else f"{zlib.crc32(trace.tobytes()):08x}",
-    }
-    if out is not None and (kept := results.find(out, config)) is not None:
-        return kept
+    values = resolve_hyperparameters(benchmark, methods, hyperparameters or {})
+    return train_settings(
+        benchmark,
+        [Setting(name, values[name]) for name in values],
+        seeds,
+        {"methods": values},
+        data_dir=data_dir,
+        out=out,
+        eval_examples=eval_examples,
+        gain_from=gain_from,
+        form=form,
+        modulate=modulate,
+        chunk=chunk,
+        layout=layout,
+        devices=devices,
+        memory=memory,
+        progress=progress,
+        **protocol,
+    )
 
-    with contextlib.ExitStack() as stack:
-        store = stack.enter_context(open_store(out, config, data_dir)) if out is not None else None
-        report = stack.enter_context(progress_bar(len(programs) * total, shown=progress))
-        trained = {}
-        for name, program in programs.items():
-            values: dict[str, Any] = dict(settings[name])
-            if name in borrowers:
-                values[TRACE] = trace
-            trained[name] = _train(program, stream, seeds, values, chunk, report, store)
-        records = {name: record for name, (record, _) in trained.items()}
-        curves = results.to_dataset(
-            records, config, sum(seconds for _, seconds in trained.values())
-        )
-        if out is not None and store is not None:
-            results.save(curves, out)
-            store.remove()
-    _warn_of_divergence(curves)
-    return curves
+
+def sweep(
+    benchmark: str | Benchmark,
+    grid: Mapping[str, Any],
+    methods: Sequence[str] = DEFAULT_METHODS,
+    seeds: int | Sequence[int] = 5,
+    *,
+    draws: int | None = None,
+    draw_seed: int = 0,
+    hyperparameters: Mapping[str, Any] | None = None,
+    **options: Any,
+) -> xr.Dataset:
+    """Train every combination of methods, values of hyper-parameters and seeds.
+
+    A method is compiled once, whatever the size of the grid; its settings and seeds are trained in
+    batches that fit into memory. Each curve is the one that :func:`run` gives for its setting.
+
+    Args:
+        benchmark: As for :func:`run`.
+        grid: What to vary: lists of values by name, for every method that has the hyper-parameter,
+            or by method's name for that method: ``{"learning_rate": [0.1, 0.01], "ngm-sgd":
+            {"sensitivity": [0.2, 0.4]}}``. With ``draws`` also distributions that have a method
+            ``rvs``, such as ``scipy.stats.loguniform(1e-4, 1)``.
+        methods: As for :func:`run`.
+        seeds: As for :func:`run`.
+        draws: Number of random settings per method, or None for the whole product.
+        draw_seed: Seed of the draws, which methods share where they share a hyper-parameter.
+        hyperparameters: Fixed values, as for :func:`run`.
+        **options: All other options of :func:`run`.
+
+    Returns:
+        The dataset that :func:`gainjax.results.to_dataset` describes for sweeps: a dimension
+        ``setting`` in place of ``method``, with coordinates ``method`` and one for each
+        hyper-parameter that varies.
+
+    Raises:
+        ValueError: As :func:`run`, and if the grid is empty or names something unknown.
+        FileNotFoundError: As :func:`run`.
+        OSError: As :func:`run`.
+
+    Example:
+        >>> grid = {"learning_rate": [0.03, 0.01], "sensitivity": [0.2, 0.4]}
+        >>> curves = sweep("split-digits", grid, ["ngm-sgd", "sgd"], seeds=2, updates_per_task=10)
+        >>> curves.sizes["setting"], float(curves.learning_rate[-1])
+        (6, 0.01)
+        >>> print(curves.setting.values[0])
+        ngm-sgd learning_rate=0.03 sensitivity=0.2
+    """
+    benchmark = get_benchmark(benchmark) if isinstance(benchmark, str) else benchmark
+    settings = sweep_settings(benchmark, methods, grid, hyperparameters or {}, draws, draw_seed)
+    return train_settings(benchmark, settings, seeds, _describe_sweep(settings), **options)
 
 
 def resume(
@@ -134,14 +164,20 @@ def resume(
     *,
     data_dir: str | Path | None = None,
     chunk: int = 100,
+    layout: Kind | None = None,
+    devices: Sequence[jax.Device] | None = None,
+    memory: float | None = None,
     progress: bool = False,
 ) -> xr.Dataset:
-    """Finish the run in a directory, whatever it was.
+    """Finish the run or sweep in a directory, whatever it was.
 
     Args:
         directory: Output directory of a run that was interrupted. A finished one is returned.
         data_dir: Where the data are now, or None for where they were.
         chunk: As for :func:`run`.
+        layout: As for :func:`run`.
+        devices: As for :func:`run`; they need not be those it was begun on.
+        memory: As for :func:`run`.
         progress: As for :func:`run`.
 
     Returns:
@@ -166,152 +202,41 @@ def resume(
         raise FileNotFoundError(
             f"no run in {directory}: give the output directory of a run that was interrupted"
         )
-    return run(
-        config["benchmark"],
-        list(config["methods"]),
+    if "settings" in config:
+        settings = [
+            Setting(row["method"], row["hyperparameters"], tuple(row["swept"]))
+            for row in config["settings"]
+        ]
+        described = _describe_sweep(settings)
+    else:
+        settings = [Setting(name, values) for name, values in config["methods"].items()]
+        described = {"methods": config["methods"]}
+    return train_settings(
+        get_benchmark(config["benchmark"]),
+        settings,
         config["seeds"],
+        described,
         data_dir=data_dir or stored_data_dir,
         out=directory,
-        hyperparameters=config["methods"],
         eval_examples=config["eval_examples"],
         gain_from=config["gain_from"],
         form=config["form"],
+        modulate=config["modulate"],
         chunk=chunk,
+        layout=layout,
+        devices=devices,
+        memory=memory,
         progress=progress,
         **config["protocol"],
     )
 
 
-def resolve_hyperparameters(
-    benchmark: Benchmark, methods: Sequence[str], overrides: Mapping[str, Any]
-) -> dict[str, dict[str, float]]:
-    """Return every hyper-parameter of each method: its default, the benchmark's, the caller's.
-
-    Args:
-        benchmark: The benchmark.
-        methods: Names of methods, each once.
-        overrides: By name for every method that has it, or by method's name for that method.
-
-    Raises:
-        ValueError: If a method or hyper-parameter is unknown, unused, repeated or out of range.
-
-    Example:
-        >>> mnist = get_benchmark("split-mnist")
-        >>> resolve_hyperparameters(mnist, ["sgd"], {"sgd": {"learning_rate": 0.1}})
-        {'sgd': {'learning_rate': 0.1}}
-    """
-    if isinstance(methods, str) or not methods or len(set(methods)) < len(methods):
-        raise ValueError(f"methods must be a list of different names: got {methods!r}")
-    shared = {k: v for k, v in overrides.items() if not isinstance(v, Mapping)}
-    own = {k: v for k, v in overrides.items() if isinstance(v, Mapping)}
-    if unknown := set(own) - set(methods):
-        raise ValueError(
-            f"hyperparameters are given for {', '.join(sorted(unknown))}, which is not among the "
-            f"methods: {', '.join(methods)}"
-        )
-    settings = {name: benchmark.defaults(name) for name in methods}
-    for name, values in settings.items():
-        get_method(name).check(own.get(name, {}))
-        values |= {k: shared[k] for k in values if k in shared}
-        values |= own.get(name, {})
-        get_method(name).check(values)
-    if unused := [k for k in shared if not any(k in values for values in settings.values())]:
-        known = sorted({k for values in settings.values() for k in values})
-        raise ValueError(
-            f"no method has a hyper-parameter {unused[0]!r}: there are {', '.join(known)}"
-        )
-    return settings
-
-
-def _train(
-    program: Program,
-    stream: Stream,
-    seeds: Sequence[int],
-    hyperparameters: Mapping[str, Any],
-    chunk: int,
-    report: Report,
-    store: RunStore | None,
-) -> tuple[Record, float]:
-    """Train one method, or what is left of it; return its curves and how many seconds it took."""
-    name = program.method.name
-    total = program.protocol.updates_per_task * len(stream.task_end)
-    report(name, 0)
-    if store is not None and (kept := store.finished(name)) is not None:
-        report(name, total)
-        return kept
-
-    def restore(abstract: TrainState) -> tuple[int, TrainState] | None:
-        found = None if store is None else store.restore(name, abstract)
-        report(name, found[0] if found else 0)
-        return found
-
-    def on_chunk(done: Chunk) -> None:
-        report(name, done.records.gain.shape[1])
-        if store is not None:
-            store.keep(name, done)
-
-    started = time.monotonic()
-    records = train(
-        program, stream, seeds, hyperparameters, chunk=chunk, on_chunk=on_chunk, restore=restore
-    )
-    if store is not None and (kept := store.finished(name)) is not None:
-        return kept  # with the updates before the last restart
-    return records, time.monotonic() - started
-
-
-def _gain_of(
-    directory: str | Path | None, borrowers: Sequence[str], seeds: Sequence[int], updates: int
-) -> np.ndarray | None:
-    """Return the gain of a finished run for methods that borrow it, shape (seeds, updates)."""
-    if not borrowers and directory is None:
-        return None
-    if not borrowers:
-        raise ValueError(f"gain_from is given, {directory}, but none of the methods borrows a gain")
-    if directory is None:
-        raise ValueError(
-            f"{', '.join(borrowers)} borrows the gain of another run: first run ngm-sgd with the "
-            "same seeds and out=DIR (--out DIR), then give gain_from=DIR (--gain-from DIR)"
-        )
-    source = results.load(directory)
-    has_gain = "ngm-sgd" in source.method and set(seeds) <= set(source.seed.values.tolist())
-    if not has_gain or source.sizes["update"] != updates:
-        raise ValueError(
-            f"gain_from must hold ngm-sgd with seeds {list(seeds)} and {updates} updates: "
-            f"{directory} has {source.method.values.tolist()}, seeds "
-            f"{source.seed.values.tolist()} and {source.sizes['update']} updates"
-        )
-    return source.gain.sel({"method": "ngm-sgd", "seed": list(seeds)}).values
-
-
-def _checksum(stream: Stream) -> str:
-    """Return a checksum of all data, so that a run goes on with the same ones or not at all."""
-    crc = 0
-    for array in stream:
-        crc = zlib.crc32(f"{array.dtype} {array.shape}".encode(), crc)
-        crc = zlib.crc32(np.ascontiguousarray(array).data, crc)
-    return f"{crc:08x}"
-
-
-def _seed_list(seeds: int | Sequence[int]) -> list[int]:
-    """Return seeds 0, 1, ... for a number, or the given ones."""
-    if isinstance(seeds, int):
-        if seeds < 1:
-            raise ValueError(f"seeds must be at least 1, or a list of seeds: got {seeds}")
-        return list(range(seeds))
-    seeds = [int(seed) for seed in seeds]
-    if not seeds or len(set(seeds)) < len(seeds):
-        raise ValueError(f"seeds must be a list of different integers: got {seeds}")
-    return seeds
-
-
-def _warn_of_divergence(curves: xr.Dataset) -> None:
-    """Name every method, seed and update at which a run diverged."""
-    for row in curves.diverged_update.stack(run=("method", "seed")):
-        if row:
-            warnings.warn(
-                f"{row.method.item()} with seed {row.seed.item()} diverged at update {row.item()}: "
-                "its loss is not finite. From there on its answers count as wrong; try a smaller "
-                "learning rate",
-                DivergenceWarning,
-                stacklevel=3,
-            )
+def _describe_sweep(settings: Sequence[Setting]) -> dict[str, Any]:
+    """Return the part of a configuration that says what a sweep varies."""
+    return {
+        "settings": [
+            {"method": s.method, "hyperparameters": dict(s.hyperparameters), "swept": list(s.swept)}
+            for s in settings
+        ],
+        "swept": list(dict.fromkeys(name for setting in settings for name in setting.swept)),
+    }

@@ -483,7 +483,7 @@ def test_an_unreadable_header_is_refused(broken, how):
     else:
         header = json.loads(path.read_text()) | {"format": 99}
         path.write_text(json.dumps(header))
-        expected = "has format 99, and this version of gainjax knows format 1"
+        expected = "has format 99, and this version of gainjax knows format 2"
     for again in (go, resume):
         with pytest.raises(ValueError, match=expected):
             again(broken)

@@ -12,7 +12,7 @@ import pytest
 import gainjax
 from gainjax.benchmarks import BENCHMARKS, get_benchmark
 from gainjax.cli import main, parse_settings
-from gainjax.runner import resolve_hyperparameters
+from gainjax.settings import resolve_hyperparameters
 
 SHORT = {"updates_per_task": 6, "batch_size": 16, "seen_every": 3}
 SHORT_WORDS = ["--updates-per-task", "6", "--batch-size", "16"]

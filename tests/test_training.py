@@ -10,7 +10,7 @@ import pytest
 from gainjax.benchmarks import get_benchmark
 from gainjax.data import normalise
 from gainjax.methods import get_method
-from gainjax.training import Chunk, Protocol, train
+from gainjax.training import Chunk, Protocol, make_layout, train
 from gainjax.training.program import init_runs
 from gainjax.training.sampling import fill_buffer, sample
 
@@ -122,7 +122,9 @@ def test_runs_follow_a_float64_transcription_update_by_update(stream, name):
     records = train(program, stream, [seed], hp)
 
     settings = {k: jnp.asarray([v], jnp.float32) for k, v in hp.items()}
-    start = init_runs(program, "map", jnp.asarray([seed], jnp.uint32), settings, stream)
+    start = init_runs(
+        program, make_layout("map"), jnp.asarray([seed], jnp.uint32), settings, stream
+    )
     layers = [start.params[f"layer_{i}"]["kernel"][0] for i in range(3)]
     network, rule = Network(layers), RULES[name](hp)
     images = np.asarray(normalise(stream, stream.train_images), np.float64)
@@ -181,7 +183,9 @@ def test_a_seed_alone_gives_the_run_it_gives_in_a_batch(stream, name):
 
 
 def test_the_batched_layout_gives_the_same_runs(stream):
-    one_by_one, batched = (run(stream, seeds=(0, 1, 2), layout=x) for x in ("map", "vmap"))
+    one_by_one, batched = (
+        run(stream, seeds=(0, 1, 2), layout=make_layout(x)) for x in ("map", "vmap")
+    )
     assert_same(one_by_one, batched, rtol=1e-5, atol=1e-6)
 
 
@@ -275,7 +279,7 @@ def test_wrong_arguments_are_refused(stream):
         with pytest.raises(ValueError, match="seeds must be"):
             train(program, stream, seeds, good)
     with pytest.raises(ValueError, match="layout must be"):
-        train(program, stream, [0], good, layout="pmap")
+        make_layout("pmap")
     with pytest.raises(ValueError, match="lack sensitivity"):
         train(program, stream, [0], {k: v for k, v in good.items() if k != "sensitivity"})
     with pytest.raises(ValueError, match="no hyper-parameter 'momentum'"):

@@ -1,18 +1,17 @@
 """The multilayer perceptron of the MNIST benchmarks."""
 
 from collections.abc import Sequence
-from functools import partial
 from typing import Any
 
 import flax.linen as nn
 import jax
 
 from gainjax.gain import GainDynamics, predictive_entropy
-from gainjax.layers import GainDense
+from gainjax.layers import GainDense, Modulate
 
 
 class MLP(nn.Module):
-    """ReLU network whose layers are all modulated, or plain if there are no dynamics.
+    """ReLU network whose layers, or whose head alone, are modulated; plain without dynamics.
 
     Args:
         features: Units of each layer; the last is the number of outputs.
@@ -20,6 +19,10 @@ class MLP(nn.Module):
         use_bias: Whether the layers have a (never modulated) bias.
         dynamics: How the gain follows uncertainty, or None for plain dense layers. Weights of the
             two forms are initialised alike.
+        modulate: Where the gain is: in ``"all"`` layers, as in the paper, or in the ``"head"``.
+
+    Raises:
+        ValueError: If ``modulate`` is neither.
 
     Example:
         >>> import jax.numpy as jnp
@@ -38,6 +41,7 @@ class MLP(nn.Module):
     kernel_scales: Sequence[float]
     use_bias: bool = False
     dynamics: GainDynamics | None = None
+    modulate: Modulate = "all"
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
@@ -48,22 +52,26 @@ class MLP(nn.Module):
             train: Accepted for the interface of all models; nothing here depends on it.
         """
         del train
+        if self.modulate not in ("head", "all"):
+            raise ValueError(f"modulate must be 'head' or 'all': got {self.modulate!r}")
         x = x.reshape(len(x), -1)
-        make: Any = (
-            nn.Dense if self.dynamics is None else partial(GainDense, dynamics=self.dynamics)
-        )
-        layers = []
+        modulated: list[GainDense] = []
+        last = len(self.features) - 1
         for i, (features, scale) in enumerate(zip(self.features, self.kernel_scales, strict=True)):
-            layer = make(
-                features=features,
-                use_bias=self.use_bias,
-                kernel_init=nn.initializers.normal(scale),
-                name=f"layer_{i}",
-            )
-            layers.append(layer)
-            x = layer(x if i == 0 else nn.relu(x))
-        if self.dynamics is not None:
+            options: Any = {
+                "features": features,
+                "use_bias": self.use_bias,
+                "kernel_init": nn.initializers.normal(scale),
+                "name": f"layer_{i}",
+            }
+            x = x if i == 0 else nn.relu(x)
+            if self.dynamics is None or (self.modulate == "head" and i < last):
+                x = nn.Dense(**options)(x)
+            else:
+                modulated.append(GainDense(dynamics=self.dynamics, **options))
+                x = modulated[-1](x)
+        if modulated:
             uncertainty = predictive_entropy(x)
-            for layer in layers:
+            for layer in modulated:
                 layer.advance(uncertainty)
         return x

@@ -1,17 +1,16 @@
 """The slim residual network of the image benchmarks, with PyTorch's conventions."""
 
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
 from gainjax.gain import GainDynamics, predictive_entropy
-from gainjax.layers import GainDense, GainModule
+from gainjax.layers import GainDense, GainModule, Modulate
 from gainjax.models.conv import conv2d
 
-Modulate = Literal["head", "all"]
 STATISTICS = "batch_stats"
 
 # Kaiming-uniform with a = sqrt(5), as PyTorch initialises: uniform within 1 / sqrt(inputs).

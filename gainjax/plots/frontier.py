@@ -193,9 +193,9 @@ def _label(axes: Axes, points: pd.DataFrame, others: list[str], styles: dict[str
     for i in np.argsort(~points["unbeaten"].to_numpy(), kind="stable"):
         point = points.iloc[i]
         values = point[["learning_rate", *others]].dropna()
-        if len(values) > 1 and not point["unbeaten"]:
+        if values.empty or (len(values) > 1 and not point["unbeaten"]):
             continue
-        text = ", ".join(f"{value:g}".removeprefix("0") or "0" for value in values)
+        text = ", ".join(f"{value:.3g}".removeprefix("0") or "0" for value in values)
         width, height = TextPath((0, 0), text, size=size).get_extents().width, 0.8 * size
         for right, up in _PLACES:
             x, y = centers[i] + (right * (4 + width / 2), up * (3 + height / 2))

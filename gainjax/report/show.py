@@ -1,6 +1,7 @@
 """Sheets and figures to a terminal and to files."""
 
 import io
+import math
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -109,7 +110,7 @@ def write_sweep(
     Returns:
         The paths: ``ranking.csv`` of :func:`gainjax.ranking`, ``ranking.md`` to be read,
         ``frontier.png`` and ``.pdf`` of :func:`gainjax.plot_frontier`, and for each method with
-        two swept hyper-parameters ``heatmap-METHOD.png`` and ``.pdf`` of
+        a grid of two swept hyper-parameters ``heatmap-METHOD.png`` and ``.pdf`` of
         :func:`gainjax.plot_heatmap`.
 
     Raises:
@@ -125,7 +126,8 @@ def write_sweep(
     }
     for method, rows in ranking.groupby("method", sort=False):
         varied = [name for name in swept_names(dataset) if rows[name].nunique() > 1]
-        if len(varied) == 2:
+        cells = math.prod(rows[name].nunique() for name in varied)
+        if len(varied) == 2 and len(rows) >= cells / 2:  # a grid, and no random draws
             x, y = sorted(varied, key=lambda name: name != "learning_rate")
             figure = plot_heatmap(dataset, method, x, y, tolerance=tolerance, best=best)
             contents |= _images(f"heatmap-{method}", figure, dpi=200)

@@ -4,10 +4,13 @@ While a run is in progress, its output directory holds::
 
     .lock                         who writes here
     progress/run.json             format number, configuration, versions
-    progress/METHOD.npz           curves of a finished method
-    progress/METHOD/A-B.npz       curves of updates A + 1 to B of an unfinished one
-    progress/METHOD/B/            Orbax checkpoint of all its runs after update B
-    progress/METHOD/B.crc32       checksum of that checkpoint, written last
+    progress/PART.npz             curves of a finished part
+    progress/PART/A-B.npz         curves of updates A + 1 to B of an unfinished one
+    progress/PART/B/              Orbax checkpoint of all its runs after update B
+    progress/PART/B.crc32         checksum of that checkpoint, written last
+
+A part is what is trained at once: a method, or a batch of the settings and seeds of a method. If
+several processes share a run, each stores its own parts; those of process K are in ``progress-K``.
 
 Curves are on disk before the checkpoint that follows them is begun, and a checkpoint without its
 checksum does not count. So at any moment the newest checkpoint and the curves before it are whole.
@@ -27,6 +30,7 @@ import zlib
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import jax
@@ -38,9 +42,9 @@ from gainjax.training.loop import Chunk
 from gainjax.training.program import Record
 from gainjax.training.step import TrainState
 
-FORMAT = 1
+FORMAT = 2
 FOLDER = "progress"
-KEEP = 2  # checkpoints per method: if the newest is damaged, there is the one before it
+KEEP = 2  # checkpoints per part: if the newest is damaged, there is the one before it
 # A checkpoint is due at the end of a chunk once so many times its own duration has passed since the
 # last one, which bounds what checkpoints cost; the first one is due after so many seconds.
 SPACING = 10.0
@@ -54,34 +58,35 @@ class CheckpointWarning(UserWarning):
 class RunStore:
     """The unfinished run in an output directory. Made by :func:`open_store`."""
 
-    def __init__(self, directory: Path, stop: guard.Stop) -> None:
-        self._folder = directory / FOLDER
+    def __init__(self, folder: Path, stop: guard.Stop, batches: Mapping[str, int]) -> None:
+        self.batches = batches  # for each method the runs per batch with which it was begun
+        self._folder = folder
         self._stop = stop
         self._pending: list[Record] = []  # curves that are not on disk yet
-        self._stored = 0  # updates of the current method whose curves are on disk
+        self._stored = 0  # updates of the current part whose curves are on disk
         self._clock = time.monotonic()  # when these were stored
         self._orbax: Any = None
         self._worker = ThreadPoolExecutor(1, "checkpoint")
         self._sealing: Future[float] | None = None
         self._next = time.monotonic() + FIRST
 
-    def finished(self, method: str) -> tuple[Record, float] | None:
-        """Return the curves of a finished method and how many seconds it took, or None."""
-        path = self._folder / f"{method}.npz"
+    def finished(self, part: str) -> tuple[Record, float] | None:
+        """Return the curves of a finished part and how many seconds it took, or None."""
+        path = self._folder / f"{part}.npz"
         if not path.exists():
             return None
         found = _read_curves(path)
         if found is None:
             warnings.warn(
-                f"{path} is damaged: {method} is trained again", CheckpointWarning, stacklevel=2
+                f"{path} is damaged: {part} is trained again", CheckpointWarning, stacklevel=2
             )
         return found
 
-    def restore(self, method: str, abstract: TrainState) -> tuple[int, TrainState] | None:
+    def restore(self, part: str, abstract: TrainState) -> tuple[int, TrainState] | None:
         """Return the newest intact checkpoint, and forget all that came after it.
 
         Args:
-            method: Name of the method.
+            part: Name of the part.
             abstract: Shapes and dtypes of the states of its runs.
 
         Returns:
@@ -90,7 +95,7 @@ class RunStore:
         Raises:
             ValueError: If the checkpoint is intact but does not fit the abstract states.
         """
-        folder = self._folder / method
+        folder = self._folder / part
         complete, chunks = 0, _curve_files(folder)  # updates up to which all curves are there
         for start, end, path in chunks:
             if start != complete:
@@ -112,7 +117,7 @@ class RunStore:
         if states is None:
             if steps:
                 warnings.warn(
-                    f"{folder} has no intact checkpoint: {method} starts again",
+                    f"{folder} has no intact checkpoint: {part} starts again",
                     CheckpointWarning,
                     stacklevel=2,
                 )
@@ -127,7 +132,7 @@ class RunStore:
         self._stored, self._clock, self._pending = done, time.monotonic(), []
         return None if states is None else (done, states)
 
-    def keep(self, method: str, chunk: Chunk) -> None:
+    def keep(self, part: str, chunk: Chunk) -> None:
         """Take over the curves of a chunk; store them and the states if that is due.
 
         Raises:
@@ -140,14 +145,14 @@ class RunStore:
         stop = self._stop.signum
         due = self._sealing is None and time.monotonic() >= self._next
         if chunk.done == chunk.total:
-            self._finish(method)
+            self._finish(part)
         elif due or stop is not None:
-            self._checkpoint(method, chunk)
+            self._checkpoint(part, chunk)
         if stop is not None:
             self._wait()
             name = signal.Signals(stop).name
             raise guard.Interrupted(
-                f"stopped by {name} after update {chunk.done} of {chunk.total} of {method}. All is "
+                f"stopped by {name} after update {chunk.done} of {chunk.total} of {part}. All is "
                 "stored: give the same command again to go on, or "
                 f"gainjax resume {self._folder.parent}",
                 stop,
@@ -166,30 +171,30 @@ class RunStore:
                 self._orbax.close()
             logging.getLogger("absl").setLevel(self._absl_level)
 
-    def _finish(self, method: str) -> None:
-        """Replace everything of a method by its curves."""
+    def _finish(self, part: str) -> None:
+        """Replace everything of a part by its curves."""
         self._wait()
-        folder = self._folder / method
+        folder = self._folder / part
         stored = [_read_curves(path) for _, _, path in _curve_files(folder)]
         if any(part is None for part in stored):
             raise OSError(errno.EIO, "curves were damaged during the run", str(folder))
         seconds = time.monotonic() - self._clock + sum(part[1] for part in stored if part)
         parts = [part[0] for part in stored if part] + self._pending
-        _write_curves(self._folder / f"{method}.npz", parts, seconds)
+        _write_curves(self._folder / f"{part}.npz", parts, seconds)
         shutil.rmtree(folder, ignore_errors=True)
         self._pending = []
 
-    def _checkpoint(self, method: str, chunk: Chunk) -> None:
+    def _checkpoint(self, part: str, chunk: Chunk) -> None:
         self._wait()
         self._open_orbax()
         begin = time.monotonic()
-        folder = self._folder / method
+        folder = self._folder / part
         path = folder / f"{self._stored:08d}-{chunk.done:08d}.npz"
         _write_curves(path, self._pending, begin - self._clock)
         self._stored, self._clock, self._pending = chunk.done, begin, []
         path = folder / str(chunk.done)
         with _os_errors(path):
-            self._orbax.save(path, chunk.states)  # returns once it has copied the states
+            self._orbax.save(path, chunk.snapshot())
         self._sealing = self._worker.submit(self._commit, path, begin)
 
     def _commit(self, path: Path, begin: float) -> float:
@@ -216,19 +221,27 @@ class RunStore:
             logger = logging.getLogger("absl")  # where Orbax tells every step
             self._absl_level = logger.level
             logger.setLevel(logging.CRITICAL)
-            self._orbax = orbax.checkpoint.StandardCheckpointer()
+            options = orbax.checkpoint.options.MultiprocessingOptions()
+            if jax.process_count() > 1:  # every process stores its own runs by itself
+                me = jax.process_index()
+                options = orbax.checkpoint.options.MultiprocessingOptions(
+                    primary_host=me, active_processes={me}, barrier_sync_key_prefix=f"process{me}"
+                )
+            self._orbax = orbax.checkpoint.StandardCheckpointer(multiprocessing_options=options)
 
     def _load(self, path: Path, abstract: TrainState) -> TrainState:
         self._open_orbax()
         try:
-            states = self._orbax.restore(path, abstract)
+            # As NumPy arrays, which no device and no number of devices is part of.
+            like = jax.tree.map(lambda x: np.empty(x.shape, x.dtype), abstract)
+            states = self._orbax.restore(path, like)
         except (ValueError, KeyError, TypeError) as error:
             raise ValueError(
                 f"{path} is intact, but holds other states than this version of gainjax has: "
                 f"use the version that {self._folder / 'run.json'} names, or remove {self._folder} "
                 f"to start again. {error}"
             ) from error
-        return jax.tree.map(jnp.array, states)
+        return jax.tree.map(np.asarray, states)
 
     def _warn_damaged(self, path: Path, what: str) -> None:
         warnings.warn(
@@ -238,7 +251,10 @@ class RunStore:
 
 @contextlib.contextmanager
 def open_store(
-    directory: str | Path, config: Mapping[str, Any], data_dir: str | Path | None = None
+    directory: str | Path,
+    config: Mapping[str, Any],
+    data_dir: str | Path | None = None,
+    batches: Mapping[str, int] = MappingProxyType({}),
 ) -> Iterator[RunStore]:
     """Begin a run in a directory or go on with the one that is there, until the block ends.
 
@@ -249,6 +265,7 @@ def open_store(
         directory: Output directory; made if needed.
         config: What is run, as JSON can say it.
         data_dir: Where the data are, for :func:`stored_config`.
+        batches: For each method the runs per batch. A run that goes on keeps those it began with.
 
     Yields:
         The store of the run.
@@ -264,9 +281,11 @@ def open_store(
         None ({'seeds': [0]}, None)
     """
     directory = Path(directory).expanduser().resolve()
-    with guard.lock(directory), guard.stoppable() as stop:
-        _begin(directory, config, data_dir)
-        store = RunStore(directory, stop)
+    me = jax.process_index()
+    suffix = f"-{me}" if me else ""
+    with guard.lock(directory, f".lock{suffix}"), guard.stoppable() as stop:
+        folder = directory / f"{FOLDER}{suffix}"
+        store = RunStore(folder, stop, _begin(folder, config, data_dir, batches))
         try:
             yield store
         finally:
@@ -287,24 +306,45 @@ def stored_config(directory: str | Path) -> tuple[dict[str, Any], str | None] | 
     return None if header is None else (header["config"], header["data_dir"])
 
 
-def _begin(directory: Path, config: Mapping[str, Any], data_dir: str | Path | None) -> None:
-    """Write the header of a new run, or compare it with that of the run to go on with."""
-    path = directory / FOLDER / "run.json"
-    for stale in directory.glob(f".{results.FILE}.*.tmp"):  # of a process that was killed
-        stale.unlink()
+def _begin(
+    folder: Path,
+    config: Mapping[str, Any],
+    data_dir: str | Path | None,
+    batches: Mapping[str, int],
+) -> Mapping[str, int]:
+    """Write the header of a new run, or compare it with that of the run to go on with.
+
+    Returns the batches of the run.
+    """
+    directory, path = folder.parent, folder / "run.json"
+    if jax.process_index() == 0:
+        for stale in directory.glob(f".{results.FILE}.*.tmp"):  # of a process that was killed
+            stale.unlink(missing_ok=True)
     here = {**results.provenance(), "float": jnp.result_type(float).name}
     data_dir = None if data_dir is None else str(Path(data_dir).expanduser().resolve())
-    wanted = {"format": FORMAT, "config": dict(config), "environment": here, "data_dir": data_dir}
+    wanted = {
+        "format": FORMAT,
+        "config": dict(config),
+        "environment": here,
+        "data_dir": data_dir,
+        "processes": jax.process_count(),
+        "batches": dict(batches),
+    }
     found = _read_header(path)
     if found is None:
         results.write_file(path, json.dumps(wanted, indent=1).encode())
-        return
+        return batches
     wanted = json.loads(json.dumps(wanted))
     if found["config"] != wanted["config"]:
         raise ValueError(
             f"{directory} holds another unfinished run: it differs in "
             f"{results.difference(found['config'], wanted['config'])}\nChoose another directory, "
             f"or remove {path.parent} to give that run up"
+        )
+    if found["processes"] != jax.process_count():
+        raise ValueError(
+            f"the run in {directory} was begun by {found['processes']} processes, each of which "
+            f"has its share: go on with as many, not with {jax.process_count()}"
         )
     if found["environment"] != here:
         warnings.warn(
@@ -314,6 +354,7 @@ def _begin(directory: Path, config: Mapping[str, Any], data_dir: str | Path | No
             CheckpointWarning,
             stacklevel=4,
         )
+    return found["batches"]
 
 
 def _read_header(path: Path) -> dict[str, Any] | None:

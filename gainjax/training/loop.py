@@ -1,5 +1,6 @@
 """The host's part of training: call the compiled program chunk by chunk and collect the curves."""
 
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import NamedTuple
@@ -10,14 +11,8 @@ import numpy as np
 
 from gainjax.data.streams import Stream
 from gainjax.methods import TRACE
-from gainjax.training.program import (
-    Layout,
-    Program,
-    Record,
-    advance_runs,
-    default_layout,
-    init_runs,
-)
+from gainjax.training.layout import Layout, make_layout
+from gainjax.training.program import Position, Program, Record, advance_runs, init_runs
 from gainjax.training.step import TrainState
 
 # From the abstract states of all runs to the number of updates done and the states to go on from,
@@ -31,7 +26,12 @@ class Chunk(NamedTuple):
     done: int  # updates finished so far
     total: int  # updates of the whole run
     records: Record  # of this chunk: NumPy arrays of shape (R, updates, ...)
-    states: TrainState  # after it, until the callback returns: the next chunk takes them over
+    states: TrainState  # after it, on the devices, until the callback returns
+
+    def snapshot(self) -> TrainState:
+        """Return a copy of the states on the host, shape (R, ...), whatever the devices."""
+        runs = len(self.records.gain)
+        return jax.tree.map(lambda x: np.array(np.asarray(x)[:runs]), self.states)
 
 
 def train(
@@ -55,8 +55,7 @@ def train(
             A method that replays the gain of another run also needs its ``gain_trace``, > 0, shape
             (R, updates).
         chunk: Updates per call of the compiled program, >= 1. It changes no number.
-        layout: Runs one after the other ("map") or as one batched program ("vmap") on a device;
-            None takes what measured fastest on this kind of device.
+        layout: How the runs are laid out on hardware; None for :func:`make_layout`'s choice.
         on_chunk: Called on the host after every chunk, with the curves of that chunk.
         restore: Finds states to go on from, see :data:`Restore`. The rest of the run is what it
             would have been.
@@ -80,19 +79,24 @@ def train(
     """
     if chunk < 1:
         raise ValueError(f"chunk must be at least 1 update: got {chunk}")
-    layout = layout or default_layout()
-    if layout not in ("map", "vmap"):
-        raise ValueError(f"layout must be 'map' or 'vmap': got {layout!r}")
+    layout = layout or make_layout()
     seed_array = _check_seeds(seeds)
+    runs = len(seed_array)
     per_task = program.protocol.updates_per_task
     total = per_task * len(stream.task_end)
-    settings = _check_hyperparameters(program, hyperparameters, len(seed_array), total)
-    stream = jax.device_put(stream)
+    settings = _check_hyperparameters(program, hyperparameters, runs, total)
+    stream = layout.replicate(stream)
 
     length = min(chunk, per_task)
-    start = partial(init_runs, program, layout)
-    found = restore(jax.eval_shape(start, seed_array, settings, stream)) if restore else None
-    done, states = found or (0, start(seed_array, settings, stream))
+    found = None
+    if restore is not None:
+        start = partial(init_runs, program, dataclasses.replace(layout, devices=layout.devices[:1]))
+        found = restore(jax.eval_shape(start, seed_array, settings, stream))
+    seed_array, settings = layout.put((seed_array, settings), runs)
+    if found is None:
+        done, states = 0, init_runs(program, layout, seed_array, settings, stream)
+    else:
+        done, states = found[0], layout.put(found[1], runs)
     if not 0 <= done < total:
         raise ValueError(f"restore must leave something of {total} updates: got {done} done")
     finished: list[Record] = []
@@ -103,33 +107,32 @@ def train(
             program,
             layout,
             length,
+            program.protocol.batch_size_of(task),
             states,
             seed_array,
             settings,
             stream,
-            jnp.int32(task),
-            jnp.int32(done),
-            jnp.int32(count),
+            Position(*map(jnp.int32, (task, done, count))),
         )
         done += count
-        finished.append(jax.tree.map(lambda x, n=count: np.asarray(x)[:, :n], records))
+        finished.append(jax.tree.map(lambda x, n=count: np.asarray(x)[:runs, :n], records))
         if on_chunk is not None:
             on_chunk(Chunk(done, total, finished[-1], states))
     return jax.tree.map(lambda *parts: np.concatenate(parts, axis=1), *finished)
 
 
-def _check_seeds(seeds: Sequence[int] | np.ndarray) -> jax.Array:
+def _check_seeds(seeds: Sequence[int] | np.ndarray) -> np.ndarray:
     array = np.asarray(seeds)
     if array.ndim != 1 or not len(array) or array.dtype.kind not in "iu":
         raise ValueError(f"seeds must be a non-empty list of integers: got {seeds!r}")
     if array.min() < 0 or array.max() >= 2**32:
         raise ValueError(f"seeds must be in [0, 2**32): got {seeds!r}")
-    return jnp.asarray(array.astype(np.uint32))
+    return array.astype(np.uint32)
 
 
 def _check_hyperparameters(
     program: Program, hyperparameters: Mapping[str, float | np.ndarray], runs: int, updates: int
-) -> dict[str, jax.Array]:
+) -> dict[str, np.ndarray]:
     method = program.method
     needed = {*method.hyperparameters, *([TRACE] if method.needs_trace else [])}
     if missing := needed - set(hyperparameters):
@@ -151,5 +154,4 @@ def _check_hyperparameters(
                 f"{TRACE} must be finite gains > 0 of shape ({runs}, {updates}), one per run and "
                 f"update: got shape {trace.shape}"
             )
-    dtype = jnp.result_type(float)
-    return {name: jnp.asarray(array, dtype) for name, array in arrays.items()}
+    return {name: array.astype(jnp.result_type(float)) for name, array in arrays.items()}

@@ -17,17 +17,15 @@ import optax
 
 from gainjax.data.streams import Stream, normalise
 from gainjax.gain import GainDynamics
-from gainjax.layers import COLLECTION, modulated_mask
+from gainjax.layers import COLLECTION, Modulate, modulated_mask
 from gainjax.methods import Hyperparameters, Method
+from gainjax.training.layout import Layout
 from gainjax.training.sampling import Buffer, Regime, fill_buffer, sample
 from gainjax.training.step import StepInfo, TrainState, evaluate, train_step
 
-ModelFactory = Callable[[int, GainDynamics | None], nn.Module]
+ModelFactory = Callable[[int, GainDynamics | None, Modulate], nn.Module]
 Augment = Callable[[jax.Array, jax.Array], jax.Array]
 Form = Literal["optimizer", "model"]
-# How runs share a device: one batched program, which fills an accelerator, or one after the other,
-# which on a CPU is no slower, takes less memory and repeats a run alone to the last bit.
-Layout = Literal["map", "vmap"]
 _INIT, _BATCH, _BUFFER, _AUGMENT = 0, 1, 2, 3  # streams of random numbers of a seed
 
 
@@ -38,6 +36,8 @@ class Protocol:
     Args:
         updates_per_task: Updates on each task, >= 1.
         batch_size: Examples per update, >= 1, drawn with replacement.
+        batch_growth: Whether task k has batches of that size ("constant") or of k times that size
+            ("linear"), so that each task so far has its share.
         eval_every: Evaluate after each update whose number it divides, and at the end of each task.
         eval_tasks: Evaluate the test set of the first task, or those of all tasks.
         seen_every: Measure accuracy on all tasks seen so far after each update whose number it
@@ -54,6 +54,7 @@ class Protocol:
 
     updates_per_task: int
     batch_size: int
+    batch_growth: Literal["constant", "linear"] = "constant"
     eval_every: int = 1
     eval_tasks: Literal["first", "all"] = "first"
     seen_every: int = 10
@@ -64,6 +65,7 @@ class Protocol:
 
     def __post_init__(self) -> None:
         choices = {
+            "batch_growth": ("constant", "linear"),
             "eval_tasks": ("first", "all"),
             "regime": get_args(Regime),
             "buffer": get_args(Buffer),
@@ -77,6 +79,10 @@ class Protocol:
             elif value is not None and value < 1:
                 raise ValueError(f"{field.name} must be at least 1: got {value}")
 
+    def batch_size_of(self, task: int) -> int:
+        """Return the examples per update of a task, counted from 0."""
+        return self.batch_size * (task + 1 if self.batch_growth == "linear" else 1)
+
     def is_evaluated(self, update: Any, every: int) -> Any:
         """Whether there is an evaluation after an update (1-based; a number, array or tracer)."""
         return (update % every == 0) | (update % self.updates_per_task == 0)
@@ -87,18 +93,19 @@ class Program:
     """Everything static about a run.
 
     Args:
-        make_model: Makes the Flax module from the number of classes and the gain dynamics, which
-            are None for a plain model. Models of equal arguments must be one function object, since
-            compiled programs are found again by it.
+        make_model: Makes the Flax module from the number of classes, the gain dynamics, which are
+            None for a plain model, and which layers have a gain. Models of equal arguments must be
+            one function object, since compiled programs are found again by it.
         num_classes: Number of outputs.
         method: Entry of the registry.
         protocol: How to train and evaluate.
         form: Where the gain is: in the "optimizer" (effective weights in a plain model) or in the
             "model" (raw weights, gain as a collection). The two give the same runs.
+        modulate: Which layers have a gain: "all", or the "head" alone.
         augment: Changes a batch of raw training images, given a key; or None.
 
     Raises:
-        ValueError: If the form is unknown.
+        ValueError: If a word is none of those above.
     """
 
     make_model: ModelFactory
@@ -106,17 +113,20 @@ class Program:
     method: Method
     protocol: Protocol
     form: Form = "optimizer"
+    modulate: Modulate = "all"
     augment: Augment | None = None
 
     def __post_init__(self) -> None:
         if self.form not in ("optimizer", "model"):
             raise ValueError(f"form must be 'optimizer' or 'model': got {self.form!r}")
+        if self.modulate not in ("all", "head"):
+            raise ValueError(f"modulate must be 'all' or 'head': got {self.modulate!r}")
 
     def model(self, hyperparameters: Hyperparameters) -> nn.Module:
         """Return the model to train: with gains of its own only in the form "model"."""
         in_model = self.form == "model"
         dynamics = self.method.dynamics(hyperparameters) if in_model else None
-        return self.make_model(self.num_classes, dynamics)
+        return self.make_model(self.num_classes, dynamics, self.modulate)
 
     def optimizer(
         self, hyperparameters: Hyperparameters, mask: Any
@@ -129,11 +139,19 @@ class Program:
     def mask(self, image_shape: tuple[int, ...]) -> Any:
         """Return which parameters a gain multiplies, found by the shapes of the modulated model."""
         shapes = jax.eval_shape(
-            self.make_model(self.num_classes, GainDynamics()).init,
+            self.make_model(self.num_classes, GainDynamics(), self.modulate).init,
             jax.random.key(0),
             jnp.zeros((1, *image_shape)),
         )
         return modulated_mask(shapes["params"], shapes[COLLECTION])
+
+
+class Position(NamedTuple):
+    """Where in a run a chunk is; each of shape (), int32."""
+
+    task: jax.Array  # index of the task, from 0
+    done: jax.Array  # updates done so far
+    count: jax.Array  # type: ignore[assignment]  # updates to do
 
 
 class Record(NamedTuple):
@@ -157,66 +175,63 @@ def init_runs(
 ) -> TrainState:
     """Return the states of R new runs for seeds and hyper-parameters of shape (R,)."""
 
-    def one_run(seed: jax.Array, hyperparameters: Hyperparameters) -> TrainState:
-        return _init(program, seed, hyperparameters, stream)
+    def one_run(stream: Stream, seed: jax.Array, hyperparameters: Hyperparameters) -> TrainState:
+        return init_run(program, seed, hyperparameters, stream)
 
-    return _over_runs(layout, one_run, seeds, hyperparameters)
+    return layout.over_runs(one_run, stream, seeds, hyperparameters)
 
 
-@partial(jax.jit, static_argnames=("program", "layout", "length"), donate_argnames="states")
+@partial(
+    jax.jit,
+    static_argnames=("program", "layout", "length", "batch_size"),
+    donate_argnames="states",
+)
 def advance_runs(
     program: Program,
     layout: Layout,
     length: int,
+    batch_size: int,
     states: TrainState,
     seeds: jax.Array,
     hyperparameters: Hyperparameters,
     stream: Stream,
-    task: jax.Array,
-    done: jax.Array,
-    count: jax.Array,
+    position: Position,
 ) -> tuple[TrainState, Record]:
     """Advance runs by a chunk of updates within one task.
 
     Args:
         program: The static part.
-        layout: How the runs are laid out on a device, see :data:`Layout`.
-        length: Rows of the returned curves, >= count. One compilation serves all chunks.
+        layout: How the runs are laid out on hardware.
+        length: Rows of the returned curves, >= position.count. One compilation serves all chunks.
+        batch_size: Examples per update of this task.
         states: States of the runs, batched over R; donated.
         seeds: Seeds, shape (R,), uint32.
         hyperparameters: Numbers by name, each of shape (R,).
         stream: Data of all tasks, shared by the runs.
-        task: Index of the task, from 0.
-        done: Updates done so far.
-        count: Updates to do.
+        position: Where in the run the chunk is.
 
     Returns:
-        New states, and records of shape (R, length, ...) of which the first ``count`` rows count.
+        New states, and records of shape (R, length, ...) of which the first ``position.count`` rows
+        count.
     """
 
     def one_run(
-        state: TrainState, seed: jax.Array, hyperparameters: Hyperparameters
+        shared: tuple[Stream, Position],
+        state: TrainState,
+        seed: jax.Array,
+        hyperparameters: Hyperparameters,
     ) -> tuple[TrainState, Record]:
-        # Task and counters have no run axis, so that conditions on them stay branches.
-        return _advance(program, length, state, seed, hyperparameters, stream, task, done, count)
+        # The position has no run axis, so that conditions on it stay branches.
+        stream, position = shared
+        return advance(program, length, batch_size, state, seed, hyperparameters, stream, position)
 
-    return _over_runs(layout, one_run, states, seeds, hyperparameters)
-
-
-def default_layout() -> Layout:
-    """Return the layout that measured fastest on this kind of device."""
-    return "map" if jax.default_backend() == "cpu" else "vmap"
+    return layout.over_runs(one_run, (stream, position), states, seeds, hyperparameters)
 
 
-def _over_runs(layout: Layout, one_run: Callable[..., Any], *batched: Any) -> Any:
-    if layout == "vmap":
-        return jax.vmap(one_run)(*batched)
-    return jax.lax.map(lambda arguments: one_run(*arguments), batched)
-
-
-def _init(
+def init_run(
     program: Program, seed: jax.Array, hyperparameters: Hyperparameters, stream: Stream
 ) -> TrainState:
+    """Return the state of one new run; see :func:`init_runs`."""
     image_shape = stream.train_images.shape[1:]
     key = jax.random.fold_in(jax.random.key(seed), _INIT)
     variables = program.model(hyperparameters).init(key, jnp.zeros((1, *image_shape)))
@@ -229,17 +244,18 @@ def _init(
     return TrainState(params, variables, program.optimizer(hyperparameters, mask).init(params))
 
 
-def _advance(
+def advance(
     program: Program,
     length: int,
+    batch_size: int,
     state: TrainState,
     seed: jax.Array,
     hyperparameters: Hyperparameters,
     stream: Stream,
-    task: jax.Array,
-    done: jax.Array,
-    count: jax.Array,
+    position: Position,
 ) -> tuple[TrainState, Record]:
+    """Advance one run by a chunk; see :func:`advance_runs`."""
+    task, done, count = position
     model = program.model(hyperparameters)
     optimizer = program.optimizer(hyperparameters, program.mask(stream.train_images.shape[1:]))
     key = jax.random.key(seed)
@@ -261,7 +277,7 @@ def _advance(
             jax.random.fold_in(batch_key, number),
             stream,
             task,
-            program.protocol.batch_size,
+            batch_size,
             buffer,
             joint=program.protocol.regime == "joint",
         )

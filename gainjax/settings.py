@@ -1,0 +1,157 @@
+"""Settings: a method with values for all its hyper-parameters; grids and draws of them."""
+
+import itertools
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from gainjax.benchmarks import Benchmark
+from gainjax.methods import get_method
+
+
+class Setting(NamedTuple):
+    """What one row of results is about.
+
+    Attributes:
+        method: Name of the method.
+        hyperparameters: Values of all its hyper-parameters.
+        swept: Names of those that vary in a sweep.
+    """
+
+    method: str
+    hyperparameters: Mapping[str, float]
+    swept: tuple[str, ...] = ()
+
+    @property
+    def label(self) -> str:
+        """The method with what varies: the name of the row."""
+        varied = (f"{name}={self.hyperparameters[name]:.6g}" for name in self.swept)
+        return " ".join([self.method, *varied])
+
+
+def resolve_hyperparameters(
+    benchmark: Benchmark, methods: Sequence[str], overrides: Mapping[str, Any]
+) -> dict[str, dict[str, float]]:
+    """Return every hyper-parameter of each method: its default, the benchmark's, the caller's.
+
+    Args:
+        benchmark: The benchmark.
+        methods: Names of methods, each once.
+        overrides: By name for every method that has it, or by method's name for that method.
+
+    Raises:
+        ValueError: If a method or hyper-parameter is unknown, unused, repeated or out of range.
+
+    Example:
+        >>> from gainjax.benchmarks import get_benchmark
+        >>> mnist = get_benchmark("split-mnist")
+        >>> resolve_hyperparameters(mnist, ["sgd"], {"sgd": {"learning_rate": 0.1}})
+        {'sgd': {'learning_rate': 0.1}}
+    """
+    _check_methods(methods)
+    settings = {}
+    for name, values in _by_method(methods, overrides).items():
+        settings[name] = benchmark.defaults(name) | values
+        get_method(name).check(settings[name])
+    return settings
+
+
+def sweep_settings(
+    benchmark: Benchmark,
+    methods: Sequence[str],
+    grid: Mapping[str, Any],
+    overrides: Mapping[str, Any],
+    draws: int | None = None,
+    draw_seed: int = 0,
+) -> list[Setting]:
+    """Return all settings of a sweep, for each method the whole product or so many draws.
+
+    Args:
+        benchmark: The benchmark.
+        methods: Names of methods, each once.
+        grid: What to vary: by name for every method that has it, or by method's name for that
+            method. A list of values or, with ``draws``, also a distribution with a method ``rvs``
+            such as ``scipy.stats.loguniform(1e-4, 1)``.
+        overrides: Fixed values, as for :func:`resolve_hyperparameters`.
+        draws: Number of random draws for each method, or None for the product of all lists.
+        draw_seed: Seed of the draws.
+
+    Raises:
+        ValueError: If a name or value is wrong, there is nothing to vary, or a distribution comes
+            without ``draws``.
+
+    Example:
+        >>> from gainjax.benchmarks import get_benchmark
+        >>> grid = {"learning_rate": [0.1, 0.01], "momentum": [0.5, 0.9]}
+        >>> settings = sweep_settings(get_benchmark("split-digits"), ["sgd", "msgd"], grid, {})
+        >>> for setting in settings[:3]:
+        ...     print(setting.label)
+        sgd learning_rate=0.1
+        sgd learning_rate=0.01
+        msgd learning_rate=0.1 momentum=0.5
+    """
+    fixed = resolve_hyperparameters(benchmark, methods, overrides)
+    if not grid:
+        raise ValueError("grid must name at least one hyper-parameter to vary: got nothing")
+    if draws is not None and draws < 1:
+        raise ValueError(f"draws must be at least 1, or None for the whole product: got {draws}")
+    settings = []
+    for method, given in _by_method(methods, grid).items():
+        columns = [_candidates(name, values, draws, draw_seed) for name, values in given.items()]
+        points = itertools.product(*columns) if draws is None else zip(*columns, strict=True)
+        for point in points if columns else [()]:
+            values = dict(zip(given, point, strict=True))
+            get_method(method).check(values)
+            settings.append(Setting(method, fixed[method] | values, tuple(given)))
+    labels = [setting.label for setting in settings]
+    if repeated := [label for label in labels if labels.count(label) > 1]:
+        raise ValueError(f"grid must give different settings: got {repeated[0]!r} twice")
+    return settings
+
+
+def _candidates(name: str, given: Any, draws: int | None, seed: int) -> list[float]:
+    """Return the values of a hyper-parameter in turn: all of them, or so many drawn ones."""
+    # Random numbers that belong to the name, so that methods share the draws of what they share.
+    rng = np.random.default_rng([seed, *name.encode()])
+    if hasattr(given, "rvs"):
+        if draws is None:
+            raise ValueError(f"{name} is a distribution: give draws, the number of settings to try")
+        return [float(value) for value in given.rvs(size=draws, random_state=rng)]
+    values = [float(value) for value in np.atleast_1d(np.asarray(given, float))]
+    if not values:
+        raise ValueError(f"{name} must have at least one value in the grid: got {given!r}")
+    return values if draws is None else rng.choice(values, draws).tolist()
+
+
+def _by_method(methods: Sequence[str], given: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return what each method is given: what all are given that it has, then its own."""
+    shared = {k: v for k, v in given.items() if not isinstance(v, Mapping)}
+    own = {k: v for k, v in given.items() if isinstance(v, Mapping)}
+    if unknown := set(own) - set(methods):
+        raise ValueError(
+            f"hyperparameters are given for {', '.join(sorted(unknown))}, which is not among the "
+            f"methods: {', '.join(methods)}"
+        )
+    has = {name: get_method(name).hyperparameters for name in methods}
+    known = sorted({k for names in has.values() for k in names})
+    for name in shared:
+        if name not in known:
+            raise ValueError(
+                f"no method has a hyper-parameter {name!r}: there are {', '.join(known)}"
+            )
+    for method, values in own.items():
+        for name in values:
+            if name not in has[method]:
+                raise ValueError(
+                    f"{method} has no hyper-parameter {name!r}: it has {', '.join(has[method])}"
+                )
+    return {
+        method: {k: v for k, v in shared.items() if k in names} | dict(own.get(method, {}))
+        for method, names in has.items()
+    }
+
+
+def _check_methods(methods: Sequence[str]) -> None:
+    if isinstance(methods, str) or not methods or len(set(methods)) < len(methods):
+        raise ValueError(f"methods must be a list of different names: got {methods!r}")

@@ -1,0 +1,116 @@
+"""How many runs fit into memory at once: what decides how a sweep is cut into batches."""
+
+import math
+import os
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.extend.core import jaxprs_in_params
+
+from gainjax.data.streams import Stream
+from gainjax.methods import TRACE
+from gainjax.training.layout import Layout
+from gainjax.training.program import Position, Program, advance, init_run
+
+# Runs that follow one another gain nothing from more company, and the host should hear of them
+# every few seconds.
+_MOST_IN_TURN = 64
+_SHARE = {"cpu": 0.5, "accelerator": 0.75}  # of the memory, for runs: the rest is for others
+
+
+def runs_at_once(
+    program: Program,
+    layout: Layout,
+    stream: Stream,
+    runs: int,
+    *,
+    chunk: int = 100,
+    memory: float | None = None,
+) -> int:
+    """Return into batches of which size to cut runs: even ones that fit into memory.
+
+    The estimate counts every intermediate value of an update as if none shared its memory with
+    another, so it is an upper bound.
+
+    Args:
+        program: What is trained.
+        layout: Where and how.
+        stream: The tasks.
+        runs: Number of runs, >= 1.
+        chunk: Updates per call of the compiled program.
+        memory: Bytes that all runs of this process may take, > 0; None for half of the machine's
+            memory, or three quarters of the accelerators'.
+
+    Returns:
+        Runs per batch, at least one per device and at most ``runs`` filled up to whole devices.
+
+    Raises:
+        ValueError: If ``memory`` is not positive.
+
+    Example:
+        >>> from gainjax.benchmarks import get_benchmark
+        >>> from gainjax.methods import get_method
+        >>> from gainjax.training import make_layout
+        >>> benchmark = get_benchmark("split-digits")
+        >>> program = benchmark.program(get_method("sgd"))
+        >>> runs_at_once(program, make_layout("map"), benchmark.load(), runs=100)
+        50
+    """
+    if memory is not None and not memory > 0:
+        raise ValueError(f"memory must be a positive number of bytes: got {memory!r}")
+    devices = len(layout.devices)
+    limit = _MOST_IN_TURN if layout.kind == "map" else runs
+    needed = bytes_per_run(program, layout, stream, chunk)
+    fitting = int((memory or _available(layout)) / devices / needed)
+    per_device = max(1, min(limit, fitting, -(-runs // devices)))
+    batches = math.ceil(runs / (per_device * devices))
+    return layout.padded(math.ceil(runs / batches))
+
+
+def bytes_per_run(program: Program, layout: Layout, stream: Stream, chunk: int) -> int:
+    """Return an upper bound on the memory that one more run in a batch takes, in bytes."""
+    updates = program.protocol.updates_per_task * len(stream.task_end)
+    length = min(chunk, program.protocol.updates_per_task)
+    number = jax.ShapeDtypeStruct((), jnp.result_type(float))
+    hyperparameters: dict[str, Any] = dict.fromkeys(program.method.hyperparameters, number)
+    if program.method.needs_trace:
+        hyperparameters[TRACE] = jax.ShapeDtypeStruct((updates,), number.dtype)
+    seed = jax.ShapeDtypeStruct((), jnp.uint32)
+    position: Any = Position(*[jax.ShapeDtypeStruct((), jnp.int32)] * 3)  # type: ignore[arg-type]
+    states = jax.eval_shape(partial(init_run, program), seed, hyperparameters, stream)
+    largest_batch = program.protocol.batch_size_of(len(stream.task_end) - 1)
+    step = partial(advance, program, length, largest_batch)
+    jaxpr = jax.make_jaxpr(step)(states, seed, hyperparameters, stream, position)
+    kept = _bytes(states) + _bytes(hyperparameters)
+    intermediates = _intermediates(jaxpr.jaxpr) if layout.kind == "vmap" else 0
+    return kept + _bytes(jaxpr.out_avals) + intermediates  # states before and after a chunk
+
+
+def _intermediates(jaxpr: Any) -> int:
+    """Return the bytes of all values that a program computes, of loops and branches the largest."""
+    total = 0
+    for equation in jaxpr.eqns:
+        inner = [_intermediates(sub) for sub in jaxprs_in_params(equation.params)]
+        total += max(inner, default=0) + _bytes([variable.aval for variable in equation.outvars])
+    return total
+
+
+def _bytes(tree: Any) -> int:
+    leaves = jax.tree.leaves(tree)
+    return sum(math.prod(x.shape) * np.dtype(x.dtype).itemsize for x in leaves if _is_plain(x))
+
+
+def _is_plain(aval: Any) -> bool:
+    return hasattr(aval, "shape") and not jnp.issubdtype(aval.dtype, jax.dtypes.extended)
+
+
+def _available(layout: Layout) -> float:
+    device = layout.devices[0]
+    if device.platform == "cpu":
+        total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        return _SHARE["cpu"] * total / jax.local_device_count() * len(layout.devices)
+    limits = [(d.memory_stats() or {}).get("bytes_limit", 4 * 2**30) for d in layout.devices]
+    return _SHARE["accelerator"] * min(limits) * len(limits)

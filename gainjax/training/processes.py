@@ -1,0 +1,67 @@
+"""Several processes that share the runs of one program, over JAX's own distributed runtime.
+
+Runs need nothing from each other, so every process trains its share on its own devices and stores
+it by itself; only the curves are gathered at the end. With one process, nothing here does anything.
+"""
+
+from typing import TypeVar
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+
+Tree = TypeVar("Tree")
+
+
+def share(runs: int) -> np.ndarray:
+    """Return the indices of the runs of this process; every process has equally many.
+
+    Args:
+        runs: Number of all runs, >= 1. Where it does not divide evenly, the last run fills up.
+
+    Example:
+        >>> share(3)
+        array([0, 1, 2])
+    """
+    each = -(-runs // jax.process_count())
+    return np.minimum(np.arange(each) + jax.process_index() * each, runs - 1)
+
+
+def gather(tree: Tree, runs: int) -> Tree:
+    """Return the arrays of all runs, from those of the :func:`share` of every process.
+
+    Args:
+        tree: NumPy arrays, shape (runs of this process, ...).
+        runs: Number of all runs.
+    """
+    if jax.process_count() == 1:
+        return tree
+    stacked = multihost_utils.process_allgather(tree)
+    return jax.tree.map(lambda x: np.concatenate(list(np.asarray(x)))[:runs], stacked)
+
+
+def wait_for_all(what: str) -> None:
+    """Return when every process has come here."""
+    if jax.process_count() > 1:
+        multihost_utils.sync_global_devices(what)
+
+
+def agree(what: str, here: bool) -> bool:
+    """Return whether something holds, which must be the same for every process.
+
+    Args:
+        what: What must be the same, for the message.
+        here: Whether it holds in this process.
+
+    Raises:
+        ValueError: If it holds for some processes only.
+    """
+    if jax.process_count() == 1:
+        return here
+    votes = np.asarray(multihost_utils.process_allgather(np.asarray(here)))
+    if votes.any() != votes.all():
+        raise ValueError(
+            f"{what} for processes {np.flatnonzero(votes).tolist()} of {len(votes)} only: give all "
+            "processes the same command, with an output directory that they share"
+        )
+    return here

@@ -1,0 +1,130 @@
+"""Runs over many devices and processes are those of one device, to the last bit."""
+
+import os
+import socket
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import xarray as xr
+
+import gainjax
+from gainjax import results
+
+SETTINGS = {"updates_per_task": 4, "batch_size": 16, "eval_examples": 20}
+WORDS = ["--updates-per-task", "4", "--batch-size", "16", "--eval-examples", "20"]
+
+EIGHT = """
+import signal, sys
+import jax, numpy as np, gainjax
+from gainjax.guard import Interrupted
+from gainjax.training.checkpoints import RunStore
+assert jax.device_count() == 8
+out, settings = sys.argv[1], eval(sys.argv[2])
+for layout in ("map", "vmap"):
+    gainjax.run("split-digits", ["ngm-sgd"], 13, layout=layout, out=f"{out}/{layout}", **settings)
+
+keep = RunStore.keep
+def stop(self, part, chunk):
+    if part == "adam" and chunk.done == 10:
+        signal.raise_signal(signal.SIGTERM)
+    keep(self, part, chunk)
+RunStore.keep = stop
+try:
+    gainjax.run("split-digits", ["sgd", "adam"], 3, chunk=2, out=f"{out}/stopped", **settings)
+except Interrupted as stopped:
+    print(stopped)
+"""
+
+
+def environment(devices):
+    return os.environ | {
+        "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
+        "JAX_PLATFORMS": "cpu",
+    }
+
+
+def assert_same(curves, expected):
+    xr.testing.assert_identical(curves.drop_attrs(), expected.drop_attrs())
+
+
+def test_eight_devices(tmp_path):
+    """13 runs on 8 devices; and what was stopped on 8 devices goes on on one."""
+    told = subprocess.run(
+        [sys.executable, "-c", EIGHT, str(tmp_path), str(SETTINGS)],
+        capture_output=True,
+        text=True,
+        env=environment(8),
+    )
+    assert told.returncode == 0, told.stderr
+    assert "stopped by SIGTERM after update 10 of 20 of adam" in told.stdout
+    one = gainjax.run("split-digits", ["ngm-sgd"], 13, layout="map", **SETTINGS)
+    assert_same(gainjax.load(tmp_path / "map"), one)
+    batched = gainjax.load(tmp_path / "vmap")
+    for name in ("train_loss", "accuracy", "gain"):
+        np.testing.assert_allclose(batched[name], one[name], rtol=1e-4, atol=1e-6)
+    expected = gainjax.run("split-digits", ["sgd", "adam"], 3, **SETTINGS)
+    assert_same(gainjax.resume(tmp_path / "stopped"), expected)
+
+
+def free_port():
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
+def start_two(out, *words):
+    """Start two processes with two devices each; return what they print and their exit codes."""
+    port = free_port()
+    script = "from gainjax.cli import main; main()"
+    command = [sys.executable, "-c", script, *words, "--coordinator", f"127.0.0.1:{port}"]
+    processes = [
+        subprocess.Popen(
+            [*command, "--processes", "2", "--process-id", str(i)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env=environment(2),
+            cwd=out,
+        )
+        for i in range(2)
+    ]
+    told = [process.communicate(timeout=300)[0] for process in processes]
+    return told, [process.returncode for process in processes]
+
+
+def test_two_processes_with_two_devices_each(tmp_path):
+    """Shared evenly or not, stored once, and printed by the first process only."""
+    out = tmp_path / "out"
+    told, codes = start_two(
+        tmp_path,
+        *["sweep", "split-digits", "--methods", "sgd", "--seeds", "3", *WORDS],
+        *["--grid", "learning_rate=.1,.03,.01", "--out", str(out)],
+    )
+    assert codes == [0, 0], told
+    assert "wrote" in told[0]
+    assert "wrote" not in told[1]
+    expected = gainjax.sweep(
+        "split-digits", {"learning_rate": [0.1, 0.03, 0.01]}, ["sgd"], 3, **SETTINGS
+    )
+    assert_same(gainjax.load(out), expected)
+    left = {p.name for p in out.iterdir()}
+    assert left >= {".lock", ".lock-1", results.FILE, "ranking.csv"}
+    assert not any("progress" in name for name in left)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--processes", "2"], "--process-id K belong together"),
+        (["--coordinator", "127.0.0.1:1"], "belong together"),
+    ],
+)
+def test_half_an_address_is_refused(words, message, capsys, tmp_path):
+    from gainjax.cli import main
+
+    with pytest.raises(SystemExit) as stop:
+        main(["run", "split-digits", "--out", str(tmp_path), *words])
+    assert stop.value.code == 2
+    assert message in capsys.readouterr().err
