@@ -319,6 +319,13 @@ def test_three_swept_hyper_parameters_have_no_heatmap(sweep, tmp_path):
     assert names == {"frontier.png", *(f"heatmap-{name}.png" for name in ("sgd", "msgd", "adam"))}
 
 
+def test_random_draws_have_no_heatmap(sweep, tmp_path):
+    drawn = sweep.isel(setting=[0, 5, 10, 15])  # no two share a value
+    assert [path.name for path in report.write_sweep(drawn, tmp_path)][2:] == [
+        "frontier.png", "frontier.pdf",
+    ]  # fmt: skip
+
+
 def test_nothing_is_written_of_what_is_no_sweep(curves, tmp_path):
     with pytest.raises(ValueError, match="must be a sweep"):
         report.write_sweep(curves, tmp_path / "sweep")

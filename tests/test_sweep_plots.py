@@ -178,6 +178,13 @@ def test_a_run_has_a_point_per_method():
     check_no_overlap(figure)
 
 
+def test_a_method_without_what_is_swept_is_a_point(sweep):
+    rates = sweep.learning_rate.where(sweep.method != "adam")
+    figure = plot_frontier(sweep.assign_coords(learning_rate=rates))
+    assert len(points(figure, "adam")) == 5
+    assert "#000000" not in {text.get_color() for text in figure.axes[0].texts}
+
+
 def test_seeds_that_agree_have_bars_of_no_length():
     sweep = synthetic_sweep({"sgd": ((0.1, 0.2), (np.nan,))}, seeds=5, tasks=2)
     sweep.accuracy[:] = sweep.accuracy.values[:, :1]

@@ -46,7 +46,7 @@ def plot_heatmap(
     """Draw a metric and anytime accuracy of one method over two swept hyper-parameters.
 
     Dark is good in both panels. The outlined setting is the one that :func:`gainjax.ranking`
-    chooses for the method. Settings far from accurate are grey: their gap means nothing.
+    chooses for the method. Settings far from accurate are grey: a small gap is no merit there.
 
     Args:
         dataset: A sweep.
