@@ -312,11 +312,11 @@ def test_files_of_a_sweep(sweep, tmp_path):
 
 
 def test_three_swept_hyper_parameters_have_no_heatmap(sweep, tmp_path):
-    third = sweep.assign_coords(momentum=("setting", np.linspace(0.1, 0.95, 32)))
+    momentum = ("setting", np.tile([0.5, 0.9], 16))
+    third = sweep.assign_coords(momentum=momentum).isel(setting=sweep.method.values == "ngm-sgd")
     config = third.attrs["config"].replace('"sensitivity"]', '"sensitivity", "momentum"]')
     paths = report.write_sweep(third.assign_attrs(config=config), tmp_path)
-    names = {path.name for path in paths if "png" in path.name}
-    assert names == {"frontier.png", *(f"heatmap-{name}.png" for name in ("sgd", "msgd", "adam"))}
+    assert [path.name for path in paths][2:] == ["frontier.png", "frontier.pdf"]
 
 
 def test_random_draws_have_no_heatmap(sweep, tmp_path):
