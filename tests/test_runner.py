@@ -148,8 +148,8 @@ def test_help_teaches(command, capsys):
     [
         (["run", "split-digit"], "did you mean 'split-digits'"),
         (["run", "split-digits", "--methods", "sdg"], "did you mean 'sgd'"),
-        (["run", "split-digits", "--set", "learning_rate"], "--set takes NAME=NUMBER"),
-        (["run", "split-digits", "--set", "learning_rate=fast"], "--set takes NAME=NUMBER"),
+        (["run", "split-digits", "--set", "learning_rate"], "--set takes NAME=VALUE"),
+        (["run", "split-digits", "--set", "learning_rate=fast"], "--set takes NAME=VALUE"),
         (["run", "split-digits", "--seeds", "0"], "seeds must be at least 1"),
         (["run", "split-mnist", "--data-dir", "/nowhere/at/all"], "TFDS_DATA_DIR"),
     ],
