@@ -116,7 +116,7 @@ def table(dataset: xr.Dataset, convention: Convention | None = None) -> pd.DataF
 
     Example:
         >>> from gainjax import run
-        >>> rows = table(run("split-digits", ["sgd"], seeds=2, updates_per_task=20))
+        >>> rows = table(run("split-digits", ["sgd"], seeds=2, updates_per_task=10))
         >>> print(list(rows.index), *rows.columns[:3])
         ['sgd'] avg_sg avg_sg_low avg_sg_high
 

@@ -8,6 +8,8 @@ from pathlib import Path
 import jax
 import pytest
 
+LONGEST = ("published", "notebooks", "training", "checkpoints", "resnet", "runner")
+
 
 def pytest_configure(config):
     """Let each worker, and what it starts, compile equal programs of different tests once.
@@ -24,6 +26,12 @@ def pytest_configure(config):
     for name, value in options.items():
         jax.config.update(name, value)
         os.environ[name.upper()] = str(value)
+
+
+def pytest_collection_modifyitems(items):
+    """Long files first, so that the workers end together."""
+    rank = {f"test_{name}": i for i, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: rank.get(item.path.stem, len(rank)))
 
 
 @pytest.fixture(scope="session")

@@ -73,10 +73,10 @@ def train(
         >>> from gainjax.benchmarks import get_benchmark
         >>> from gainjax.methods import get_method
         >>> benchmark = get_benchmark("split-digits")
-        >>> program = benchmark.program(get_method("sgd"), updates_per_task=5)
+        >>> program = benchmark.program(get_method("sgd"), updates_per_task=10)
         >>> records = train(program, benchmark.load(), [0, 1], benchmark.defaults("sgd"))
         >>> records.accuracy.shape, records.train_loss.shape
-        ((2, 25, 1), (2, 25))
+        ((2, 50, 1), (2, 50))
     """
     if chunk < 1:
         raise ValueError(f"chunk must be at least 1 update: got {chunk}")
