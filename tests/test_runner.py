@@ -15,7 +15,7 @@ from gainjax.cli import main, parse_settings
 from gainjax.settings import resolve_hyperparameters
 
 SHORT = {"updates_per_task": 6, "batch_size": 16, "seen_every": 3}
-SHORT_WORDS = ["--updates-per-task", "6", "--batch-size", "16"]
+SHORT_WORDS = ["--updates-per-task", "6", "--batch-size", "16", "--seen-every", "3"]
 
 
 def test_the_same_run_in_four_lines_of_python(tmp_path):
