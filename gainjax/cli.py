@@ -1,6 +1,7 @@
 """The command line: a thin layer over the Python interface."""
 
 import dataclasses
+import os
 import sys
 import warnings
 from collections.abc import Callable
@@ -284,10 +285,19 @@ def main(args: list[str] | None = None) -> None:
             )
     except Interrupted as stopped:
         errors.print(escape(str(stopped)))
-        sys.exit(128 + stopped.signum)
+        _leave(128 + stopped.signum)
     except (ValueError, OSError) as error:
         errors.print(f"[bold red]error:[/] {escape(str(error))}")
-        sys.exit(2)
+        _leave(2)
+
+
+def _leave(code: int) -> None:
+    """Exit; one of several processes at once, since JAX would first wait minutes for the others."""
+    if jax.distributed.is_initialized():
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
 
 
 if __name__ == "__main__":

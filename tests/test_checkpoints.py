@@ -624,7 +624,7 @@ def test_writing_fails_in_the_middle(tmp_path, monkeypatch, uninterrupted, file)
         if file == "orbax":
             import orbax.checkpoint
 
-            patch.setattr(orbax.checkpoint.StandardCheckpointer, "save", lambda s, p, x: fail(p))
+            patch.setattr(orbax.checkpoint.AsyncCheckpointer, "save", lambda s, p, x: fail(p))
         else:
             write = results.write_file
             patch.setattr(results, "write_file", fail)
