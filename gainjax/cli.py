@@ -285,19 +285,13 @@ def main(args: list[str] | None = None) -> None:
             )
     except Interrupted as stopped:
         errors.print(escape(str(stopped)))
-        _leave(128 + stopped.signum)
+        sys.exit(128 + stopped.signum)
     except (ValueError, OSError) as error:
         errors.print(f"[bold red]error:[/] {escape(str(error))}")
-        _leave(2)
-
-
-def _leave(code: int) -> None:
-    """Exit; one of several processes at once, since JAX would first wait minutes for the others."""
-    if jax.distributed.is_initialized():
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)
-    sys.exit(code)
+        if jax.distributed.is_initialized():  # else JAX waits minutes for the other processes
+            sys.stdout.flush()
+            os._exit(2)
+        sys.exit(2)
 
 
 if __name__ == "__main__":

@@ -73,6 +73,8 @@ def train_settings(
         **protocol: Fields of the protocol to replace.
     """
     seeds = _seed_list(seeds)
+    if chunk < 1:
+        raise ValueError(f"chunk must be at least 1 update: got {chunk}")
     by_method: dict[str, list[Setting]] = {}
     for setting in settings:
         by_method.setdefault(setting.method, []).append(setting)

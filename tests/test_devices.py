@@ -34,7 +34,7 @@ def stop(self, part, chunk):
     keep(self, part, chunk)
 RunStore.keep = stop
 try:
-    gainjax.run("split-digits", ["sgd", "adam"], 3, chunk=2, out=f"{out}/stopped", **settings)
+    gainjax.run("split-digits", ["adam"], 3, chunk=2, out=f"{out}/stopped", **settings)
 except Interrupted as stopped:
     print(stopped)
 """
@@ -66,7 +66,7 @@ def test_eight_devices(tmp_path):
     batched = gainjax.load(tmp_path / "vmap")
     for name in ("train_loss", "accuracy", "gain"):
         np.testing.assert_allclose(batched[name], one[name], rtol=1e-4, atol=1e-6)
-    expected = gainjax.run("split-digits", ["sgd", "adam"], 3, **SETTINGS)
+    expected = gainjax.run("split-digits", ["adam"], 3, **SETTINGS)
     assert_same(gainjax.resume(tmp_path / "stopped"), expected)
 
 
