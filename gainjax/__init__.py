@@ -24,12 +24,16 @@ _HOME = {
     "get_method": "methods",
     "MLP": "models.mlp",
     "plot_curves": "plots",
-    "table": "report",
+    "plot_frontier": "plots",
+    "plot_heatmap": "plots",
     "load": "results",
     "DivergenceWarning": "execution",
     "resume": "runner",
     "run": "runner",
     "sweep": "runner",
+    "comparison": "tables",
+    "ranking": "tables",
+    "table": "tables",
 }
 
 __all__ = [

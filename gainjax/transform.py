@@ -5,7 +5,6 @@ undoes the gain, lets any base optimiser update the raw weights, and applies the
 model does not change, so this works for every model of every JAX framework.
 """
 
-import hashlib
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -16,8 +15,7 @@ import optax
 from jax.typing import ArrayLike
 
 from gainjax.gain import GainDynamics, at_least_float32
-
-Mask = Any  # a tree of booleans, a prefix of one, or a function from parameters to one
+from gainjax.masks import Mask, fingerprint, fingerprints, map_modulated, scale_modulated
 
 
 class GainModulationState(NamedTuple):
@@ -159,8 +157,8 @@ def modulate(
             gain=gain,
             baseline=jnp.array(gain),
             skipped=jnp.zeros((), jnp.int32),
-            modulated=_fingerprints(params, mask),
-            base_state=base.init(_scale(params, 1 / gain, mask)),
+            modulated=fingerprints(params, mask),
+            base_state=base.init(scale_modulated(params, 1 / gain, mask)),
         )
 
     def update_fn(
@@ -181,9 +179,9 @@ def modulate(
         new_gain = rule.next_gain(gain, state.count, uncertainty, extra_args).astype(gain.dtype)
 
         raw_updates, base_state = base.update(
-            _scale(updates, gain, mask),
+            scale_modulated(updates, gain, mask),
             state.base_state,
-            _scale(params, 1 / gain, mask),
+            scale_modulated(params, 1 / gain, mask),
             uncertainty=uncertainty,
             **extra_args,
         )
@@ -194,7 +192,7 @@ def modulate(
             )
             return wide.astype(update.dtype)
 
-        return _map_modulated(to_effective, mask, params, raw_updates), GainModulationState(
+        return map_modulated(to_effective, mask, params, raw_updates), GainModulationState(
             count=optax.safe_increment(state.count),
             gain=new_gain,
             baseline=jnp.array(rule.baseline, gain.dtype),
@@ -324,7 +322,7 @@ def slow_params(params: optax.Params, opt_state: optax.OptState) -> optax.Params
 
     def slow(path: Any, param: jax.Array) -> jax.Array:
         for state in states:
-            this = np.broadcast_to(_fingerprint(path), state.modulated.shape)
+            this = np.broadcast_to(fingerprint(path), state.modulated.shape)
             is_modulated = jnp.any(jnp.all(state.modulated == this, axis=-1), axis=-1)
             scale = jnp.where(is_modulated, state.baseline / state.gain, 1)
             # A vmapped state has leading axes, which the parameters then share.
@@ -357,58 +355,3 @@ def _check_uncertainty(uncertainty: ArrayLike | None) -> jax.Array:
             f"uncertainty must be a scalar, the mean over the batch: got shape {uncertainty.shape}"
         )
     return uncertainty
-
-
-def _map_modulated(function: Callable[..., Any], mask: Mask, params: Any, tree: Any) -> Any:
-    """Map `function(leaf of tree, leaf of params)` over modulated leaves, keep the other leaves."""
-    return jax.tree.map(
-        lambda on, branch, p: jax.tree.map(function, branch, p) if on else branch,
-        _resolve(mask, params),
-        tree,
-        params,
-    )
-
-
-def _resolve(mask: Mask, params: Any) -> Any:
-    """Return a mask as booleans in a prefix of the structure of the parameters."""
-    if mask is None or not jax.tree.leaves(params):  # the latter: placeholders of optax, MaskedNode
-        return True
-    marks = mask(params) if callable(mask) else mask
-    for mark in jax.tree.leaves(marks):
-        if np.dtype(getattr(mark, "dtype", type(mark))) != np.dtype(bool):
-            raise TypeError(f"mask must hold booleans, True where modulated: got {mark!r}")
-    try:
-        jax.tree.broadcast(marks, params)
-    except ValueError as error:
-        raise ValueError(
-            f"mask must have the structure of the parameters, or a prefix of it: got "
-            f"{jax.tree.structure(marks)} for {jax.tree.structure(params)}"
-        ) from error
-    return marks
-
-
-def _scale(tree: Any, factor: jax.Array, mask: Mask) -> Any:
-    """Multiply the modulated leaves of a tree in the dtype of the factor; leaf dtypes stay."""
-    return _map_modulated(
-        lambda x, _: (x.astype(factor.dtype) * factor).astype(x.dtype), mask, tree, tree
-    )
-
-
-def _fingerprint(path: Any) -> np.ndarray:
-    """Return 64 bits that stand for the path of a leaf."""
-    name = jax.tree_util.keystr(path)
-    return np.frombuffer(hashlib.blake2b(name.encode(), digest_size=8).digest(), np.uint32)
-
-
-def _fingerprints(params: Any, mask: Mask) -> jax.Array:
-    """Return the fingerprints of the modulated leaves, so that `slow_params` knows them again.
-
-    Not a tree in the structure of the parameters, since code that shards optimiser states would
-    give its scalars the sharding of the parameters; not static, since a state is arrays alone.
-    """
-    unmarked = jax.tree.map(lambda _: False, params)
-    marked = _map_modulated(lambda *_: True, mask, params, unmarked)
-    leaves, _ = jax.tree_util.tree_flatten_with_path(marked)
-    # The first row matches no leaf: checkpointers refuse empty arrays.
-    rows = [np.zeros(2, np.uint32), *(_fingerprint(path) for path, is_on in leaves if is_on)]
-    return jnp.asarray(np.stack(rows))

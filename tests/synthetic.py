@@ -1,18 +1,30 @@
 """Plausible curves of a run, without training: for tests of what is told about runs."""
 
+import itertools
+import json
 from types import SimpleNamespace
 
 import numpy as np
 
 from gainjax import results
 
-# How far accuracy falls at a switch, how long it takes to recover, where it ends.
+# How far accuracy falls at a switch, how long it takes to recover, where it ends, and how long it
+# takes to learn a new task.
 CHARACTER = {
-    "ngm-sgd": (0.04, 8.0, 0.985),
-    "sgd": (0.07, 12.0, 0.96),
-    "msgd": (0.75, 15.0, 0.99),
-    "adam": (0.35, 6.0, 0.98),
+    "ngm-sgd": (0.04, 8.0, 0.985, 25.0),
+    "sgd": (0.07, 12.0, 0.96, 25.0),
+    "msgd": (0.75, 15.0, 0.99, 25.0),
+    "adam": (0.35, 6.0, 0.98, 25.0),
 }
+# What a sweep tries: learning rates, and sensitivities of the one method that has them.
+GRID = {
+    "ngm-sgd": ((0.003, 0.01, 0.03, 0.1), (0.1, 0.2, 0.4, 0.8)),
+    "sgd": ((0.001, 0.003, 0.01, 0.03, 0.1, 0.3), (np.nan,)),
+    "msgd": ((0.0001, 0.001, 0.003, 0.01, 0.03), (np.nan,)),
+    "adam": ((0.0001, 0.0003, 0.001, 0.003, 0.01), (np.nan,)),
+}
+# The size of a step relative to SGD's at the same learning rate, and the gap at a step of 0.1.
+_STEP = {"ngm-sgd": (3.0, 0.05), "sgd": (1.0, 0.09), "msgd": (10.0, 0.3), "adam": (60.0, 0.2)}
 
 
 def synthetic_curves(
@@ -24,10 +36,14 @@ def synthetic_curves(
     eval_every=1,
     seen_every=10,
     diverged=(),
+    character=CHARACTER,
 ):
     """Return a dataset of curves; `diverged` holds triples (method, seed, update)."""
     seeds = list(range(seeds))
-    records = {name: _record(name, seeds, tasks, updates_per_task, eval_tasks) for name in methods}
+    records = {
+        name: _record(name, character[name], seeds, tasks, updates_per_task, eval_tasks)
+        for name in methods
+    }
     update = np.arange(1, tasks * updates_per_task + 1)
     task_end = update % updates_per_task == 0
     for name, record in records.items():
@@ -49,8 +65,38 @@ def synthetic_curves(
     return results.to_dataset(records, config, wall_time_seconds=1.5)
 
 
-def _record(name, seeds, tasks, updates_per_task, eval_tasks):
-    depth, recovery, final = CHARACTER[name]
+def synthetic_sweep(grid=GRID, **options):
+    """Return a dataset of a sweep; in `diverged` a method is a label of a setting."""
+    settings, character = [], {}
+    for method, (rates, sensitivities) in grid.items():
+        for rate, sensitivity in itertools.product(rates, sensitivities):
+            with_gain = "" if np.isnan(sensitivity) else f" sensitivity={sensitivity:g}"
+            label = f"{method} learning_rate={rate:g}{with_gain}"
+            settings.append((label, method, rate, sensitivity))
+            character[label] = _setting(method, rate, sensitivity)
+    labels, methods, rates, sensitivities = zip(*settings, strict=True)
+    curves = synthetic_curves(labels, character=character, **options).rename(method="setting")
+    swept = {"learning_rate": rates, "sensitivity": sensitivities}
+    swept = {name: values for name, values in swept.items() if not np.isnan(values).all()}
+    config = json.loads(curves.attrs["config"]) | {"swept": list(swept)}
+    del config["methods"]
+    return curves.assign_coords(
+        method=("setting", list(methods)),
+        **{name: ("setting", list(values)) for name, values in swept.items()},
+    ).assign_attrs(config=json.dumps(config))
+
+
+def _setting(method, rate, sensitivity):
+    """Return the character of a setting: larger steps learn faster and fall deeper."""
+    relative, gap = _STEP[method]
+    step = rate * relative * (1 if np.isnan(sensitivity) else 0.3 + 2 * sensitivity)
+    learned = -np.expm1(-step / 0.004)
+    final = 0.2 + 0.78 * learned - 0.03 * min(step, 3)
+    return gap * (step / 0.1) ** 0.6 * learned, 10.0, final, 2 + 0.8 / step**0.8
+
+
+def _record(name, character, seeds, tasks, updates_per_task, eval_tasks):
+    depth, recovery, final, pace = character
     rng = np.random.default_rng(list(name.encode()))
     update = np.arange(1, tasks * updates_per_task + 1)
     current, since = np.divmod(update - 1, updates_per_task)
@@ -59,7 +105,7 @@ def _record(name, seeds, tasks, updates_per_task, eval_tasks):
         0, 0.15, (len(seeds), len(update))
     )
     gain = np.ones_like(uncertainty)
-    if name == "ngm-sgd":
+    if name.startswith("ngm-sgd"):
         for n in range(len(update) - 1):
             gain[:, n + 1] = 0.9 * gain[:, n] + 0.1 + 0.4 * uncertainty[:, n]
 
@@ -72,7 +118,7 @@ def _record(name, seeds, tasks, updates_per_task, eval_tasks):
         hits = np.clip(plateau * (1 - np.minimum(size[:, current], 1) * fall), 0, 1)
         accuracy[..., i] = rng.binomial(400, hits) / 400
     eval_loss = 4 * (1 - accuracy) ** 1.5 + 0.01 * rng.lognormal(0, 0.2, accuracy.shape)
-    seen = final * (1 - 0.6 * np.exp(-since / 25)) - 0.01 * current
+    seen = final * (1 - 0.6 * np.exp(-since / pace)) - 0.01 * current
     return SimpleNamespace(
         train_loss=np.float32(uncertainty * 1.2),
         uncertainty=np.float32(uncertainty),

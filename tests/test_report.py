@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from rich.console import Console
-from synthetic import synthetic_curves
+from synthetic import synthetic_curves, synthetic_sweep
 
 from gainjax import report, results
 
@@ -167,16 +167,20 @@ def test_the_default_console_is_standard_output(curves, capsys):
 
 def test_files(curves, tmp_path):
     paths = report.write(curves, tmp_path / "run")
-    assert [path.name for path in paths] == ["curves.png", "curves.pdf", "table.csv", "table.md"]
+    names = ["curves.png", "curves.pdf", "table.csv", "table.md", "comparison.csv"]
+    assert [path.name for path in paths] == names
     assert sorted(os.listdir(tmp_path / "run")) == sorted(path.name for path in paths)
-    png, pdf, csv, markdown = paths
+    png, pdf, csv, markdown, comparison = paths
     assert png.read_bytes().startswith(b"\x89PNG")
     assert pdf.read_bytes().startswith(b"%PDF")
     pd.testing.assert_frame_equal(pd.read_csv(csv, index_col="method"), report.table(curves))
     text = markdown.read_text(encoding="utf-8")
     rows = [line for line in text.splitlines() if line.startswith("|")]
-    assert len(rows) == 2 + 4
-    assert {row.count("|") for row in rows} == {10}
+    assert len(rows) == 2 + 4 + 2 + 3
+    assert [row.count("|") for row in rows] == [10] * 6 + [6] * 5
+    pd.testing.assert_frame_equal(
+        pd.read_csv(comparison, index_col="method"), report.comparison(curves)
+    )
     assert f"{100 * report.table(curves).loc['adam', 'wc_acc']:.2f} [" in text
 
 
@@ -189,3 +193,140 @@ def test_files_that_cannot_be_written(curves, tmp_path):
 def test_a_run_without_a_switch_is_refused():
     with pytest.raises(ValueError, match="at least 2 tasks"):
         report.table(synthetic_curves(tasks=1))
+
+
+def test_differences_are_printed_if_there_are_any(curves):
+    rows = report.comparison(curves)
+    text = printed(curves).split("Differences to ngm-sgd, paired by seed")[1]
+    line, below = text[text.index(" sgd") :].splitlines()[:2]
+    assert f"+{rows.loc['sgd', 'avg_sg']:.3f} p=0.75" in line
+    assert f"{100 * rows.loc['sgd', 'min_acc']:.1f} p=0.75" in line
+    assert f"[+{rows.loc['sgd', 'avg_sg_low']:.3f}, +{rows.loc['sgd', 'avg_sg_high']:.3f}]" in below
+    notes = " ".join(text.split())
+    assert "12 tests" in notes
+    assert "with 5 seeds the smallest possible p is 0.0625" in notes
+    assert "nothing can be significant at 5 % with fewer than 6 seeds" in notes
+    assert "after correction with fewer than 9" in notes
+    enough = synthetic_curves(seeds=9, methods=["ngm-sgd", "sgd"])
+    assert "smallest possible p" not in printed(enough)
+    for alone in (synthetic_curves(seeds=1), synthetic_curves(methods=["sgd"])):
+        assert "Differences" not in printed(alone)
+
+
+def test_differences_follow_the_convention():
+    every = synthetic_curves(eval_tasks=5)
+    text = printed(every, convention="de-lange").split("Differences to ngm-sgd")[1]
+    assert "WF10" in text
+    assert "avg-SG" not in text
+    blind = printed(synthetic_curves().isel(seen_update=slice(0))).split("Differences")[1]
+    assert "avg-SG" in blind
+    assert "anytime" not in blind
+
+
+def test_a_run_without_comparison_has_no_such_file(tmp_path):
+    paths = report.write(synthetic_curves(methods=["sgd"]), tmp_path)
+    assert [path.name for path in paths] == ["curves.png", "curves.pdf", "table.csv", "table.md"]
+
+
+@pytest.fixture(scope="module")
+def sweep():
+    return synthetic_sweep()
+
+
+def ranked(sweep, width=100, **options):
+    console = Console(width=width, file=io.StringIO())
+    report.print_ranking(sweep, console, **options)
+    return console.file.getvalue()
+
+
+def test_the_ranking_marks_what_to_take(sweep):
+    rows = report.ranking(sweep)
+    lines = ranked(sweep).splitlines()
+    marked = [line for line in lines if line.split()[:1] and "*" in line.split()[0]][:4]
+    for line, (_, row) in zip(marked, rows[rows["chosen"]].iterrows(), strict=True):
+        assert line.split()[0].startswith(f"{row['method']}*")
+        assert f" {row['learning_rate']:g} " in line
+        assert f"{row['avg_sg']:.3f}" in line
+        assert f"{100 * row['anytime_accuracy']:.1f}" in line
+    assert sum(line.startswith(" ") and "*" in line for line in lines) == 4
+    assert not any("no setting of" in line for line in lines)
+
+
+def test_the_ranking_says_who_has_nothing_to_take(sweep):
+    lowered = sweep.copy(deep=True)
+    lowered.seen_accuracy[sweep.method.values == "msgd"] *= 0.9
+    text = ranked(lowered, best="any")
+    best = report.table(lowered).groupby("method")["anytime_accuracy"].max()
+    whose = best.idxmax()
+    assert (
+        f"no setting of msgd is chosen: it reaches {100 * best['msgd']:.1f} "
+        f"and {whose} {100 * best.max():.1f}" in text
+    )
+    assert "msgd*" not in text
+    assert "that any method reaches" in text
+
+
+def test_the_ranking_warns_of_the_edge(sweep):
+    edge = [line for line in ranked(sweep).splitlines() if "edge" in line]
+    assert not edge or "ngm-sgd (learning rate" not in edge[0]
+    highest = sweep.isel(setting=sweep.learning_rate.values <= 0.03)
+    (edge,) = (line for line in ranked(highest).splitlines() if "edge" in line)
+    assert "ngm-sgd (learning rate 0.03)" in edge
+    assert "sgd (learning rate 0.03)" in edge
+
+
+@pytest.mark.parametrize("width", [100, 80, 200])
+def test_sweeps_fit(sweep, width):
+    third = sweep.assign_coords(momentum=("setting", np.linspace(0.1, 0.95, 32)))
+    config = third.attrs["config"].replace('"sensitivity"]', '"sensitivity", "momentum"]')
+    third = third.assign_attrs(config=config)
+    for text in (ranked(third, width), printed(sweep.isel(setting=slice(0, 20, 5)), width)):
+        assert "momentum" in text or "setting" in text
+        assert max(map(len, text.splitlines())) <= width
+        assert "…" not in text
+    assert "nan" not in ranked(third, width)
+
+
+def test_a_wide_terminal_gets_one_line_per_setting(sweep):
+    narrow, wide = (ranked(sweep, width).splitlines() for width in (80, 200))
+    assert len(narrow) - len(wide) >= 32
+    row = next(line for line in wide if line.startswith(" adam*"))
+    assert row.count("–") == 4
+
+
+def test_files_of_a_sweep(sweep, tmp_path):
+    paths = report.write_sweep(sweep, tmp_path / "sweep")
+    assert [path.name for path in paths] == [
+        "ranking.csv", "ranking.md", "frontier.png", "frontier.pdf", "heatmap-ngm-sgd.png",
+        "heatmap-ngm-sgd.pdf",
+    ]  # fmt: skip
+    assert sorted(os.listdir(tmp_path / "sweep")) == sorted(path.name for path in paths)
+    assert all(path.read_bytes().startswith(b"\x89PNG") for path in paths[2::2])
+    assert all(path.read_bytes().startswith(b"%PDF") for path in paths[3::2])
+    read = pd.read_csv(paths[0], index_col="setting")
+    pd.testing.assert_frame_equal(read, report.ranking(sweep))
+    rows = [line for line in paths[1].read_text("utf-8").splitlines() if line.startswith("|")]
+    assert len(rows) == 2 + 32
+    assert {row.count("|") for row in rows} == {8}
+    assert sum(row.startswith("| **") for row in rows) == 4
+
+
+def test_three_swept_hyper_parameters_have_no_heatmap(sweep, tmp_path):
+    momentum = ("setting", np.tile([0.5, 0.9], 16))
+    third = sweep.assign_coords(momentum=momentum).isel(setting=sweep.method.values == "ngm-sgd")
+    config = third.attrs["config"].replace('"sensitivity"]', '"sensitivity", "momentum"]')
+    paths = report.write_sweep(third.assign_attrs(config=config), tmp_path)
+    assert [path.name for path in paths][2:] == ["frontier.png", "frontier.pdf"]
+
+
+def test_random_draws_have_no_heatmap(sweep, tmp_path):
+    drawn = sweep.isel(setting=[0, 5, 10, 15])  # no two share a value
+    assert [path.name for path in report.write_sweep(drawn, tmp_path)][2:] == [
+        "frontier.png", "frontier.pdf",
+    ]  # fmt: skip
+
+
+def test_nothing_is_written_of_what_is_no_sweep(curves, tmp_path):
+    with pytest.raises(ValueError, match="must be a sweep"):
+        report.write_sweep(curves, tmp_path / "sweep")
+    assert not (tmp_path / "sweep").exists()

@@ -169,7 +169,7 @@ def test_the_command_writes_ranking_and_frontier(tmp_path, capsys):
     methods = ["--methods", "ngm-sgd", "sgd", "--seeds", "2"]
     main(["sweep", "split-digits", *grid, *methods, *words, "--out", str(tmp_path)])
     printed = capsys.readouterr().out
-    for word in ("learning_rate", "sensitivity", "avg-SG", "curves.nc", "ranking.csv", "frontier"):
+    for word in ("learning rate", "sensitivity", "avg-SG", "curves.nc", "ranking.csv", "frontier"):
         assert word in printed
     assert {"ranking.csv", "frontier.png", "heatmap-ngm-sgd.png"} <= {
         p.name for p in tmp_path.iterdir()

@@ -1,11 +1,6 @@
-"""Figures of a run, from its curves alone.
+"""The figure of a run: its curves, and the gap at its switches."""
 
-Figures are made with Matplotlib's object-oriented interface: no backend is chosen, no global state
-is touched, and nothing stays alive when the figure is dropped.
-"""
-
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -15,35 +10,12 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
+from gainjax.plots.looks import FONT, INK, WIDTH, Look, clean, looks, percent
 from gainjax.results import task_ends
 from gainjax.statistics import bootstrap_interval
 
-_WIDTH = 6.8  # inches
-_FONT = 10.5  # points, and still 5.4 when the figure is shrunk to a column of 3.5 inches
-_INK = "0.3"
 _BEFORE, _AFTER = 0.05, 0.25  # of a task: what is shown around a switch
 _DECADES = 1.5  # a loss that spans more has a logarithmic axis
-
-
-class Look(NamedTuple):
-    """How a method is drawn: told apart by colour, and without colour by dashes and width."""
-
-    label: str
-    color: str
-    dashes: Any
-    width: float = 1.3
-
-
-# Okabe & Ito's palette, safe for colour-blind readers. Vermilion is the package's own method's.
-_LOOKS: Mapping[str, Look] = {
-    "ngm-sgd": Look("NGM-SGD", "#D55E00", "-", 2.0),
-    "sgd": Look("SGD", "#0072B2", (0, (6, 2))),
-    "msgd": Look("MSGD", "#009E73", (0, (1.5, 1)), 1.6),
-    "adam": Look("Adam", "#000000", (0, (6, 1.5, 1.5, 1.5))),
-}
-# Any other method gets a pair of these that none before it has.
-_SPARE_COLORS = ("#CC79A7", "#56B4E9", "#E69F00", "#777777")
-_SPARE_DASHES = ((0, (9, 2)), (0, (3, 1.5)), (0, (6, 1, 1, 1, 1, 1)), (0, (1, 2.5)))
 
 
 def plot_curves(dataset: xr.Dataset) -> Figure:
@@ -68,20 +40,20 @@ def plot_curves(dataset: xr.Dataset) -> Figure:
         ['accuracy on task 1', 'test loss on\ntask 1 (nats)', 'relative to before the switch']
     """
     runs = [_Run(dataset, name) for name in dataset.method.values.tolist()]
-    looks = _looks([run.name for run in runs])
+    styles = list(looks(run.name for run in runs).values())
     ends = task_ends(dataset)
     heights = [2.3, 1.2, 1.0] if any(run.has_gain for run in runs) else [2.3, 1.2]
     widths = [1.8, 1.0] if len(ends) > 1 else [1.0]
 
     figure = Figure(
-        figsize=(_WIDTH, 1.1 + 1.05 * sum(heights)),
+        figsize=(WIDTH, 1.1 + 1.05 * sum(heights)),
         layout=ConstrainedLayoutEngine(w_pad=0.04, h_pad=0.03, wspace=0.02, hspace=0),
     )
     columns = _columns(figure, heights, widths)
-    _whole_run(columns[0], runs, looks, ends)
+    _whole_run(columns[0], runs, styles, ends)
     if len(ends) > 1:
-        _around_switches(columns[1], runs, looks, ends)
-    _legend(figure, dataset, runs, looks)
+        _around_switches(columns[1], runs, styles, ends)
+    _legend(figure, dataset, runs, styles)
     return figure
 
 
@@ -114,28 +86,15 @@ def _columns(figure: Figure, heights: list[float], widths: list[float]) -> list[
             left = columns[0][i] if columns and i else None
             axes = figure.add_subplot(grid[i, j], sharex=above, sharey=left)
             axes.tick_params(labelbottom=i == len(heights) - 1, labelleft=left is None)
-            _clean(axes)
+            clean(axes)
             column.append(axes)
         columns.append(column)
     return columns
 
 
-def _looks(names: list[str]) -> list[Look]:
-    looks, spare = [], 0
-    for name in names:
-        if name in _LOOKS:
-            looks.append(_LOOKS[name])
-            continue
-        row, column = divmod(spare, len(_SPARE_COLORS))
-        dashes = _SPARE_DASHES[(row + column) % len(_SPARE_DASHES)]
-        looks.append(Look(name, _SPARE_COLORS[column], dashes))
-        spare += 1
-    return looks
-
-
-def _whole_run(column: list[Axes], runs: list[_Run], looks: list[Look], ends: np.ndarray) -> None:
+def _whole_run(column: list[Axes], runs: list[_Run], styles: list[Look], ends: np.ndarray) -> None:
     """Draw the left column: every update."""
-    for run, look in zip(runs, looks, strict=True):
+    for run, look in zip(runs, styles, strict=True):
         _draw(column[0], *run.accuracy, look)
         for update in run.diverged[run.diverged > 0]:
             height = np.interp(update, run.accuracy[0], run.accuracy[1].mean(axis=1))
@@ -144,12 +103,12 @@ def _whole_run(column: list[Axes], runs: list[_Run], looks: list[Look], ends: np
         if run.has_gain:
             _draw(column[2], *run.gain, look)
     column[0].set_ylabel("accuracy on task 1")
-    _percent(column[0])
+    percent(column[0].yaxis)
     column[1].set_ylabel("test loss on\ntask 1 (nats)")
     _scale_loss(column[1])
     if len(column) > 2:
         column[2].set_ylabel("gain")
-        column[2].axhline(1, color=_INK, linewidth=0.8, dashes=(1, 2), zorder=1)
+        column[2].axhline(1, color=INK, linewidth=0.8, dashes=(1, 2), zorder=1)
     column[-1].set_xlabel("update")
     column[-1].set_xlim(0.5, ends[-1] + 0.5)
     starts = np.append(0, ends[:-1])
@@ -167,35 +126,35 @@ def _whole_run(column: list[Axes], runs: list[_Run], looks: list[Look], ends: np
             xycoords=("data", "axes fraction"),
             textcoords="offset points",
             ha="center",
-            color=_INK,
-            fontsize=0.9 * _FONT,
+            color=INK,
+            fontsize=0.9 * FONT,
         )
 
 
 def _around_switches(
-    column: list[Axes], runs: list[_Run], looks: list[Look], ends: np.ndarray
+    column: list[Axes], runs: list[_Run], styles: list[Look], ends: np.ndarray
 ) -> None:
     """Draw the right column: the mean over switches, aligned at the update before each."""
     length = np.diff(ends).min()
     window = np.arange(-int(_BEFORE * length), max(1, int(_AFTER * length)) + 1)
-    for run, look in zip(runs, looks, strict=True):
+    for run, look in zip(runs, styles, strict=True):
         relative = _aligned(*run.accuracy, ends, window, relative=True)
         _draw(column[0], window, relative, look)
         _draw(column[1], window, _aligned(*run.loss, ends, window), look)
         if run.has_gain:
             _draw(column[2], window, _aligned(*run.gain, ends, window), look)
     if len(column) > 2:
-        column[2].axhline(1, color=_INK, linewidth=0.8, dashes=(1, 2), zorder=1)
+        column[2].axhline(1, color=INK, linewidth=0.8, dashes=(1, 2), zorder=1)
     for axes in column:
-        axes.axvline(0.5, color=_INK, linewidth=0.8, zorder=1)
-    column[0].axhline(1, color=_INK, linewidth=0.8, dashes=(1, 2), zorder=1)
-    _percent(column[0])
+        axes.axvline(0.5, color=INK, linewidth=0.8, zorder=1)
+    column[0].axhline(1, color=INK, linewidth=0.8, dashes=(1, 2), zorder=1)
+    percent(column[0].yaxis)
     column[0].yaxis.tick_right()
     column[0].yaxis.set_label_position("right")
     column[0].set_ylabel("relative to before the switch")
     switches = len(ends) - 1
     title = f"mean of {switches} switches" if switches > 1 else "at the switch"
-    column[0].set_title(title, fontsize=0.9 * _FONT, color=_INK, pad=2)
+    column[0].set_title(title, fontsize=0.9 * FONT, color=INK, pad=2)
     column[-1].set_xlabel("updates since the switch")
     column[-1].set_xlim(window[0], window[-1])
 
@@ -245,28 +204,11 @@ def _scale_loss(axes: Axes) -> None:
         axes.yaxis.set_major_locator(MaxNLocator(4))
 
 
-def _percent(axes: Axes) -> None:
-    """Label fractions as per cent, at ticks that need no rounding."""
-    axes.yaxis.set_major_locator(MaxNLocator(7, steps=[1, 2, 5, 10]))
-    axes.yaxis.set_major_formatter(lambda fraction, _: f"{100 * fraction:.4g}%")
-
-
-def _clean(axes: Axes) -> None:
-    """Take away what is not data."""
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.spines[["left", "bottom"]].set_color(_INK)
-    axes.tick_params(labelsize=0.9 * _FONT, color=_INK)
-    axes.xaxis.label.set_fontsize(_FONT)
-    axes.yaxis.label.set_fontsize(_FONT)
-    axes.grid(axis="y", color="0.88", linewidth=0.6)
-    axes.set_axisbelow(True)
-
-
-def _legend(figure: Figure, dataset: xr.Dataset, runs: list[_Run], looks: list[Look]) -> None:
+def _legend(figure: Figure, dataset: xr.Dataset, runs: list[_Run], styles: list[Look]) -> None:
     """Name the methods in one row above, and say below what lines and bands are."""
     seeds = dataset.sizes["seed"]
     handles, labels = [], []
-    for run, look in zip(runs, looks, strict=True):
+    for run, look in zip(runs, styles, strict=True):
         diverged = int((run.diverged > 0).sum())
         label = look.label + (f" ({diverged} of {seeds} diverged)" if diverged else "")
         style: dict[str, Any] = {
@@ -282,11 +224,11 @@ def _legend(figure: Figure, dataset: xr.Dataset, runs: list[_Run], looks: list[L
         loc="outside upper center",
         ncols=4 if max(map(len, labels)) < 16 else 2,
         frameon=False,
-        fontsize=_FONT,
+        fontsize=FONT,
         handlelength=2.6,
         columnspacing=1.4,
         borderaxespad=0.1,
     )
     lines = f"mean of {seeds} seeds, with 95 % bootstrap intervals" if seeds > 1 else "1 seed"
     caption = f"{dataset.attrs['benchmark']}: {lines}"
-    figure.supxlabel(caption, fontsize=0.9 * _FONT, color=_INK)
+    figure.supxlabel(caption, fontsize=0.9 * FONT, color=INK)

@@ -1,0 +1,59 @@
+r"""The stability gap in numbers: published metrics as pure functions of accuracy curves.
+
+Nothing but NumPy is needed, so the curves may come from any framework. A curve holds the accuracy
+on one task after each evaluated update, ``accuracy[..., n]``; curves of all tasks are
+``accuracy[..., n, i]``. Leading axes (methods, settings, seeds) are kept, and every row is measured
+on its own. The unit, fractions or per cent, is the unit of the result.
+
+``eval_updates`` holds the 1-based numbers of the evaluated updates and ``task_ends`` the updates
+:math:`t_1 < \dots < t_K` with which the tasks end. Each end must have been evaluated, the last one
+last, so that evaluation every few updates only makes "all updates of task k" a sparser set.
+
+Two conventions are in use. Rodriguez-Garcia et al. look at task 1 and at the minimum within each
+task. De Lange et al. look at all tasks and at the minimum since a task ended; their metrics are the
+``de_lange_*`` and the ``windowed_*`` functions.
+"""
+
+from gainjax.metrics.all_tasks import (
+    de_lange_accuracy,
+    de_lange_min_accuracy,
+    de_lange_worst_case_accuracy,
+    windowed_forgetting,
+    windowed_plasticity,
+)
+from gainjax.metrics.first_task import (
+    Estimate,
+    Recovery,
+    Version,
+    average_accuracy,
+    average_min_accuracy,
+    average_stability_gap,
+    mean_curve_metrics,
+    recovery_updates,
+    stability_gap,
+    worst_case_accuracy,
+)
+from gainjax.metrics.seen_tasks import anytime_accuracy, final_accuracy
+from gainjax.metrics.summary import Convention, summarize
+
+__all__ = [
+    "Convention",
+    "Estimate",
+    "Recovery",
+    "Version",
+    "anytime_accuracy",
+    "average_accuracy",
+    "average_min_accuracy",
+    "average_stability_gap",
+    "de_lange_accuracy",
+    "de_lange_min_accuracy",
+    "de_lange_worst_case_accuracy",
+    "final_accuracy",
+    "mean_curve_metrics",
+    "recovery_updates",
+    "stability_gap",
+    "summarize",
+    "windowed_forgetting",
+    "windowed_plasticity",
+    "worst_case_accuracy",
+]

@@ -1,0 +1,94 @@
+"""Accuracy curves, checked, with the columns of each task."""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+
+class Curves(NamedTuple):
+    """Checked curves. Task k, from 0, was evaluated in columns first[k] to last[k] inclusive."""
+
+    accuracy: np.ndarray  # float64, (..., n) or (..., n, K)
+    updates: np.ndarray  # int64, (n,)
+    first: np.ndarray  # int64, (K,)
+    last: np.ndarray  # int64, (K,)
+
+    @property
+    def at_ends(self) -> np.ndarray:
+        """Accuracy at the end of each task, (..., K)."""
+        return self.accuracy[..., self.last]
+
+    @property
+    def minima(self) -> np.ndarray:
+        """Lowest accuracy within each task, (..., K)."""
+        return np.minimum.reduceat(self.accuracy, self.first, axis=-1)
+
+    def minimum_columns(self) -> np.ndarray:
+        """Column of the first lowest accuracy within each task, (..., K)."""
+        tasks = zip(self.first, self.last, strict=True)
+        columns = [first + self.accuracy[..., first : last + 1].argmin(-1) for first, last in tasks]
+        return np.stack(columns, axis=-1)
+
+
+def check_curves(
+    accuracy: ArrayLike,
+    eval_updates: ArrayLike,
+    task_ends: ArrayLike,
+    *,
+    least_tasks: int = 1,
+    all_tasks: bool = False,
+) -> Curves:
+    """Return the curves with the columns of each task, or raise if they do not fit together."""
+    curves = check_accuracy("accuracy", accuracy, 2 if all_tasks else 1)
+    updates = _check_updates("eval_updates", eval_updates)
+    ends = _check_updates("task_ends", task_ends)
+    if len(ends) < least_tasks:
+        raise ValueError(f"task_ends must have at least {least_tasks} tasks: got {ends.tolist()}")
+    wanted = (len(updates), len(ends)) if all_tasks else (len(updates),)
+    if curves.shape[-len(wanted) :] != wanted:
+        axes = "(..., eval_updates, tasks)" if all_tasks else "(..., eval_updates)"
+        raise ValueError(f"accuracy must end in the shape {wanted}, {axes}: got {curves.shape}")
+    missing = np.setdiff1d(ends, updates)
+    if missing.size:
+        raise ValueError(
+            f"task_ends must be among eval_updates: {missing.tolist()} were not evaluated; "
+            "evaluate at the end of each task"
+        )
+    if updates[-1] != ends[-1]:
+        raise ValueError(
+            f"eval_updates must end with the last task, at {ends[-1]}: got {updates[-1]}; "
+            "task_ends has one entry per task, also for the last one"
+        )
+    last = np.searchsorted(updates, ends)
+    return Curves(curves, updates, np.concatenate([[0], last[:-1] + 1]), last)
+
+
+def check_accuracy(name: str, values: ArrayLike, axes: int) -> np.ndarray:
+    """Return accuracies as float64, or raise."""
+    array = np.asarray(values)
+    if array.dtype.kind not in "buif":
+        raise TypeError(f"{name} must hold real numbers: got dtype {array.dtype}")
+    if array.ndim < axes or 0 in array.shape[-axes:]:
+        wanted = "(..., n, tasks)" if axes == 2 else "(..., n)"
+        raise ValueError(f"{name} must have shape {wanted}, not empty: got {array.shape}")
+    wrong = ~(np.isfinite(array) & (array >= 0))
+    if wrong.any():
+        raise ValueError(
+            f"{name} must be finite and not negative: got {array[wrong][0]} at index "
+            f"{tuple(np.argwhere(wrong)[0].tolist())}; leave out what was not measured"
+        )
+    return array.astype(np.float64)
+
+
+def _check_updates(name: str, values: ArrayLike) -> np.ndarray:
+    """Return increasing update numbers as int64, or raise."""
+    array = np.asarray(values)
+    if array.ndim != 1 or array.size == 0:
+        raise ValueError(f"{name} must be a list of update numbers: got shape {array.shape}")
+    if array.dtype.kind not in "iu":
+        raise TypeError(f"{name} must hold integers: got dtype {array.dtype}")
+    array = array.astype(np.int64)
+    if array[0] < 1 or (np.diff(array) <= 0).any():
+        raise ValueError(f"{name} must be strictly increasing, from 1 on: got {array.tolist()}")
+    return array

@@ -1,0 +1,11 @@
+"""Figures of runs and sweeps, from their curves alone.
+
+Figures are made with Matplotlib's object-oriented interface: no backend is chosen, no global state
+is touched, and nothing stays alive when the figure is dropped.
+"""
+
+from gainjax.plots.curves import plot_curves
+from gainjax.plots.frontier import plot_frontier
+from gainjax.plots.heatmap import plot_heatmap
+
+__all__ = ["plot_curves", "plot_frontier", "plot_heatmap"]

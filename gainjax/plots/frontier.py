@@ -1,0 +1,248 @@
+"""The figure of a sweep that counts: what gap comes with what accuracy."""
+
+import textwrap
+from typing import Any, Literal, get_args
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patheffects import withStroke
+from matplotlib.textpath import TextPath
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
+from matplotlib.transforms import Bbox
+
+from gainjax.plots.looks import INK, Look, clean, looks, percent, words
+from gainjax.results import rows_dimension, swept_names
+from gainjax.statistics import frontier
+from gainjax.tables import table
+
+Gap = Literal["avg_sg", "min_acc"]
+
+_WIDTH = 3.5  # inches
+_FONT = 8.0  # points, at that width
+_HOPELESS = 0.75  # of the best accuracy: a method that never gets there need not be in view
+_SPREAD = 4.0  # gaps whose ratio is larger are told apart on a logarithmic scale
+# Where a label may stand beside its point, the best place first.
+_PLACES = (
+    *((1, 0), (1, -1), (1, 1), (-1, 0), (-1, -1), (-1, 1), (0, -1), (0, 1)),
+    *((0, -2.5), (-1, -2.5), (0, 2.5), (-1, 2.5)),
+)
+_TITLES = {"avg_sg": "stability gap, avg-SG", "min_acc": "1 − min-ACC"}
+
+
+def plot_frontier(dataset: xr.Dataset, gap: Gap = "avg_sg") -> Figure:
+    """Draw the stability gap against anytime accuracy, a point per setting: what costs what.
+
+    Good is below and to the right. Points that no other point beats are filled; the settings of a
+    method that differ in their learning rate only are joined in its order. Bars are 95 % bootstrap
+    intervals. The panel shows the accurate settings, and the caption tells how many lie outside.
+
+    Args:
+        dataset: A sweep; or a run, with one point per method.
+        gap: "avg_sg", or "min_acc" for 1 - min-ACC.
+
+    Returns:
+        A figure 3.5 inches wide. Keep it with its ``savefig``.
+
+    Raises:
+        ValueError: If the gap is unknown, or there is no switch or no accuracy on seen tasks.
+
+    Example:
+        >>> from gainjax import run
+        >>> figure = plot_frontier(run("split-digits", ["sgd"], seeds=2, updates_per_task=20))
+        >>> figure.axes[0].get_ylabel()
+        'stability gap, avg-SG (← better)'
+    """
+    if gap not in get_args(Gap):
+        raise ValueError(f"gap must be one of {get_args(Gap)}: got {gap!r}")
+    points = _points(dataset, gap)
+    rates = "learning_rate" in points
+    others = [name for name in swept_names(dataset) if name != "learning_rate"]
+    styles = looks(points["method"].unique())
+
+    figure = Figure(figsize=(_WIDTH, 3.4), layout="constrained")
+    axes = figure.add_subplot()
+    clean(axes, _FONT)
+    for method, look in styles.items():
+        own = points[points["method"] == method]
+        if rates:
+            lines = list(own.groupby(others, dropna=False)) if others else [((), own)]
+            for _, line in lines:
+                alpha = 0.6 if len(lines) == 1 else 0.35
+                _join(axes, line.sort_values("learning_rate"), look, alpha)
+        _mark(axes, own, look)
+    _limit(axes, points[points["inside"]])
+    axes.set_xlabel("anytime accuracy on seen tasks (better →)")
+    axes.set_ylabel(f"{_TITLES[gap]} (← better)")
+    _legend(figure, styles)
+    figure.supxlabel(
+        textwrap.fill(_caption(dataset, points, ["learning_rate", *others] * rates), 74),
+        fontsize=0.85 * _FONT,
+        color=INK,
+    )
+    if rates:
+        figure.draw_without_rendering()  # the layout stands; labels look for room in it
+        _label(axes, points[points["inside"]], others, styles)
+    return figure
+
+
+def in_view(accuracy: pd.Series, method: pd.Series) -> pd.Series:
+    """Return which points are worth the room.
+
+    Those within five times what the best third spans, which an even spread is and a long tail is
+    not; in any case the best setting of each method, unless that method is hopeless.
+
+    Args:
+        accuracy: Anytime accuracy of each setting.
+        method: Name of the method of each.
+    """
+    behind = accuracy.max() - accuracy
+    best = behind.groupby(method).min()
+    best = best[best <= (1 - _HOPELESS) * accuracy.max()]
+    return behind <= max(5 * behind.quantile(1 / 3), best.max()) + 1e-9
+
+
+def _points(dataset: xr.Dataset, gap: Gap) -> pd.DataFrame:
+    """Return a row per point: method, swept values, x and y with low and high, and what it is."""
+    rows = table(dataset, "rodriguez-garcia")
+    if "anytime_accuracy" not in rows:
+        raise ValueError("dataset must hold seen_accuracy for the horizontal axis: got none")
+    if rows_dimension(dataset) == "method":
+        rows["method"] = rows.index
+    ends = ("", "_low", "_high")
+    points = rows[["method", *swept_names(dataset)]].copy()
+    for end, opposite in zip(ends, ("", "_high", "_low"), strict=True):
+        points[f"x{end}"] = rows[f"anytime_accuracy{end}"]
+        points[f"y{end}"] = (
+            rows[f"avg_sg{end}"] if gap == "avg_sg" else 1 - rows[f"min_acc{opposite}"]
+        )
+    points["unbeaten"] = frontier(points["y"], points["x"])
+    points["inside"] = in_view(points["x"], points["method"])
+    return points
+
+
+def _limit(axes: Axes, inside: pd.DataFrame) -> None:
+    """Set the limits so that the means inside have some air."""
+    low, high = inside["x"].min(), inside["x"].max()
+    air = 0.06 * max(high - low, 0.02)
+    axes.set_xlim(low - air, min(high + 2.5 * air, 1 + air / 4))  # labels are on the right
+    percent(axes.xaxis)
+    low, high = inside["y"].min(), inside["y"].max()
+    if 0 < _SPREAD * low < high:
+        axes.set_yscale("log")
+        air = (high / low) ** 0.07
+        axes.set_ylim(low / air, high * air)
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5)))
+        axes.yaxis.set_minor_formatter(NullFormatter())
+    else:
+        air = 0.07 * max(high - low, 0.01)
+        axes.set_ylim(low - air, high + air)
+        axes.yaxis.set_major_locator(MaxNLocator(7, steps=[1, 2, 5, 10]))
+    axes.yaxis.set_major_formatter(lambda value, _: f"{value:.4g}")
+
+
+def _join(axes: Axes, points: pd.DataFrame, look: Look, alpha: float) -> None:
+    style: dict[str, Any] = {"color": look.color, "linestyle": look.dashes, "linewidth": 0.8}
+    axes.plot(points["x"], points["y"], **style, alpha=alpha, zorder=2)
+
+
+def _mark(axes: Axes, points: pd.DataFrame, look: Look) -> None:
+    """Draw points with bars: filled if nothing beats them, else hollow."""
+    for unbeaten, some in points.groupby("unbeaten"):
+        x, y = (
+            np.stack([some[axis] - some[f"{axis}_low"], some[f"{axis}_high"] - some[axis]])
+            for axis in "xy"
+        )
+        if not np.isnan(x).any():
+            axes.errorbar(
+                some["x"],
+                some["y"],
+                xerr=x.clip(min=0),  # rounding
+                yerr=y.clip(min=0),
+                fmt="none",
+                ecolor=look.color,
+                elinewidth=0.7,
+                alpha=0.8 if unbeaten else 0.4,
+                zorder=2,
+            )
+        axes.plot(
+            some["x"],
+            some["y"],
+            look.marker,
+            color=look.color,
+            markerfacecolor=look.color if unbeaten else "white",
+            markeredgewidth=0.8,
+            markersize=4.5,
+            zorder=4 if unbeaten else 3,
+        )
+
+
+def _label(axes: Axes, points: pd.DataFrame, others: list[str], styles: dict[str, Look]) -> None:
+    """Write learning rates beside their points, the unbeaten first, where there is room.
+
+    Of a method with further hyper-parameters these are written too, and only at unbeaten points.
+    """
+    size = 0.75 * _FONT
+    pixel = 72 / axes.figure.dpi  # in points, the unit of all lengths here
+    centers = axes.transData.transform(points[["x", "y"]].to_numpy()) * pixel
+    frame = Bbox(axes.get_window_extent().get_points() * pixel)
+    taken = [Bbox.from_bounds(x - 2.5, y - 2.5, 5, 5) for x, y in centers]
+    for i in np.argsort(~points["unbeaten"].to_numpy(), kind="stable"):
+        point = points.iloc[i]
+        values = point[["learning_rate", *others]].dropna()
+        if values.empty or (len(values) > 1 and not point["unbeaten"]):
+            continue
+        text = ", ".join(f"{value:.3g}".removeprefix("0") or "0" for value in values)
+        width, height = TextPath((0, 0), text, size=size).get_extents().width, 0.8 * size
+        for right, up in _PLACES:
+            x, y = centers[i] + (right * (4 + width / 2), up * (3 + height / 2))
+            box = Bbox.from_bounds(x - width / 2, y - height / 2, width, height)
+            if all(frame.contains(*corner) for corner in box.get_points()) and not any(
+                map(box.overlaps, taken)
+            ):
+                taken.append(box)
+                axes.annotate(
+                    text,
+                    (point["x"], point["y"]),
+                    (4 * right, y - centers[i][1]),
+                    textcoords="offset points",
+                    ha=("center", "left", "right")[right],
+                    va="center",
+                    fontsize=size,
+                    color=styles[point["method"]].color,
+                    path_effects=[withStroke(linewidth=1.5, foreground="white")],
+                )
+                break
+
+
+def _legend(figure: Figure, styles: dict[str, Look]) -> None:
+    handles = [
+        Line2D([], [], color=look.color, marker=look.marker, ms=4.5, lw=0.9, ls=look.dashes)
+        for look in styles.values()
+    ]
+    figure.legend(
+        handles,
+        [look.label for look in styles.values()],
+        loc="outside upper center",
+        ncols=4,
+        frameon=False,
+        fontsize=_FONT,
+        handlelength=2.2,
+        columnspacing=1.0,
+        handletextpad=0.4,
+        borderaxespad=0.1,
+    )
+
+
+def _caption(dataset: xr.Dataset, points: pd.DataFrame, labels: list[str]) -> str:
+    seeds = dataset.sizes["seed"]
+    mean = f"mean of {seeds} seeds, 95 % bootstrap intervals" if seeds > 1 else "1 seed"
+    parts = [f"{dataset.attrs['benchmark']}: {mean}", "filled: no other point is better in both"]
+    if labels:
+        parts.append(f"numbers: {', '.join(map(words, labels))}")
+    if outside := int((~points["inside"]).sum()):
+        parts.append(f"{outside} of {len(points)} settings lie outside, at lower accuracy")
+    return "; ".join(parts)

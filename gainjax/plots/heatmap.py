@@ -1,0 +1,173 @@
+"""Gap and accuracy of one method over two swept hyper-parameters."""
+
+import textwrap
+from typing import Literal, get_args
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.colors import LogNorm, Normalize, to_rgba
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.patches import Rectangle
+
+from gainjax.plots.frontier import in_view
+from gainjax.plots.looks import FONT, INK, WIDTH, looks, words
+from gainjax.results import swept_names
+from gainjax.tables import TOLERANCE, Best, ranking, table
+
+Metric = Literal["avg_sg", "min_acc", "avg_acc", "wc_acc", "final_accuracy"]
+
+_SPREAD = 4.0  # gaps whose ratio is larger have logarithmic colours
+_ROOM = 55.0  # points: the font of a cell's text if a panel had one column
+_CHOSEN = "#D55E00"
+_TITLES = {
+    "avg_sg": "stability gap, avg-SG",
+    "min_acc": "min-ACC (%)",
+    "avg_acc": "avg-ACC (%)",
+    "wc_acc": "WC-ACC (%)",
+    "final_accuracy": "final accuracy (%)",
+    "anytime_accuracy": "anytime accuracy (%)",
+}
+
+
+def plot_heatmap(
+    dataset: xr.Dataset,
+    method: str,
+    x: str,
+    y: str,
+    metric: Metric = "avg_sg",
+    *,
+    tolerance: float = TOLERANCE,
+    best: Best = "method",
+) -> Figure:
+    """Draw a metric and anytime accuracy of one method over two swept hyper-parameters.
+
+    Dark is good in both panels. The outlined setting is the one that :func:`gainjax.ranking`
+    chooses for the method. Settings far from accurate are grey: a small gap is no merit there.
+
+    Args:
+        dataset: A sweep.
+        method: Name of a method.
+        x: Name of the swept hyper-parameter on the horizontal axis.
+        y: Name of the one on the vertical axis.
+        metric: What the left panel shows.
+        tolerance: As for :func:`gainjax.ranking`.
+        best: As for :func:`gainjax.ranking`.
+
+    Returns:
+        A figure 6.8 inches wide that can be read at 3.5 inches. Keep it with its ``savefig``.
+
+    Raises:
+        ValueError: If a name is unknown, there are several settings of one x and y, or as
+            :func:`gainjax.ranking`.
+    """
+    if metric not in get_args(Metric):
+        raise ValueError(f"metric must be one of {get_args(Metric)}: got {metric!r}")
+    chosen = ranking(dataset, tolerance, best)["chosen"]
+    rows = table(dataset, "rodriguez-garcia").join(chosen)
+    settings = _settings(rows, swept_names(dataset), method, x, y)
+    figure = Figure(
+        figsize=(WIDTH, max(2.2, 1.5 + 0.42 * settings[y].nunique())),
+        layout=ConstrainedLayoutEngine(wspace=0.05),
+    )
+    panels = figure.subplots(1, 2, sharey=True)
+    for axes, shown in zip(panels, (metric, "anytime_accuracy"), strict=True):
+        _panel(axes, settings, x, y, shown)
+    panels[0].set_ylabel(words(y))
+
+    seeds = dataset.sizes["seed"]
+    reached = "that the method" if best == "method" else "that any method"
+    caption = [
+        f"{dataset.attrs['benchmark']}, {looks([method])[method].label}: "
+        + (f"mean of {seeds} seeds" if seeds > 1 else "1 seed"),
+        "dark is good",
+    ]
+    if not settings["inside"].all():
+        caption.append("grey: far from accurate")
+    if settings["chosen"].any():
+        caption.append(
+            f"outlined: smallest avg-SG within {100 * tolerance:g} points of the best anytime "
+            f"accuracy {reached} reaches"
+        )
+    if settings["diverged"].any():
+        caption.append("×: seeds diverged")
+    text = textwrap.fill("; ".join(caption), 92)
+    figure.supxlabel(text, fontsize=0.9 * FONT, color=INK)
+    return figure
+
+
+def _settings(rows: pd.DataFrame, swept: list[str], method: str, x: str, y: str) -> pd.DataFrame:
+    """Return the settings of a method with their places in the grid, or raise."""
+    if method not in (methods := rows["method"].unique()):
+        raise ValueError(f"method must be one of {', '.join(methods)}: got {method!r}")
+    own = rows[rows["method"] == method]
+    varied = [name for name in swept if own[name].notna().all()]
+    for argument, name in {"x": x, "y": y}.items():
+        if name not in varied:
+            raise ValueError(
+                f"{argument} must be a swept hyper-parameter of {method}, one of "
+                f"{', '.join(varied)}: got {name!r}"
+            )
+    if x == y:
+        raise ValueError(f"x and y must be different hyper-parameters: got {x!r} twice")
+    if (repeated := own.duplicated([x, y])).any():
+        raise ValueError(
+            f"dataset must have one setting of {method} for each {x} and {y}: got several, such as "
+            f"{own.index[repeated][0]!r}; select among them with dataset.sel(setting=...)"
+        )
+    return own.assign(
+        inside=in_view(own["anytime_accuracy"], own["method"]),
+        column=np.unique(own[x], return_inverse=True)[1],
+        line=np.unique(own[y], return_inverse=True)[1],
+    )
+
+
+def _panel(axes: Axes, settings: pd.DataFrame, x: str, y: str, metric: str) -> None:
+    """Draw a cell for each setting, its colour among those of the accurate ones."""
+    is_gap = metric == "avg_sg"
+    columns, lines = np.unique(settings[x]), np.unique(settings[y])
+    goodness = _norm(settings[metric][settings["inside"]], is_gap)(settings[metric].to_numpy())
+    shades = colormaps["Blues"](0.1 + 0.75 * (1 - goodness if is_gap else goodness))
+    shades[~settings["inside"]] = to_rgba("0.94")
+    image = np.zeros((len(lines), len(columns), 4))
+    image[settings["line"], settings["column"]] = shades
+    axes.imshow(image, origin="lower", aspect="auto")
+
+    size = min(0.95 * FONT, _ROOM / len(columns))
+    for (_, row), (red, green, blue, _) in zip(settings.iterrows(), shades, strict=True):
+        dark = 0.3 * red + 0.59 * green + 0.11 * blue < 0.55
+        value = f"{row[metric]:.3f}" if is_gap else f"{100 * row[metric]:.1f}"
+        axes.text(
+            row["column"],
+            row["line"],
+            value + "×" * bool(row["diverged"]),
+            ha="center",
+            va="center",
+            fontsize=size,
+            color=("white" if dark else "black") if row["inside"] else "0.4",
+        )
+        if row["chosen"]:
+            corner = (row["column"] - 0.5, row["line"] - 0.5)
+            outline = Rectangle(corner, 1, 1, fill=False, ec=_CHOSEN, lw=3, zorder=5)
+            axes.add_patch(outline).set_clip_on(False)
+    axes.set_title(_TITLES[metric], fontsize=FONT, color=INK)
+    axes.set_xlabel(words(x), fontsize=FONT)
+    axes.yaxis.label.set_fontsize(FONT)
+    axes.set_xticks(range(len(columns)), [f"{value:g}" for value in columns])
+    axes.set_yticks(range(len(lines)), [f"{value:g}" for value in lines])
+    axes.set_xticks(np.arange(1, len(columns)) - 0.5, minor=True)  # lines between cells
+    axes.set_yticks(np.arange(1, len(lines)) - 0.5, minor=True)
+    axes.grid(which="minor", color="white", linewidth=1.5)
+    axes.tick_params(which="both", labelsize=min(0.9 * FONT, size), length=0)
+    axes.spines[:].set_visible(False)
+
+
+def _norm(values: pd.Series, is_gap: bool) -> Normalize:
+    """Return the range of colours; what is beyond has the colour of the end."""
+    low, high = values.min(), values.max()
+    if is_gap and 0 < _SPREAD * low < high:
+        return LogNorm(low, high, clip=True)
+    return Normalize(low, max(high, low + 1e-9), clip=True)

@@ -1,0 +1,200 @@
+"""Sheets and figures to a terminal and to files."""
+
+import io
+import math
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import xarray as xr
+from matplotlib.figure import Figure
+from rich import box
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from gainjax import tables
+from gainjax.metrics import Convention
+from gainjax.plots import plot_curves, plot_frontier, plot_heatmap
+from gainjax.report.sheets import (
+    Sheet,
+    can_compare,
+    compared_metrics,
+    ranking_sheet,
+    table_sheets,
+)
+from gainjax.results import swept_names, write_file
+
+_WIDTH = 100  # columns of a terminal that a table needs
+_UNBOUNDED = 10_000
+
+
+def print_table(
+    dataset: xr.Dataset, console: Console | None = None, convention: Convention | None = None
+) -> None:
+    """Print the table of :func:`gainjax.table`, with footnotes; 100 columns are enough.
+
+    Below it stand the paired differences of :func:`gainjax.comparison`, if there are at least two
+    methods and two seeds.
+
+    Args:
+        dataset: Curves as :func:`gainjax.load` or :func:`gainjax.run` returns them, or a sweep.
+        console: Where to print, or None for standard output.
+        convention: As for :func:`gainjax.table`.
+
+    Raises:
+        ValueError: As :func:`gainjax.table`.
+    """
+    _print(table_sheets(dataset, convention, digits=1), console)
+
+
+def print_ranking(
+    dataset: xr.Dataset,
+    console: Console | None = None,
+    tolerance: float = tables.TOLERANCE,
+    best: tables.Best = "method",
+) -> None:
+    """Print the table of :func:`gainjax.ranking`, with footnotes; 100 columns are enough.
+
+    Args:
+        dataset: A sweep.
+        console: Where to print, or None for standard output.
+        tolerance: As for :func:`gainjax.ranking`.
+        best: As for :func:`gainjax.ranking`.
+
+    Raises:
+        ValueError: As :func:`gainjax.ranking`.
+    """
+    _print([ranking_sheet(dataset, tolerance, best, digits=1)], console)
+
+
+def write(dataset: xr.Dataset, directory: str | Path) -> list[Path]:
+    """Write figure and tables of a run to a directory, each file completely or not at all.
+
+    Args:
+        dataset: Curves as :func:`gainjax.load` or :func:`gainjax.run` returns them.
+        directory: Made if needed.
+
+    Returns:
+        The paths: ``curves.png`` and ``curves.pdf`` of :func:`gainjax.plot_curves`, ``table.csv``
+        with all columns of :func:`gainjax.table`, ``table.md`` to be read; with at least two
+        methods and two seeds also ``comparison.csv`` of :func:`gainjax.comparison`.
+
+    Raises:
+        ValueError: As :func:`gainjax.table`.
+        OSError: If a file cannot be written.
+    """
+    table = tables.table(dataset)
+    contents = _images("curves", plot_curves(dataset), dpi=200)
+    contents["table.csv"] = table.to_csv().encode()
+    contents["table.md"] = _markdown(table_sheets(dataset, None, digits=2)).encode()
+    if can_compare(dataset):
+        metrics = compared_metrics(table.columns, "rodriguez-garcia")
+        contents["comparison.csv"] = tables.comparison(dataset, metrics=metrics).to_csv().encode()
+    return _write(contents, directory)
+
+
+def write_sweep(
+    dataset: xr.Dataset,
+    directory: str | Path,
+    tolerance: float = tables.TOLERANCE,
+    best: tables.Best = "method",
+) -> list[Path]:
+    """Write figures and tables of a sweep to a directory, each file completely or not at all.
+
+    Args:
+        dataset: A sweep.
+        directory: Made if needed.
+        tolerance: As for :func:`gainjax.ranking`.
+        best: As for :func:`gainjax.ranking`.
+
+    Returns:
+        The paths: ``ranking.csv`` of :func:`gainjax.ranking`, ``ranking.md`` to be read,
+        ``frontier.png`` and ``.pdf`` of :func:`gainjax.plot_frontier`, and for each method with
+        a grid of two swept hyper-parameters ``heatmap-METHOD.png`` and ``.pdf`` of
+        :func:`gainjax.plot_heatmap`.
+
+    Raises:
+        ValueError: As :func:`gainjax.ranking`.
+        OSError: If a file cannot be written.
+    """
+    ranking = tables.ranking(dataset, tolerance, best)
+    sheet = ranking_sheet(dataset, tolerance, best, digits=2)
+    contents = {
+        "ranking.csv": ranking.to_csv().encode(),
+        "ranking.md": _markdown([sheet]).encode(),
+        **_images("frontier", plot_frontier(dataset), dpi=300),
+    }
+    for method, rows in ranking.groupby("method", sort=False):
+        varied = [name for name in swept_names(dataset) if rows[name].nunique() > 1]
+        cells = math.prod(rows[name].nunique() for name in varied)
+        if len(varied) == 2 and len(rows) >= cells / 2:  # a grid, and no random draws
+            x, y = sorted(varied, key=lambda name: name != "learning_rate")
+            figure = plot_heatmap(dataset, method, x, y, tolerance=tolerance, best=best)
+            contents |= _images(f"heatmap-{method}", figure, dpi=200)
+    return _write(contents, directory)
+
+
+def _print(sheets: Iterable[Sheet], console: Console | None) -> None:
+    if console is None:
+        console = Console()
+        if not console.is_terminal:  # a file or a pipe has no width of its own
+            console = Console(width=_WIDTH)
+    for sheet in sheets:
+        console.print(sheet.title, style="bold", markup=False, highlight=False)
+        console.print(_fitting(sheet, console))
+        for note in sheet.notes:
+            console.print(note, style="dim", highlight=False, markup=False)
+        console.print()
+
+
+def _fitting(sheet: Sheet, console: Console) -> Table:
+    """Return the flattest grid that fits: rather a second or third line than a number cut short."""
+    unbounded = console.options.update_width(_UNBOUNDED)
+    for join in (" ".join, "\n".join):
+        grid = _grid(sheet, join)
+        if console.measure(grid, options=unbounded).maximum <= console.width:
+            return grid
+    return _grid(sheet, lambda parts: "\n".join(parts).replace("–", "–\n").replace(", ", ",\n"))
+
+
+def _grid(sheet: Sheet, join: Callable[[tuple[str, ...]], str]) -> Table:
+    grid = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    first, *others = sheet.head
+    grid.add_column(first, overflow="fold")
+    for title in others:
+        grid.add_column("\n".join(title.split(" ")), justify="right")
+    for row in sheet.rows:
+        name = escape(row.name) + (f"\n[red]{row.note}[/]" if row.note else "")
+        cells = [escape(join(cell)) for cell in row.cells]
+        style = "bold" if row.strong else None
+        grid.add_row(name, *cells, style=style, end_section=row.ends_group)
+    return grid
+
+
+def _markdown(sheets: Iterable[Sheet]) -> str:
+    lines = []
+    for sheet in sheets:
+        rows = [sheet.head, ["---"] + ["---:"] * (len(sheet.head) - 1)]
+        for row in sheet.rows:
+            name = f"{row.name} {row.note}".strip().replace("\n", " ").replace("|", "\\|")
+            cells = [name, *(" ".join(cell) for cell in row.cells)]
+            rows.append([f"**{cell}**" if row.strong and cell else cell for cell in cells])
+        lines += [f"**{sheet.title}**", "", *(f"| {' | '.join(cells)} |" for cells in rows)]
+        lines += ["", *(f"- {note}" for note in sheet.notes), ""]
+    return "\n".join(lines)
+
+
+def _images(name: str, figure: Figure, dpi: int) -> dict[str, bytes]:
+    contents = {}
+    for suffix in ("png", "pdf"):
+        buffer = io.BytesIO()
+        figure.savefig(buffer, format=suffix, dpi=dpi)
+        contents[f"{name}.{suffix}"] = buffer.getvalue()
+    return contents
+
+
+def _write(contents: dict[str, bytes], directory: str | Path) -> list[Path]:
+    directory = Path(directory).expanduser()
+    for name, content in contents.items():
+        write_file(directory / name, content)
+    return [directory / name for name in contents]
