@@ -30,7 +30,7 @@ COMPARED = ("avg_sg", "min_acc", "anytime_accuracy", "final_accuracy")
 def controls(
     lab: Annotated[Lab, tyro.conf.arg(name="")],
     benchmarks: tuple[str, ...] = ("split-mnist", "rotated-mnist"),
-    seeds: int = 5,
+    seeds: int = 3,
 ) -> None:
     """Compare NGM-SGD with controls that share some of its parts, paired by seed.
 
