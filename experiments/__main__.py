@@ -4,7 +4,7 @@ import tyro
 
 from experiments.cifar import cifar, cifar_first_switch
 from experiments.controls import controls
-from experiments.learning_rates import learning_rates
+from experiments.learning_rates import digits_learning_rates, learning_rates
 from experiments.paper_table import paper_table
 from experiments.protocols import protocols
 from experiments.sensitivity import sensitivity
@@ -17,6 +17,7 @@ PROGRAMS = (
     protocols,
     cifar,
     cifar_first_switch,
+    digits_learning_rates,
 )
 
 

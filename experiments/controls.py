@@ -10,7 +10,7 @@ the signal without scaling a weight. Others forget the optimiser's state at a sw
 weights, or seek flat minima. All at one learning rate, everything else at its defaults.
 """
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import pandas as pd
 import tyro
@@ -48,24 +48,22 @@ def controls(
 
 def _train(lab: Lab, benchmark: Benchmark, seeds: int) -> xr.Dataset:
     """Return the curves of all methods, each trained in a folder of its own."""
+    folder = f"controls/{benchmark.name}"
 
-    def run(method: str, name: str | None = None, **options: object) -> xr.Dataset:
-        folder = f"controls/{benchmark.name}/{name or method}"
-        curves = lab.run(folder, benchmark, [method], seeds, **options)
-        return curves.assign_coords(method=[name or method])
+    def run(method: str, **options: Any) -> xr.Dataset:
+        return lab.run(f"{folder}/{method}", benchmark, [method], seeds, **options)
 
     ngm = run("ngm-sgd")
-    gain = {"gain_from": lab.runs / f"controls/{benchmark.name}/ngm-sgd"}
     rate = benchmark.defaults("ngm-sgd")["learning_rate"]
     raised = {"learning_rate": rate * float((ngm.gain.astype(float) ** 2).mean())}
     parts = [
         ngm,
-        run("sgd", "sgd-raised", hyperparameters=raised),
-        *(run(method, **gain) for method in BORROWERS),
+        lab.run(f"{folder}/sgd-raised", benchmark, ["sgd"], seeds, hyperparameters=raised),
+        *(run(method, gain_from=lab.runs / folder / "ngm-sgd") for method in BORROWERS),
         *(run(method) for method in OTHERS),
     ]
-    joined = xr.concat(parts, "method", combine_attrs="override")
-    return joined.assign_attrs(
+    parts[1] = parts[1].assign_coords(method=["sgd-raised"])
+    return xr.concat(parts, "method", combine_attrs="override").assign_attrs(
         wall_time_seconds=sum(part.attrs["wall_time_seconds"] for part in parts),
         raised_learning_rate=raised["learning_rate"],
     )

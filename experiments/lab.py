@@ -50,7 +50,7 @@ class Lab:
         folder: str,
         benchmark: Benchmark,
         methods: Sequence[str],
-        seeds: int,
+        seeds: int | Sequence[int],
         **options: Any,
     ) -> xr.Dataset:
         """Return the curves of :func:`gainjax.run`, trained as far as they are not there yet.
@@ -59,7 +59,7 @@ class Lab:
             folder: Where to keep them, below ``runs``.
             benchmark: The benchmark.
             methods: Names of methods.
-            seeds: Number of seeds.
+            seeds: Number of seeds, or the seeds themselves.
             **options: Further options of :func:`gainjax.run`.
         """
         return gainjax.run(
@@ -72,7 +72,7 @@ class Lab:
         benchmark: Benchmark,
         grid: Mapping[str, Sequence[float]],
         methods: Sequence[str],
-        seeds: int,
+        seeds: int | Sequence[int],
         **options: Any,
     ) -> xr.Dataset:
         """Return the curves of :func:`gainjax.sweep`, trained as far as they are not there yet.
@@ -82,7 +82,7 @@ class Lab:
             benchmark: The benchmark.
             grid: Values of hyper-parameters by name.
             methods: Names of methods.
-            seeds: Number of seeds.
+            seeds: Number of seeds, or the seeds themselves.
             **options: Further options of :func:`gainjax.sweep`.
         """
         if self.smoke:
@@ -106,7 +106,7 @@ class Lab:
         """
         configs = [json.loads(dataset.attrs["config"]) for dataset in curves]
         made_with = {
-            "seconds of training": round(sum(c.attrs["wall_time_seconds"] for c in curves)),
+            "training_seconds": round(sum(c.attrs["wall_time_seconds"] for c in curves)),
             "cpus": os.cpu_count(),
             "devices": sorted({dataset.attrs["device"] for dataset in curves}),
             "versions": json.loads(curves[0].attrs["versions"]),
@@ -128,14 +128,15 @@ class Lab:
         self.results.mkdir(parents=True, exist_ok=True)
         figure.savefig(self.results / f"{name}.png", dpi=150)
 
-    def _seeds(self, seeds: int) -> int:
-        return min(seeds, _SMOKE_SEEDS) if self.smoke else seeds
+    def _seeds(self, seeds: int | Sequence[int]) -> Sequence[int]:
+        seeds = range(seeds) if isinstance(seeds, int) else seeds
+        return seeds[:_SMOKE_SEEDS] if self.smoke else seeds
 
     def _options(self, options: dict[str, Any]) -> dict[str, Any]:
         shared = {"eval_examples": self.eval_examples, "seen_every": 20}
         smoke = _SMOKE if self.smoke else {}
         data_dir = None if self.smoke else self.data_dir
-        return {**shared, **options, **smoke, "data_dir": data_dir, "progress": True}
+        return {**shared, **options, **smoke, "data_dir": data_dir, "progress": not self.smoke}
 
 
 def first_tasks(whole: Benchmark, count: int) -> Benchmark:

@@ -1,11 +1,13 @@
 """Which learning rate does each method need, and what gap is left at equal accuracy?
 
     python -m experiments learning-rates --data-dir DIR
+    python -m experiments digits-learning-rates
 
 A slow learner shows a small gap trivially, so methods are compared where they learn equally well:
 every method gets the same rates, and a method's smallest gap is taken among the rates whose anytime
 accuracy is within half a point of a bar. The bar is the best of the method itself (``chosen``), or
-the best that any method reaches (``chosen_any``), which a method may miss at every rate.
+the best that any method reaches (``chosen_any``), which a method may miss at every rate. The second
+program is the search that gave the digits benchmarks their rates (the ``chosen`` ones).
 """
 
 from collections.abc import Sequence
@@ -37,27 +39,56 @@ def learning_rates(
         rates: Learning rates of each method.
         seeds: Number of seeds.
     """
-    curves = {}
-    for benchmark in lab.benchmarks(benchmarks):
-        folder = f"learning-rates/{benchmark.name}"
-        sweep = lab.sweep(folder, benchmark, {"learning_rate": rates}, methods, seeds)
-        lab.draw(f"learning-rates-{benchmark.name}", plot_frontier(sweep))
-        lab.draw(f"learning-rates-{benchmark.name}-min-acc", plot_frontier(sweep, "min_acc"))
-        curves[benchmark.name] = sweep
-    lab.write("learning-rates", choices(curves), list(curves.values()))
+    curves = search(lab, "learning-rates", benchmarks, methods, rates, seeds)
+    for benchmark, sweep in curves.items():
+        lab.draw(f"learning-rates-{benchmark}", plot_frontier(sweep))
+        lab.draw(f"learning-rates-{benchmark}-min-acc", plot_frontier(sweep, "min_acc"))
 
 
-def choices(curves: dict[str, xr.Dataset]) -> pd.DataFrame:
-    """Return all settings of all benchmarks, with the two choices of each method.
+def digits_learning_rates(
+    lab: Annotated[Lab, tyro.conf.arg(name="")],
+    benchmarks: tuple[str, ...] = ("split-digits", "permuted-digits", "rotated-digits"),
+    methods: tuple[str, ...] = METHODS,
+    rates: tuple[float, ...] = (1.0, 0.3, *RATES),
+    seeds: int = 5,
+) -> None:
+    """Find the learning rates of the digits benchmarks, on seeds that no other run uses.
 
     Args:
-        curves: A sweep over learning rates by benchmark.
+        lab: Where things are.
+        benchmarks: Benchmarks to run.
+        methods: Methods to search.
+        rates: Learning rates of each method.
+        seeds: Number of seeds, counted from 1000.
     """
-    tables: Sequence[pd.DataFrame] = [
-        ranking(sweep)
-        .assign(benchmark=benchmark, chosen_any=ranking(sweep, best="any")["chosen"])
-        .set_index("benchmark")
-        .reset_index()
-        for benchmark, sweep in curves.items()
-    ]
-    return pd.concat(tables)
+    search(lab, "digits-learning-rates", benchmarks, methods, rates, range(1000, 1000 + seeds))
+
+
+def search(
+    lab: Lab,
+    name: str,
+    benchmarks: Sequence[str],
+    methods: Sequence[str],
+    rates: Sequence[float],
+    seeds: int | Sequence[int],
+) -> dict[str, xr.Dataset]:
+    """Train all methods at all rates, write all settings, and return the sweep of each benchmark.
+
+    Args:
+        lab: Where things are.
+        name: Name of the table and of the folder of curves.
+        benchmarks: Benchmarks to run.
+        methods: Methods to search.
+        rates: Learning rates of each method.
+        seeds: Number of seeds, or the seeds themselves.
+    """
+    curves, tables = {}, []
+    for benchmark in lab.benchmarks(benchmarks):
+        folder = f"{name}/{benchmark.name}"
+        sweep = lab.sweep(folder, benchmark, {"learning_rate": rates}, methods, seeds)
+        rows = ranking(sweep).join(ranking(sweep, best="any")["chosen"].rename("chosen_any"))
+        rows.insert(0, "benchmark", benchmark.name)
+        curves[benchmark.name] = sweep
+        tables.append(rows)
+    lab.write(name, pd.concat(tables), list(curves.values()))
+    return curves
