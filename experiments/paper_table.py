@@ -16,7 +16,7 @@ small by the root of the number of points that enter a metric.
 """
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -39,6 +39,16 @@ _METRICS = {
     "anytime accuracy": ("anytime_accuracy", 100),
     "final accuracy": ("final_accuracy", 100),
 }
+
+
+class Cell(NamedTuple):
+    """A number of ours: of the seed-averaged curve, and per seed."""
+
+    value: float
+    error: float
+    per_seed: float = np.nan
+    per_seed_low: float = np.nan
+    per_seed_high: float = np.nan
 
 
 def paper_table(
@@ -83,22 +93,18 @@ def _cells(runs: xr.Dataset, benchmark: str) -> pd.DataFrame:
     """Return what is known of each method of a run, a row per quantity."""
     per_seed = table(runs, "rodriguez-garcia")
     rows = []
-    for method in runs.method.values:
+    for method in runs.method.values.tolist():
         one = runs.sel({"method": method, "eval_task": 1})
         of_mean = mean_curve_metrics(one.accuracy.values, one.eval_update.values, task_ends(one))
-        own: dict[str, tuple[Any, ...]] = {}  # value, error, then mean, low and high per seed
+        cells = {}
         for title, (name, unit) in _METRICS.items():
-            value, error = of_mean.get(name, (np.nan, np.nan))
-            interval = [per_seed.loc[method, f"{name}{end}"] for end in ("", "_low", "_high")]
-            own[title] = tuple(unit * x for x in (value, error, *interval))
-        for switch, gap in enumerate(zip(*of_mean["sg"], strict=True), 1):
-            own[f"SG of switch {switch}"] = gap
-        gains = one.gain.groupby("task").mean()
-        if gains.max() > 1:
-            for task, gain in gains.groupby("task"):
-                own[f"gain of task {task}"] = (gain.mean().item(), gain.std().item())
-        rows += [(benchmark, method, quantity, *cell) for quantity, cell in own.items()]
-    return pd.DataFrame(
-        rows,
-        columns=[*_KEYS, "value", "error", "per_seed", "per_seed_low", "per_seed_high"],
-    )
+            pair = of_mean.get(name, (np.nan, np.nan))
+            interval = (per_seed.loc[method, f"{name}{end}"] for end in ("", "_low", "_high"))
+            cells[title] = Cell(*(unit * x for x in (*pair, *interval)))
+        for switch, pair in enumerate(zip(*of_mean["sg"], strict=True), 1):
+            cells[f"SG of switch {switch}"] = Cell(*pair)
+        if (one.gain > 1).any():
+            for task, gain in one.gain.groupby("task").mean().groupby("task"):
+                cells[f"gain of task {task}"] = Cell(gain.mean().item(), gain.std().item())
+        rows += [(benchmark, method, quantity, *cell) for quantity, cell in cells.items()]
+    return pd.DataFrame(rows, columns=[*_KEYS, *Cell._fields])
