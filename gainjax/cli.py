@@ -1,7 +1,9 @@
 """The command line: a thin layer over the Python interface."""
 
 import dataclasses
+import os
 import sys
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -10,6 +12,7 @@ import jax
 import tyro
 import xarray as xr
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 from scipy.stats import loguniform, uniform
 
@@ -267,18 +270,34 @@ def main(args: list[str] | None = None) -> None:
     app.command(name="sweep")(sweep_command)
     app.command(name="resume")(resume_command)
     app.command(name="list")(list_command)
+    errors = Console(stderr=True, soft_wrap=True, highlight=False)
+
+    def show_warning(message: Warning | str, *where: Any, **more: Any) -> None:
+        errors.print(f"[bold yellow]warning:[/] {escape(str(message))}")  # not a line of our code
+
     try:
-        app.cli(
-            prog="gainjax",
-            description="Measure and close the stability gap of continual learning.",
-            args=args,
-        )
+        with warnings.catch_warnings():
+            warnings.showwarning = show_warning
+            app.cli(
+                prog="gainjax",
+                description="Measure and close the stability gap of continual learning.",
+                args=args,
+            )
     except Interrupted as stopped:
-        Console(stderr=True).print(str(stopped), soft_wrap=True, highlight=False)
-        sys.exit(128 + stopped.signum)
+        errors.print(escape(str(stopped)))
+        _leave(128 + stopped.signum)
     except (ValueError, OSError) as error:
-        Console(stderr=True).print(f"[bold red]error:[/] {error}", soft_wrap=True, highlight=False)
-        sys.exit(2)
+        errors.print(f"[bold red]error:[/] {escape(str(error))}")
+        _leave(2)
+
+
+def _leave(code: int) -> None:
+    """Exit; one of several processes at once, since JAX would first wait minutes for the others."""
+    if jax.distributed.is_initialized():
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
 
 
 if __name__ == "__main__":

@@ -97,10 +97,15 @@ class GainDynamics:
         Returns:
             The next gain, with the shape and dtype of ``gain``.
 
+        Raises:
+            ValueError: If the uncertainty is a finite plain number below 0.
+
         Example:
             >>> float(GainDynamics(decay=0.5, sensitivity=1.0).step(jnp.float32(3.0), 0.25))
             2.25
         """
+        if isinstance(uncertainty, numbers.Real) and -math.inf < uncertainty < 0:
+            raise ValueError(f"uncertainty must be >= 0: got {uncertainty!r}")
         gain = jnp.asarray(gain, jnp.result_type(gain, float))  # never an integer
         uncertainty = jnp.asarray(uncertainty, gain.dtype)
         decay = jnp.asarray(self.decay, gain.dtype)

@@ -190,7 +190,7 @@ def resume(
     Example:
         >>> import tempfile
         >>> with tempfile.TemporaryDirectory() as out:
-        ...     curves = run("split-digits", ["sgd"], seeds=1, updates_per_task=5, out=out)
+        ...     curves = run("split-digits", ["sgd"], seeds=2, updates_per_task=10, out=out)
         ...     resume(out).identical(curves)
         True
     """

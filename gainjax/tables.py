@@ -44,7 +44,7 @@ def table(dataset: xr.Dataset, convention: Convention | None = None) -> pd.DataF
 
     Example:
         >>> from gainjax import run
-        >>> rows = table(run("split-digits", ["sgd"], seeds=2, updates_per_task=20))
+        >>> rows = table(run("split-digits", ["sgd"], seeds=2, updates_per_task=10))
         >>> print(list(rows.index), *rows.columns[:3])
         ['sgd'] avg_sg avg_sg_low avg_sg_high
 
@@ -100,7 +100,7 @@ def comparison(
 
     Example:
         >>> from gainjax import run
-        >>> curves = run("split-digits", ["sgd", "ngm-sgd"], seeds=2, updates_per_task=20)
+        >>> curves = run("split-digits", ["sgd", "ngm-sgd"], seeds=2, updates_per_task=10)
         >>> rows = comparison(curves, metrics=["avg_sg"])
         >>> print(*rows.index, *rows.columns)
         sgd reference avg_sg avg_sg_low avg_sg_high avg_sg_p avg_sg_p_holm

@@ -1,9 +1,37 @@
 """Fixtures that several test modules share."""
 
+import os
+import shutil
+import tempfile
 from pathlib import Path
 
 import jax
 import pytest
+
+LONGEST = ("published", "notebooks", "training", "checkpoints", "resnet", "runner")
+
+
+def pytest_configure(config):
+    """Let each worker, and what it starts, compile equal programs of different tests once.
+
+    Workers share nothing: JAX reads what another process may still be writing.
+    """
+    folder = tempfile.mkdtemp(prefix="gainjax-tests-")
+    config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
+    options = {
+        "jax_compilation_cache_dir": folder,
+        "jax_persistent_cache_min_compile_time_secs": 0,
+        "jax_persistent_cache_min_entry_size_bytes": -1,
+    }
+    for name, value in options.items():
+        jax.config.update(name, value)
+        os.environ[name.upper()] = str(value)
+
+
+def pytest_collection_modifyitems(items):
+    """Long files first, so that the workers end together."""
+    rank = {f"test_{name}": i for i, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: rank.get(item.path.stem, len(rank)))
 
 
 @pytest.fixture(scope="session")

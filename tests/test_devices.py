@@ -1,9 +1,11 @@
 """Runs over many devices and processes are those of one device, to the last bit."""
 
 import os
+import signal
 import socket
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -74,42 +76,54 @@ def free_port():
         return listener.getsockname()[1]
 
 
-def start_two(out, *words):
-    """Start two processes with two devices each; return what they print and their exit codes."""
+def run_two(folder, *words, stop=False):
+    """Run two processes with two devices each; return what they print and their exit codes.
+
+    With `stop`, both get SIGTERM as soon as both have begun.
+    """
     port = free_port()
     script = "from gainjax.cli import main; main()"
-    command = [sys.executable, "-c", script, *words, "--coordinator", f"127.0.0.1:{port}"]
+    command = [sys.executable, "-c", script, *words, "--out", "out", "--processes", "2"]
     processes = [
         subprocess.Popen(
-            [*command, "--processes", "2", "--process-id", str(i)],
+            [*command, "--coordinator", f"127.0.0.1:{port}", "--process-id", str(i)],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
             env=environment(2),
-            cwd=out,
+            cwd=folder,
         )
         for i in range(2)
     ]
+    while stop and len(list(folder.glob("out/progress*/run.json"))) < 2:
+        assert all(process.poll() is None for process in processes)
+        time.sleep(0.05)
+    if stop:
+        for process in processes:
+            process.terminate()
     told = [process.communicate(timeout=300)[0] for process in processes]
     return told, [process.returncode for process in processes]
 
 
 def test_two_processes_with_two_devices_each(tmp_path):
-    """Shared evenly or not, stored once, and printed by the first process only."""
-    out = tmp_path / "out"
-    told, codes = start_two(
-        tmp_path,
-        *["sweep", "split-digits", "--methods", "sgd", "--seeds", "3", *WORDS],
-        *["--grid", "learning_rate=.1,.03,.01", "--out", str(out)],
-    )
+    """Nine runs in shares of five: stopped, gone on with, stored once, printed by the first."""
+    grid = {"learning_rate": [0.1, 0.03, 0.01]}
+    words = ["sweep", "split-digits", "--methods", "sgd", "--seeds", "3", *WORDS]
+    words += ["--chunk", "2", "--grid", "learning_rate=.1,.03,.01"]
+    told, codes = run_two(tmp_path, *words, stop=True)
+    assert codes == [128 + signal.SIGTERM] * 2, told
+    assert all("stopped by SIGTERM after update" in text for text in told)
+    assert {p.name for p in tmp_path.glob("out/progress*")} == {"progress", "progress-1"}
+    with pytest.raises(ValueError, match="was begun by 2 processes"):
+        gainjax.resume(tmp_path / "out")
+
+    told, codes = run_two(tmp_path, *words)
     assert codes == [0, 0], told
     assert "wrote" in told[0]
     assert "wrote" not in told[1]
-    expected = gainjax.sweep(
-        "split-digits", {"learning_rate": [0.1, 0.03, 0.01]}, ["sgd"], 3, **SETTINGS
-    )
-    assert_same(gainjax.load(out), expected)
-    left = {p.name for p in out.iterdir()}
+    expected = gainjax.sweep("split-digits", grid, ["sgd"], 3, **SETTINGS)
+    assert_same(gainjax.load(tmp_path / "out"), expected)
+    left = {p.name for p in (tmp_path / "out").iterdir()}
     assert left >= {".lock", ".lock-1", results.FILE, "ranking.csv"}
     assert not any("progress" in name for name in left)
 

@@ -274,3 +274,8 @@ def test_logits_without_classes():
         predictive_entropy(jnp.float32(1.0))
     with pytest.raises(ValueError, match=r"^normalize=True needs at least 2 classes: got 1"):
         predictive_entropy(jnp.ones((3, 1)), normalize=True)
+
+
+def test_a_negative_uncertainty_is_refused():
+    with pytest.raises(ValueError, match=r"uncertainty must be >= 0: got -0\.1"):
+        GainDynamics().step(1.0, -0.1)

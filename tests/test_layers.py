@@ -200,3 +200,20 @@ def test_modulated_mask_of_a_modulated_head():
         "backbone": {"layer_0": off, "layer_1": off},
         "head": {"kernel": True, "bias": False},
     }
+
+
+def test_the_head_of_an_mlp_alone():
+    dynamics = GainDynamics(baseline=2.0)
+    whole, head, plain = (
+        MLP((4, 3, 2), (1.0, 1.0, 1.0), dynamics=d, modulate=m)
+        for d, m in ((dynamics, "all"), (dynamics, "head"), (None, "all"))
+    )
+    x = jax.random.normal(jax.random.key(1), (5, 6))
+    variables = head.init(jax.random.key(0), x)
+    assert list(variables["gain"]) == ["layer_2"]
+    params = variables["params"]
+    jax.tree.map(np.testing.assert_array_equal, params, whole.init(jax.random.key(0), x)["params"])
+    logits = plain.apply({"params": params}, x)
+    np.testing.assert_allclose(head.apply(variables, x), 2 * logits, rtol=1e-6)
+    with pytest.raises(ValueError, match="modulate must be"):
+        head.clone(modulate="tail").init(jax.random.key(0), x)

@@ -15,7 +15,7 @@ from gainjax.cli import main, parse_settings
 from gainjax.settings import resolve_hyperparameters
 
 SHORT = {"updates_per_task": 6, "batch_size": 16, "seen_every": 3}
-SHORT_WORDS = ["--updates-per-task", "6", "--batch-size", "16"]
+SHORT_WORDS = ["--updates-per-task", "6", "--batch-size", "16", "--seen-every", "3"]
 
 
 def test_the_same_run_in_four_lines_of_python(tmp_path):
@@ -148,8 +148,8 @@ def test_help_teaches(command, capsys):
     [
         (["run", "split-digit"], "did you mean 'split-digits'"),
         (["run", "split-digits", "--methods", "sdg"], "did you mean 'sgd'"),
-        (["run", "split-digits", "--set", "learning_rate"], "--set takes NAME=NUMBER"),
-        (["run", "split-digits", "--set", "learning_rate=fast"], "--set takes NAME=NUMBER"),
+        (["run", "split-digits", "--set", "learning_rate"], "--set takes NAME=VALUE"),
+        (["run", "split-digits", "--set", "learning_rate=fast"], "--set takes NAME=VALUE"),
         (["run", "split-digits", "--seeds", "0"], "seeds must be at least 1"),
         (["run", "split-mnist", "--data-dir", "/nowhere/at/all"], "TFDS_DATA_DIR"),
     ],

@@ -19,7 +19,7 @@ from gainjax.settings import sweep_settings
 from gainjax.training import make_layout
 from gainjax.training.checkpoints import RunStore
 from gainjax.training.memory import bytes_per_run, runs_at_once
-from gainjax.training.program import advance_runs, init_runs
+from gainjax.training.program import _init_states, advance_runs
 
 DIGITS = get_benchmark("split-digits")
 SHORT = {"updates_per_task": 3, "batch_size": 16, "eval_examples": 20, "seen_every": 3}
@@ -32,9 +32,9 @@ def test_sixty_settings_compile_once_per_method_and_equal_runs_alone():
         "sensitivity": [0.1, 0.2, 0.4],
         "decay": [0.8, 0.9],
     }
-    before = advance_runs._cache_size(), init_runs._cache_size()
+    before = advance_runs._cache_size(), _init_states._cache_size()
     curves = gainjax.sweep("split-digits", grid, ["ngm-sgd", "sgd"], seeds=5, **SHORT)
-    after = advance_runs._cache_size(), init_runs._cache_size()
+    after = advance_runs._cache_size(), _init_states._cache_size()
     # NGM-SGD has 60 settings in 5 batches; SGD has 10 in one.
     assert [b - a for a, b in zip(before, after, strict=True)] == [2, 2]
     assert dict(curves.sizes)["setting"] == 70

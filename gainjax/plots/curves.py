@@ -35,7 +35,7 @@ def plot_curves(dataset: xr.Dataset) -> Figure:
 
     Example:
         >>> from gainjax import run
-        >>> figure = plot_curves(run("split-digits", ["sgd"], seeds=2, updates_per_task=20))
+        >>> figure = plot_curves(run("split-digits", ["sgd"], seeds=2, updates_per_task=10))
         >>> [axes.get_ylabel() for axes in figure.axes if axes.get_ylabel()]
         ['accuracy on task 1', 'test loss on\ntask 1 (nats)', 'relative to before the switch']
     """

@@ -52,7 +52,7 @@ def plot_frontier(dataset: xr.Dataset, gap: Gap = "avg_sg") -> Figure:
 
     Example:
         >>> from gainjax import run
-        >>> figure = plot_frontier(run("split-digits", ["sgd"], seeds=2, updates_per_task=20))
+        >>> figure = plot_frontier(run("split-digits", ["sgd"], seeds=2, updates_per_task=10))
         >>> figure.axes[0].get_ylabel()
         'stability gap, avg-SG (← better)'
     """

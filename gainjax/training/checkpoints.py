@@ -216,32 +216,27 @@ class RunStore:
     def _open_orbax(self) -> None:
         # Late, since the import takes a second that short runs need not spend.
         if self._orbax is None:
-            import orbax.checkpoint
+            from gainjax.training.host_arrays import make_checkpointer
 
             logger = logging.getLogger("absl")  # where Orbax tells every step
             self._absl_level = logger.level
             logger.setLevel(logging.CRITICAL)
-            options = orbax.checkpoint.options.MultiprocessingOptions()
-            if jax.process_count() > 1:  # every process stores its own runs by itself
-                me = jax.process_index()
-                options = orbax.checkpoint.options.MultiprocessingOptions(
-                    primary_host=me, active_processes={me}, barrier_sync_key_prefix=f"process{me}"
-                )
-            self._orbax = orbax.checkpoint.StandardCheckpointer(multiprocessing_options=options)
+            self._orbax = make_checkpointer()
 
     def _load(self, path: Path, abstract: TrainState) -> TrainState:
         self._open_orbax()
         try:
             # As NumPy arrays, which no device and no number of devices is part of.
             like = jax.tree.map(lambda x: np.empty(x.shape, x.dtype), abstract)
-            states = self._orbax.restore(path, like)
-        except (ValueError, KeyError, TypeError) as error:
+            states: TrainState = self._orbax.restore(path, like)
+            jax.tree.map(_check_alike, states, like)
+        except (ValueError, KeyError, TypeError, FileNotFoundError) as error:
             raise ValueError(
                 f"{path} is intact, but holds other states than this version of gainjax has: "
                 f"use the version that {self._folder / 'run.json'} names, or remove {self._folder} "
                 f"to start again. {error}"
             ) from error
-        return jax.tree.map(np.asarray, states)
+        return states
 
     def _warn_damaged(self, path: Path, what: str) -> None:
         warnings.warn(
@@ -414,6 +409,13 @@ def _read_curves(path: Path) -> tuple[Record, float] | None:
             return record, float(arrays["seconds"])
     except Exception:  # zipfile, zlib and NumPy raise many kinds
         return None
+
+
+def _check_alike(found: Any, wanted: np.ndarray) -> None:
+    if (found.shape, found.dtype) != (wanted.shape, wanted.dtype):
+        raise ValueError(
+            f"got {found.dtype} of shape {found.shape}, not {wanted.dtype} of shape {wanted.shape}"
+        )
 
 
 def _seal(path: Path) -> Path:

@@ -72,10 +72,10 @@ def train(
         >>> from gainjax.benchmarks import get_benchmark
         >>> from gainjax.methods import get_method
         >>> benchmark = get_benchmark("split-digits")
-        >>> program = benchmark.program(get_method("sgd"), updates_per_task=5)
+        >>> program = benchmark.program(get_method("sgd"), updates_per_task=10)
         >>> records = train(program, benchmark.load(), [0, 1], benchmark.defaults("sgd"))
         >>> records.accuracy.shape, records.train_loss.shape
-        ((2, 25, 1), (2, 25))
+        ((2, 50, 1), (2, 50))
     """
     if chunk < 1:
         raise ValueError(f"chunk must be at least 1 update: got {chunk}")
@@ -85,16 +85,18 @@ def train(
     per_task = program.protocol.updates_per_task
     total = per_task * len(stream.task_end)
     settings = _check_hyperparameters(program, hyperparameters, runs, total)
+    image_shape = stream.train_images.shape[1:]
     stream = layout.replicate(stream)
 
     length = min(chunk, per_task)
     found = None
     if restore is not None:
-        start = partial(init_runs, program, dataclasses.replace(layout, devices=layout.devices[:1]))
-        found = restore(jax.eval_shape(start, seed_array, settings, stream))
+        one = dataclasses.replace(layout, devices=layout.devices[:1])
+        start = partial(init_runs, program, one, image_shape=image_shape)
+        found = restore(jax.eval_shape(start, seed_array, settings))
     seed_array, settings = layout.put((seed_array, settings), runs)
     if found is None:
-        done, states = 0, init_runs(program, layout, seed_array, settings, stream)
+        done, states = 0, init_runs(program, layout, seed_array, settings, image_shape)
     else:
         done, states = found[0], layout.put(found[1], runs)
     if not 0 <= done < total:

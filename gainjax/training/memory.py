@@ -13,7 +13,7 @@ from jax.extend.core import jaxprs_in_params
 from gainjax.data.streams import Stream
 from gainjax.methods import TRACE
 from gainjax.training.layout import Layout
-from gainjax.training.program import Position, Program, advance, init_run
+from gainjax.training.program import Position, Program, advance, init_runs
 
 # Runs that follow one another gain nothing from more company, and the host should hear of them
 # every few seconds.
@@ -80,7 +80,13 @@ def bytes_per_run(program: Program, layout: Layout, stream: Stream, chunk: int) 
         hyperparameters[TRACE] = jax.ShapeDtypeStruct((updates,), number.dtype)
     seed = jax.ShapeDtypeStruct((), jnp.uint32)
     position: Any = Position(*[jax.ShapeDtypeStruct((), jnp.int32)] * 3)  # type: ignore[arg-type]
-    states = jax.eval_shape(partial(init_run, program), seed, hyperparameters, stream)
+    start = partial(init_runs, program, Layout("vmap", layout.devices[:1]))
+    image_shape = stream.train_images.shape[1:]
+    one_of_each = jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct((1, *x.shape), x.dtype), (seed, hyperparameters)
+    )
+    batch = jax.eval_shape(partial(start, image_shape=image_shape), *one_of_each)
+    states = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), batch)
     largest_batch = program.protocol.batch_size_of(len(stream.task_end) - 1)
     step = partial(advance, program, length, largest_batch)
     jaxpr = jax.make_jaxpr(step)(states, seed, hyperparameters, stream, position)

@@ -14,6 +14,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import optax
+from jax.typing import ArrayLike
 
 from gainjax.data.streams import Stream, normalise
 from gainjax.gain import GainDynamics
@@ -165,20 +166,56 @@ class Record(NamedTuple):
     seen_accuracy: jax.Array  # shape=()
 
 
-@partial(jax.jit, static_argnames=("program", "layout"))
 def init_runs(
     program: Program,
     layout: Layout,
-    seeds: jax.Array,
+    seeds: ArrayLike,
     hyperparameters: Hyperparameters,
-    stream: Stream,
+    image_shape: tuple[int, ...],
 ) -> TrainState:
     """Return the states of R new runs for seeds and hyper-parameters of shape (R,)."""
+    model = (program.make_model, program.num_classes, program.modulate, image_shape)
+    weights = _init_weights(*model, layout, seeds)
+    return _init_states(program, layout, image_shape, weights, hyperparameters)
 
-    def one_run(stream: Stream, seed: jax.Array, hyperparameters: Hyperparameters) -> TrainState:
-        return init_run(program, seed, hyperparameters, stream)
 
-    return layout.over_runs(one_run, stream, seeds, hyperparameters)
+@partial(
+    jax.jit,
+    static_argnames=("make_model", "num_classes", "modulate", "image_shape", "layout"),
+)
+def _init_weights(
+    make_model: ModelFactory,
+    num_classes: int,
+    modulate: Modulate,
+    image_shape: tuple[int, ...],
+    layout: Layout,
+    seeds: jax.Array,
+) -> Any:
+    """Return raw initial weights; compiled once for all methods, since random numbers are slow to.
+
+    They depend on the seed alone, and not on the form of the model.
+    """
+    model = make_model(num_classes, None, modulate)
+
+    def one_run(_: None, seed: jax.Array) -> Any:
+        key = jax.random.fold_in(jax.random.key(seed), _INIT)
+        return model.init(key, jnp.zeros((1, *image_shape)))["params"]
+
+    return layout.over_runs(one_run, None, seeds)
+
+
+@partial(jax.jit, static_argnames=("program", "layout", "image_shape"))
+def _init_states(
+    program: Program,
+    layout: Layout,
+    image_shape: tuple[int, ...],
+    weights: Any,
+    hyperparameters: Hyperparameters,
+) -> TrainState:
+    def one_run(_: None, weights: Any, hyperparameters: Hyperparameters) -> TrainState:
+        return init_state(program, image_shape, weights, hyperparameters)
+
+    return layout.over_runs(one_run, None, weights, hyperparameters)
 
 
 @partial(
@@ -228,14 +265,13 @@ def advance_runs(
     return layout.over_runs(one_run, (stream, position), states, seeds, hyperparameters)
 
 
-def init_run(
-    program: Program, seed: jax.Array, hyperparameters: Hyperparameters, stream: Stream
+def init_state(
+    program: Program, image_shape: tuple[int, ...], params: Any, hyperparameters: Hyperparameters
 ) -> TrainState:
-    """Return the state of one new run; see :func:`init_runs`."""
-    image_shape = stream.train_images.shape[1:]
-    key = jax.random.fold_in(jax.random.key(seed), _INIT)
-    variables = program.model(hyperparameters).init(key, jnp.zeros((1, *image_shape)))
-    params = variables.pop("params")
+    """Return the state of one new run that starts from raw weights; see :func:`init_runs`."""
+    images = jnp.zeros((1, *image_shape))
+    variables = dict(program.model(hyperparameters).init(jax.random.key(0), images))
+    del variables["params"]  # what is left does not depend on the key
     mask = program.mask(image_shape)
     if program.form == "optimizer":
         # The optimiser trains effective weights: at the start, the first gain times raw weights.
