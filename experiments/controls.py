@@ -11,6 +11,8 @@ replayed to the seed it comes from must give the same run again, so that row is 
 learning rate, everything else at its defaults.
 """
 
+import json
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 import pandas as pd
@@ -19,19 +21,21 @@ import xarray as xr
 from matplotlib.figure import Figure
 
 from experiments.lab import Lab
-from gainjax import Benchmark, comparison, table
+from gainjax import Benchmark, comparison, get_method, table
 
-BORROWERS = ("constant-gain", "replayed-gain", "shuffled-gain")
-OTHERS = (
-    *("sgd", "entropy-lr", "bump-at-switch", "msgd", "msgd-reset", "adam", "adam-reset"),
-    *("sgd-ema", "sam", "ngm-msgd", "ngm-adam"),
+RAISED = "sgd-raised"
+STEP_OR_TIMING = (
+    *("ngm-sgd", "sgd", RAISED, "constant-gain", "shuffled-gain", "entropy-lr"),
+    *("bump-at-switch", "replayed-gain"),
 )
+OTHERS = ("msgd", "msgd-reset", "adam", "adam-reset", "sgd-ema", "sam", "ngm-msgd", "ngm-adam")
 COMPARED = ("avg_sg", "min_acc", "anytime_accuracy", "final_accuracy")
 
 
 def controls(
     lab: Annotated[Lab, tyro.conf.arg(name="")],
     benchmarks: tuple[str, ...] = ("split-mnist", "rotated-mnist"),
+    methods: tuple[str, ...] = (*STEP_OR_TIMING, *OTHERS),
     seeds: int = 3,
 ) -> None:
     """Compare NGM-SGD with controls that share some of its parts, paired by seed.
@@ -39,36 +43,39 @@ def controls(
     Args:
         lab: Where things are.
         benchmarks: Benchmarks to run.
+        methods: Methods to compare; the first has to be ngm-sgd.
         seeds: Number of seeds.
     """
-    curves = {one.name: _train(lab, one, seeds) for one in lab.benchmarks(benchmarks)}
-    rows = pd.concat(_differences(name, runs) for name, runs in curves.items())
-    for benchmark, own in rows.groupby("benchmark"):
-        lab.draw(f"controls-{benchmark}", _plot(own))
-    lab.write("controls", rows, list(curves.values()))
+    for benchmark in lab.benchmarks(benchmarks):
+        curves = _train(lab, benchmark, methods, seeds)
+        joined = xr.concat(curves, "method", combine_attrs="override")
+        rows = _differences(joined.assign_coords(method=list(methods)))
+        rows.insert(1, "learning_rate", [_learning_rate(one) for one in curves])
+        lab.write(f"controls-{benchmark.name}", rows, curves)
+        lab.draw(f"controls-{benchmark.name}", _plot(rows))
 
 
-def _train(lab: Lab, benchmark: Benchmark, seeds: int) -> xr.Dataset:
+def _train(lab: Lab, benchmark: Benchmark, methods: Sequence[str], seeds: int) -> list[xr.Dataset]:
     """Return the curves of all methods, each trained in a folder of its own."""
     folder = f"controls/{benchmark.name}"
+    curves: list[xr.Dataset] = []
+    for method in methods:
+        options: dict[str, Any] = {}
+        if method == RAISED:
+            rate = benchmark.defaults("ngm-sgd")["learning_rate"]
+            rate *= float((curves[0].gain.astype(float) ** 2).mean())
+            options = {"hyperparameters": {"learning_rate": rate}}
+        elif get_method(method).needs_trace:
+            options = {"gain_from": lab.runs / folder / methods[0]}
+        name = "sgd" if method == RAISED else method
+        curves.append(lab.run(f"{folder}/{method}", benchmark, [name], seeds, **options))
+    return curves
 
-    def run(method: str, **options: Any) -> xr.Dataset:
-        return lab.run(f"{folder}/{method}", benchmark, [method], seeds, **options)
 
-    ngm = run("ngm-sgd")
-    rate = benchmark.defaults("ngm-sgd")["learning_rate"]
-    raised = {"learning_rate": rate * float((ngm.gain.astype(float) ** 2).mean())}
-    parts = [
-        ngm,
-        lab.run(f"{folder}/sgd-raised", benchmark, ["sgd"], seeds, hyperparameters=raised),
-        *(run(method, gain_from=lab.runs / folder / "ngm-sgd") for method in BORROWERS),
-        *(run(method) for method in OTHERS),
-    ]
-    parts[1] = parts[1].assign_coords(method=["sgd-raised"])
-    return xr.concat(parts, "method", combine_attrs="override").assign_attrs(
-        wall_time_seconds=sum(part.attrs["wall_time_seconds"] for part in parts),
-        raised_learning_rate=raised["learning_rate"],
-    )
+def _learning_rate(curves: xr.Dataset) -> float:
+    """Return the learning rate of a run of one method."""
+    (values,) = json.loads(curves.attrs["config"])["methods"].values()
+    return values["learning_rate"]
 
 
 def _plot(rows: pd.DataFrame) -> Figure:
@@ -90,13 +97,9 @@ def _plot(rows: pd.DataFrame) -> Figure:
     return figure
 
 
-def _differences(benchmark: str, runs: xr.Dataset) -> pd.DataFrame:
+def _differences(runs: xr.Dataset) -> pd.DataFrame:
     """Return a row per method: metrics with intervals, and their differences to NGM-SGD."""
     metrics = [f"{name}{end}" for name in COMPARED for end in ("", "_low", "_high")]
     differences = comparison(runs, "ngm-sgd", COMPARED).drop(columns="reference")
-    rows = table(runs)[[*metrics, "seeds", "diverged"]]
-    rows = rows.join(differences.add_prefix("minus_ngm_"), how="left")
-    rows.insert(0, "method", rows.index)
-    rows.insert(0, "benchmark", benchmark)
-    rows.loc["sgd-raised", "learning_rate"] = runs.attrs["raised_learning_rate"]
-    return rows
+    rows = table(runs)[[*metrics, "seeds", "diverged"]].join(differences.add_prefix("minus_ngm_"))
+    return rows.reset_index()

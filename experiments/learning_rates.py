@@ -10,10 +10,9 @@ the best that any method reaches (``chosen_any``), which a method may miss at ev
 program is the search that gave the digits benchmarks their rates (the ``chosen`` ones).
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Annotated
 
-import pandas as pd
 import tyro
 import xarray as xr
 
@@ -39,10 +38,9 @@ def learning_rates(
         rates: Learning rates of each method.
         seeds: Number of seeds.
     """
-    curves = search(lab, "learning-rates", benchmarks, methods, rates, seeds)
-    for benchmark, sweep in curves.items():
-        lab.draw(f"learning-rates-{benchmark}", plot_frontier(sweep))
-        lab.draw(f"learning-rates-{benchmark}-min-acc", plot_frontier(sweep, "min_acc"))
+    for name, sweep in search(lab, "learning-rates", benchmarks, methods, rates, seeds):
+        lab.draw(name, plot_frontier(sweep))
+        lab.draw(f"{name}-min-acc", plot_frontier(sweep, "min_acc"))
 
 
 def digits_learning_rates(
@@ -61,7 +59,9 @@ def digits_learning_rates(
         rates: Learning rates of each method.
         seeds: Number of seeds, counted from 1000.
     """
-    search(lab, "digits-learning-rates", benchmarks, methods, rates, range(1000, 1000 + seeds))
+    fresh = range(1000, 1000 + seeds)
+    for _ in search(lab, "digits-learning-rates", benchmarks, methods, rates, fresh):
+        pass
 
 
 def search(
@@ -71,24 +71,23 @@ def search(
     methods: Sequence[str],
     rates: Sequence[float],
     seeds: int | Sequence[int],
-) -> dict[str, xr.Dataset]:
-    """Train all methods at all rates, write all settings, and return the sweep of each benchmark.
+) -> Iterator[tuple[str, xr.Dataset]]:
+    """Train all methods at all rates, benchmark by benchmark, and write a table of each.
 
     Args:
         lab: Where things are.
-        name: Name of the table and of the folder of curves.
+        name: Name of the folder of curves; with the benchmark's, of the table.
         benchmarks: Benchmarks to run.
         methods: Methods to search.
         rates: Learning rates of each method.
         seeds: Number of seeds, or the seeds themselves.
+
+    Yields:
+        The name of each table and the curves that it comes from.
     """
-    curves, tables = {}, []
     for benchmark in lab.benchmarks(benchmarks):
         folder = f"{name}/{benchmark.name}"
         sweep = lab.sweep(folder, benchmark, {"learning_rate": rates}, methods, seeds)
-        rows = ranking(sweep).join(ranking(sweep, best="any")["chosen"].rename("chosen_any"))
-        rows.insert(0, "benchmark", benchmark.name)
-        curves[benchmark.name] = sweep
-        tables.append(rows)
-    lab.write(name, pd.concat(tables), list(curves.values()))
-    return curves
+        chosen_any = ranking(sweep, best="any")["chosen"].rename("chosen_any")
+        lab.write(f"{name}-{benchmark.name}", ranking(sweep).join(chosen_any), [sweep])
+        yield f"{name}-{benchmark.name}", sweep

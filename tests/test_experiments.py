@@ -18,13 +18,13 @@ except ImportError:
 
 TABLES = {  # what each program writes, and how many rows of it on the digits
     "paper-table": {"paper-table": 30},
-    "learning-rates": {"learning-rates": 8},
-    "controls": {"controls": 16},
+    "learning-rates": {"learning-rates-split-digits-2-tasks": 8},
+    "controls": {"controls-split-digits-2-tasks": 16},
     "sensitivity": {"sensitivity-map": 4, "sensitivity": 2},
     "protocols": {"protocols": 14},
     "cifar": {"cifar": 4},
     "cifar-first-switch": {"cifar-first-switch": 2},
-    "digits-learning-rates": {"digits-learning-rates": 8},
+    "digits-learning-rates": {"digits-learning-rates-split-digits-2-tasks": 8},
 }
 
 
@@ -55,12 +55,12 @@ def test_program_writes_its_tables(program, folder):
     for name, rows in TABLES[program].items():
         assert len(pd.read_csv(folder / "results" / f"{name}.csv")) == rows
         made_with = json.loads((folder / "results" / f"{name}.json").read_text())
-        assert made_with["seeds"] and made_with["training_seconds"] >= 0
+        assert made_with["seeds"]
 
 
 def test_program_that_is_run_again_trains_nothing(folder, monkeypatch):
     run("learning-rates", folder)
-    table = folder / "results" / "learning-rates.csv"
+    table = folder / "results" / "learning-rates-split-digits-2-tasks.csv"
     first = table.read_bytes()
     table.unlink()
     monkeypatch.setattr("gainjax.execution.train", None)
