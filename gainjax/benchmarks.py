@@ -131,7 +131,7 @@ _CIFAR: dict[str, Any] = {
     "hyperparameters": {"sensitivity": 0.2},
     "augment": crop_and_flip,
 }
-# Found by experiments/digits_learning_rates.py, the same search for every method.
+# Found by `python -m experiments digits-learning-rates`, the same search for every method.
 _SPLIT_DIGITS_RATES = {"ngm-sgd": 0.01, "sgd": 0.1, "msgd": 0.01, "adam": 0.001}
 _OTHER_DIGITS_RATES = {"ngm-sgd": 0.03, "sgd": 0.3, "msgd": 0.03, "adam": 0.003}
 _DIGITS: dict[str, Any] = {

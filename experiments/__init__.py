@@ -1,0 +1,1 @@
+"""Programs that make the numbers of this project: ``python -m experiments NAME``."""

@@ -1,0 +1,37 @@
+"""The command line of the experiments: ``python -m experiments NAME``."""
+
+import tyro
+
+from experiments.cifar import cifar, cifar_first_switch
+from experiments.controls import controls
+from experiments.learning_rates import digits_learning_rates, learning_rates
+from experiments.paper_table import paper_table
+from experiments.protocols import protocols
+from experiments.sensitivity import sensitivity
+
+PROGRAMS = (
+    paper_table,
+    learning_rates,
+    controls,
+    sensitivity,
+    protocols,
+    cifar,
+    cifar_first_switch,
+    digits_learning_rates,
+)
+
+
+def main(args: list[str] | None = None) -> None:
+    """Run one program.
+
+    Args:
+        args: The words after ``python -m experiments``, or None for those of the process.
+    """
+    app = tyro.extras.SubcommandApp()
+    for program in PROGRAMS:
+        app.command(name=program.__name__.replace("_", "-"))(program)
+    app.cli(prog="python -m experiments", description="Make a result again.", args=args)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,49 @@
+"""Does the effect carry over to natural images and a convolutional network?
+
+    python -m experiments cifar --data-dir DIR
+    python -m experiments cifar-first-switch --data-dir DIR
+
+The first is our reduced Split CIFAR-10 (8 channels, 100 updates of 64 images per task) over all
+five tasks. The second is the authors' own protocol as far as its first switch, since all of it
+takes hours on a CPU. Both evaluate the whole test set of the first task, 2,000 images.
+"""
+
+from typing import Annotated
+
+import tyro
+
+from experiments.lab import METHODS, Lab, first_tasks
+from gainjax import plot_curves, table
+
+
+def cifar(lab: Annotated[Lab, tyro.conf.arg(name="")], seeds: int = 3) -> None:
+    """Compare the methods on a reduced Split CIFAR-10.
+
+    Args:
+        lab: Where things are.
+        seeds: Number of seeds.
+    """
+    (benchmark,) = lab.benchmarks(["split-cifar10-small"])
+    curves = lab.run("cifar/small", benchmark, METHODS, seeds, eval_examples=None)
+    lab.draw("cifar", plot_curves(curves))
+    lab.write("cifar", table(curves).reset_index(), [curves])
+
+
+def cifar_first_switch(lab: Annotated[Lab, tyro.conf.arg(name="")], seeds: int = 1) -> None:
+    """Compare NGM-SGD and momentum SGD at the first switch of the authors' Split CIFAR-10.
+
+    Args:
+        lab: Where things are.
+        seeds: Number of seeds.
+    """
+    (whole,) = lab.benchmarks(["split-cifar10"])
+    curves = lab.run(
+        "cifar/first-switch",
+        first_tasks(whole, 2),
+        ("ngm-sgd", "msgd"),
+        seeds,
+        eval_examples=None,
+        eval_every=5,
+    )
+    lab.draw("cifar-first-switch", plot_curves(curves))
+    lab.write("cifar-first-switch", table(curves).reset_index(), [curves])

@@ -1,0 +1,105 @@
+"""What part of the effect is a larger step, what part the timing of the gain?
+
+    python -m experiments controls --data-dir DIR
+
+NGM-SGD raises the gain where it is uncertain, and a gain g makes the step g² times as large. So
+controls keep the mean step and change when it is taken: SGD at the learning rate times the mean of
+NGM-SGD's g² (``sgd-raised``), NGM-SGD's mean gain held constant, or its gain shuffled in time; a
+bump at the known switches; a learning rate that follows the signal without scaling a weight. Others
+forget the optimiser's state at a switch, average weights, or seek flat minima. A gain that is
+replayed to the seed it comes from must give the same run again, so that row is a check. All at one
+learning rate, everything else at its defaults.
+"""
+
+import json
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import pandas as pd
+import tyro
+import xarray as xr
+from matplotlib.figure import Figure
+
+from experiments.lab import Lab
+from gainjax import Benchmark, comparison, get_method, table
+
+RAISED = "sgd-raised"
+STEP_OR_TIMING = (
+    *("ngm-sgd", "sgd", RAISED, "constant-gain", "shuffled-gain", "entropy-lr"),
+    *("bump-at-switch", "replayed-gain"),
+)
+OTHERS = ("msgd", "msgd-reset", "adam", "adam-reset", "sgd-ema", "sam", "ngm-msgd", "ngm-adam")
+COMPARED = ("avg_sg", "min_acc", "anytime_accuracy", "final_accuracy")
+
+
+def controls(
+    lab: Annotated[Lab, tyro.conf.arg(name="")],
+    benchmarks: tuple[str, ...] = ("split-mnist", "rotated-mnist"),
+    methods: tuple[str, ...] = (*STEP_OR_TIMING, *OTHERS),
+    seeds: int = 3,
+) -> None:
+    """Compare NGM-SGD with controls that share some of its parts, paired by seed.
+
+    Args:
+        lab: Where things are.
+        benchmarks: Benchmarks to run.
+        methods: Methods to compare; the first has to be ngm-sgd.
+        seeds: Number of seeds.
+    """
+    for benchmark in lab.benchmarks(benchmarks):
+        curves = _train(lab, benchmark, methods, seeds)
+        joined = xr.concat(curves, "method", combine_attrs="override")
+        rows = _differences(joined.assign_coords(method=list(methods)))
+        rows.insert(1, "learning_rate", [_learning_rate(one) for one in curves])
+        lab.write(f"controls-{benchmark.name}", rows, curves)
+        lab.draw(f"controls-{benchmark.name}", _plot(rows))
+
+
+def _train(lab: Lab, benchmark: Benchmark, methods: Sequence[str], seeds: int) -> list[xr.Dataset]:
+    """Return the curves of all methods, each trained in a folder of its own."""
+    folder = f"controls/{benchmark.name}"
+    curves: list[xr.Dataset] = []
+    for method in methods:
+        options: dict[str, Any] = {}
+        if method == RAISED:
+            rate = benchmark.defaults("ngm-sgd")["learning_rate"]
+            rate *= float((curves[0].gain.astype(float) ** 2).mean())
+            options = {"hyperparameters": {"learning_rate": rate}}
+        elif get_method(method).needs_trace:
+            options = {"gain_from": lab.runs / folder / methods[0]}
+        name = "sgd" if method == RAISED else method
+        curves.append(lab.run(f"{folder}/{method}", benchmark, [name], seeds, **options))
+    return curves
+
+
+def _learning_rate(curves: xr.Dataset) -> float:
+    """Return the learning rate of a run of one method."""
+    (values,) = json.loads(curves.attrs["config"])["methods"].values()
+    return values["learning_rate"]
+
+
+def _plot(rows: pd.DataFrame) -> Figure:
+    """Draw gap and accuracy of each method as points with intervals, beside those of NGM-SGD."""
+    figure = Figure(figsize=(6.8, 0.9 + 0.22 * len(rows)), layout="constrained")
+    panels = figure.subplots(1, 2, sharey=True)
+    for axes, metric, unit in zip(panels, ("avg_sg", "anytime_accuracy"), (1, 100), strict=True):
+        mean, low, high = (unit * rows[f"{metric}{end}"] for end in ("", "_low", "_high"))
+        colors = ["#D55E00" if method.startswith("ngm") else "0.3" for method in rows["method"]]
+        axes.hlines(rows["method"], low, high, colors)
+        axes.scatter(mean, rows["method"], 22, colors, zorder=3)
+        axes.axvline(mean.iloc[0], color="#D55E00", linewidth=0.8, dashes=(1, 2), zorder=1)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.grid(axis="y", color="0.88", linewidth=0.6)
+    panels[0].set_xscale("symlog", linthresh=0.01)
+    panels[0].set_xlabel("stability gap, avg-SG (← better)")
+    panels[1].set_xlabel("anytime accuracy, % (better →)")
+    panels[0].invert_yaxis()
+    return figure
+
+
+def _differences(runs: xr.Dataset) -> pd.DataFrame:
+    """Return a row per method: metrics with intervals, and their differences to NGM-SGD."""
+    metrics = [f"{name}{end}" for name in COMPARED for end in ("", "_low", "_high")]
+    differences = comparison(runs, "ngm-sgd", COMPARED).drop(columns="reference")
+    rows = table(runs)[[*metrics, "seeds", "diverged"]].join(differences.add_prefix("minus_ngm_"))
+    return rows.reset_index()

@@ -1,0 +1,153 @@
+"""What the programs share: runs that can be stopped and started again, and results on disk."""
+
+import dataclasses
+import json
+import os
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import xarray as xr
+from matplotlib.figure import Figure
+
+import gainjax
+from gainjax import Benchmark, get_benchmark
+from gainjax.results import write_file
+
+METHODS = ("ngm-sgd", "sgd", "msgd", "adam")
+MNIST = ("split-mnist", "permuted-mnist", "rotated-mnist")
+
+# All smoke versions are alike, one run at a time, so that they share what is compiled.
+_SMOKE = {"updates_per_task": 4, "batch_size": 8, "eval_every": 1, "seen_every": 2, "memory": 1}
+_SMOKE_SEEDS = _SMOKE_VALUES = _SMOKE_TASKS = 2
+
+
+@dataclasses.dataclass(frozen=True)
+class Lab:
+    """Where a program gets its images from, and where it leaves what it finds."""
+
+    data_dir: Path | None = None
+    """Folder with the images, as for `gainjax run`."""
+    runs: Path = Path("runs")
+    """Where curves are kept. What is there is not trained again."""
+    results: Path = Path(__file__).parent / "results"
+    """Where tables and figures go."""
+    eval_examples: int | None = 1000
+    """Evaluate on a fixed random subset of each test set, but for the paper's table and CIFAR."""
+    smoke: bool = False
+    """Train for a moment on handwritten digits instead, to see whether the program works."""
+
+    def benchmarks(self, names: Sequence[str]) -> list[Benchmark]:
+        """Return the benchmarks of these names, or of a smoke version the digits."""
+        if self.smoke:
+            return [first_tasks(get_benchmark("split-digits"), _SMOKE_TASKS)]
+        return [get_benchmark(name) for name in names]
+
+    def run(
+        self,
+        folder: str,
+        benchmark: Benchmark,
+        methods: Sequence[str],
+        seeds: int | Sequence[int],
+        **options: Any,
+    ) -> xr.Dataset:
+        """Return the curves of :func:`gainjax.run`, trained as far as they are not there yet.
+
+        Args:
+            folder: Where to keep them, below ``runs``.
+            benchmark: The benchmark.
+            methods: Names of methods.
+            seeds: Number of seeds, or the seeds themselves.
+            **options: Further options of :func:`gainjax.run`.
+        """
+        return gainjax.run(
+            benchmark, methods, self._seeds(seeds), out=self.runs / folder, **self._options(options)
+        )
+
+    def sweep(
+        self,
+        folder: str,
+        benchmark: Benchmark,
+        grid: Mapping[str, Sequence[float]],
+        methods: Sequence[str],
+        seeds: int | Sequence[int],
+        **options: Any,
+    ) -> xr.Dataset:
+        """Return the curves of :func:`gainjax.sweep`, trained as far as they are not there yet.
+
+        Args:
+            folder: Where to keep them, below ``runs``.
+            benchmark: The benchmark.
+            grid: Values of hyper-parameters by name.
+            methods: Names of methods.
+            seeds: Number of seeds, or the seeds themselves.
+            **options: Further options of :func:`gainjax.sweep`.
+        """
+        if self.smoke:
+            grid = {name: values[:_SMOKE_VALUES] for name, values in grid.items()}
+        return gainjax.sweep(
+            benchmark,
+            grid,
+            methods,
+            self._seeds(seeds),
+            out=self.runs / folder,
+            **self._options(options),
+        )
+
+    def write(self, name: str, rows: pd.DataFrame, curves: Sequence[xr.Dataset]) -> None:
+        """Write a table as ``NAME.csv``, and as ``NAME.json`` what it was made with.
+
+        Args:
+            name: Name of both files in ``results``.
+            rows: The table, without its index.
+            curves: All curves that its numbers come from.
+        """
+        configs = [json.loads(dataset.attrs["config"]) for dataset in curves]
+        made_with = {
+            "training_seconds": round(sum(c.attrs["wall_time_seconds"] for c in curves)),
+            "cpus": os.cpu_count(),
+            "devices": sorted({dataset.attrs["device"] for dataset in curves}),
+            "versions": json.loads(curves[0].attrs["versions"]),
+            "seeds": sorted({seed for config in configs for seed in config["seeds"]}),
+            "eval_examples": sorted({str(config["eval_examples"]) for config in configs}),
+        }
+        text = rows.to_csv(index=False, float_format="%.5g", lineterminator="\n")
+        write_file(self.results / f"{name}.csv", text.encode())
+        write_file(self.results / f"{name}.json", (json.dumps(made_with, indent=1) + "\n").encode())
+        print(f"wrote {self.results / name}.csv")
+
+    def draw(self, name: str, figure: Figure) -> None:
+        """Write a figure as ``NAME.png``.
+
+        Args:
+            name: Name of the file in ``results``.
+            figure: The figure.
+        """
+        self.results.mkdir(parents=True, exist_ok=True)
+        figure.savefig(self.results / f"{name}.png", dpi=150)
+
+    def _seeds(self, seeds: int | Sequence[int]) -> Sequence[int]:
+        seeds = range(seeds) if isinstance(seeds, int) else seeds
+        return seeds[:_SMOKE_SEEDS] if self.smoke else seeds
+
+    def _options(self, options: dict[str, Any]) -> dict[str, Any]:
+        shared = {"eval_examples": self.eval_examples, "seen_every": 20}
+        smoke = _SMOKE if self.smoke else {}
+        data_dir = None if self.smoke else self.data_dir
+        return {**shared, **options, **smoke, "data_dir": data_dir, "progress": not self.smoke}
+
+
+def first_tasks(whole: Benchmark, count: int) -> Benchmark:
+    """Return a benchmark of split classes that ends after some tasks.
+
+    Args:
+        whole: The benchmark with all tasks.
+        count: Number of tasks.
+    """
+    return dataclasses.replace(
+        whole,
+        name=f"{whole.name}-{count}-tasks",
+        make_stream=partial(whole.make_stream, num_tasks=count),
+    )

@@ -1,0 +1,95 @@
+"""Every program of experiments/, on handwritten digits and for a moment only."""
+
+import json
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+import pandas as pd
+import pytest
+
+sys.path.append(str(Path(__file__).resolve().parents[1]))
+try:
+    from experiments.__main__ import PROGRAMS, main
+    from experiments.paper_table import PUBLISHED, compare
+except ImportError:
+    pytest.skip("experiments/ is only in a checkout", allow_module_level=True)
+
+TABLES = {  # what each program writes, and how many rows of it on the digits
+    "paper-table": {"paper-table": 30},
+    "learning-rates": {"learning-rates-split-digits-2-tasks": 8},
+    "controls": {"controls-split-digits-2-tasks": 16},
+    "sensitivity": {"sensitivity-map": 4, "sensitivity": 2},
+    "protocols": {"protocols": 14},
+    "cifar": {"cifar": 4},
+    "cifar-first-switch": {"cifar-first-switch": 2},
+    "digits-learning-rates": {"digits-learning-rates-split-digits-2-tasks": 8},
+}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _quick_compilation():
+    before = jax.config.read("jax_disable_most_optimizations")
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", before)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("experiments")
+
+
+def run(program, folder):
+    main([program, "--smoke", "--runs", f"{folder}/runs", "--results", f"{folder}/results"])
+
+
+def test_every_program_has_a_smoke_version_here():
+    assert [program.__name__.replace("_", "-") for program in PROGRAMS] == list(TABLES)
+
+
+@pytest.mark.parametrize("program", TABLES)
+def test_program_writes_its_tables(program, folder):
+    run(program, folder)
+    for name, rows in TABLES[program].items():
+        assert len(pd.read_csv(folder / "results" / f"{name}.csv")) == rows
+        made_with = json.loads((folder / "results" / f"{name}.json").read_text())
+        assert made_with["seeds"]
+
+
+def test_program_that_is_run_again_trains_nothing(folder, monkeypatch):
+    run("learning-rates", folder)
+    table = folder / "results" / "learning-rates-split-digits-2-tasks.csv"
+    first = table.read_bytes()
+    table.unlink()
+    monkeypatch.setattr("gainjax.execution.train", None)
+    run("learning-rates", folder)
+    assert table.read_bytes() == first
+
+
+def test_cells_agree_within_the_combined_error():
+    keys = {"benchmark": "b", "method": "m"}
+    ours = pd.DataFrame(
+        [
+            keys | {"quantity": q, "value": v, "error": 3.0}
+            for q, v in zip("wxyz", [0, 5, 11, 0], strict=True)
+        ]
+    )
+    theirs = pd.DataFrame([keys | {"quantity": q, "value": 0, "error": 4.0} for q in "wxy"])
+    rows = compare(ours, theirs)
+    assert rows["verdict"].tolist() == ["agrees", "agrees", "no", ""]
+    np.testing.assert_allclose(rows["deviation"], [0, 1, 2.2, np.nan])
+
+
+def test_published_numbers_are_those_of_the_authors_curves(shared):
+    published = pd.read_csv(PUBLISHED).set_index(["benchmark", "method", "quantity"])
+    with np.load(Path(shared) / "reference" / "authors_curves.npz") as curves:
+        gap = (
+            1
+            - curves["splitMNIST/SGD/acc_test"].mean(0).reshape(5, 200)[1:].min(1)
+            / (curves["splitMNIST/SGD/acc_test"].mean(0)[199:999:200])
+        )
+    assert published.loc[("split-mnist", "sgd", "avg-SG"), "value"] == pytest.approx(
+        gap.mean(), abs=1e-4
+    )
