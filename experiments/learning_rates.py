@@ -11,7 +11,7 @@ program is the search that gave the digits benchmarks their rates (the ``chosen`
 """
 
 from collections.abc import Iterator, Sequence
-from typing import Annotated
+from typing import Annotated, Any
 
 import tyro
 import xarray as xr
@@ -60,7 +60,8 @@ def digits_learning_rates(
         seeds: Number of seeds, counted from 1000.
     """
     fresh = range(1000, 1000 + seeds)
-    for _ in search(lab, "digits-learning-rates", benchmarks, methods, rates, fresh):
+    name = "digits-learning-rates"
+    for _ in search(lab, name, benchmarks, methods, rates, fresh, seen_every=10):
         pass
 
 
@@ -71,6 +72,7 @@ def search(
     methods: Sequence[str],
     rates: Sequence[float],
     seeds: int | Sequence[int],
+    **options: Any,
 ) -> Iterator[tuple[str, xr.Dataset]]:
     """Train all methods at all rates, benchmark by benchmark, and write a table of each.
 
@@ -81,13 +83,14 @@ def search(
         methods: Methods to search.
         rates: Learning rates of each method.
         seeds: Number of seeds, or the seeds themselves.
+        **options: Further options of :func:`gainjax.sweep`.
 
     Yields:
         The name of each table and the curves that it comes from.
     """
     for benchmark in lab.benchmarks(benchmarks):
         folder = f"{name}/{benchmark.name}"
-        sweep = lab.sweep(folder, benchmark, {"learning_rate": rates}, methods, seeds)
+        sweep = lab.sweep(folder, benchmark, {"learning_rate": rates}, methods, seeds, **options)
         chosen_any = ranking(sweep, best="any")["chosen"].rename("chosen_any")
         lab.write(f"{name}-{benchmark.name}", ranking(sweep).join(chosen_any), [sweep])
         yield f"{name}-{benchmark.name}", sweep
