@@ -1,0 +1,165 @@
+"""Time whole runs of NGM-SGD against the best PyTorch loop that we can write, on the same cores.
+
+    python perf/versus_torch.py --data-dir DIR            # all four settings
+    python perf/versus_torch.py --data-dir DIR --benchmarks split-mnist --seeds 5 --updates 200
+
+Needs ``torch`` beside gainjax. Both sides follow the benchmark's protocol: batches with replacement
+from the pooled images, forward and backward pass, SGD on the raw weights, entropy, gain, and after
+every update loss and accuracy on the full test set of task 1. PyTorch keeps normalised images in
+memory, draws all batches of a task at once, never waits for a number, and evaluates the test set in
+one pass. Its variants differ in who takes the gradient, who multiplies matrices, whether seeds are
+batched and whether ``torch.compile`` is used. First, they must give gainjax's curves on gainjax's
+batches. Then all sides take turns; what counts is time per seed and update, and arithmetic per
+second against that of the bare matrix products of an update, in the same turns.
+"""
+
+import argparse
+import math
+from collections.abc import Callable
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import torch
+from timing import in_turns, medians, paired_ratio, settings, table, use_cores
+from torch_mlp import Multiply, TorchData, TorchRun, Weights, onednn, onednn_opaque
+
+from gainjax.benchmarks import get_benchmark
+from gainjax.methods import get_method
+from gainjax.training import train
+from gainjax.training.program import _BATCH, Record, init_runs
+from gainjax.training.sampling import sample
+
+METHOD = get_method("ngm-sgd")
+TOLERANCE = 2e-3  # an image of the test set on the edge may change its answer
+HEADER = (
+    "side",
+    "ms per seed and update",
+    "range",
+    "GFLOP/s",
+    "of JAX's bare products",
+    "gainjax takes times this",
+)
+
+
+def product_shapes(weights: Weights, batch: int, test: int) -> list[tuple[int, int, int]]:
+    """Return m, k, n of the matrix products of one update with its evaluation, for one seed."""
+    layers = [w.shape[:0:-1] for w in weights]  # inputs, outputs
+    forward = [(batch, k, n) for k, n in layers]
+    outer = [(k, batch, n) for k, n in layers]
+    inner = [(batch, n, k) for k, n in layers[1:]]  # no gradient of the images
+    return forward + outer + inner + [(test, k, n) for k, n in layers]
+
+
+def bare_products(
+    shapes: list[tuple[int, int, int]], repeats: int, multiply: Multiply | None
+) -> Callable[[], object]:
+    """Return a function that only does these products: in JAX, or by `multiply` in PyTorch."""
+    rng = np.random.default_rng(0)
+    pairs = [(rng.random((m, k), np.float32), rng.random((k, n), np.float32)) for m, k, n in shapes]
+    if multiply is None:
+        arrays = jax.device_put(pairs)
+        program = jax.jit(lambda pairs: [a @ b for a, b in pairs])
+        return lambda: [jax.block_until_ready(program(arrays)) for _ in range(repeats)]
+    # Right factors lie as layers keep their weights, (outputs, inputs).
+    tensors = [(torch.from_numpy(a), torch.from_numpy(b.T.copy()).mT) for a, b in pairs]
+    return lambda: [multiply(a, b) for _ in range(repeats) for a, b in tensors]
+
+
+def measure(name: str, data_dir: str | None, seeds: int, updates: int, turns: int) -> None:
+    """Time one benchmark with some seeds and print a table."""
+    benchmark = get_benchmark(name)
+    hyperparameters = benchmark.defaults(METHOD.name)
+    # gainjax also measures accuracy on all tasks seen; PyTorch does not. Least often here.
+    program = benchmark.program(METHOD, updates_per_task=updates, seen_every=updates)
+    stream = jax.device_put(benchmark.load(data_dir))
+    data = TorchData.of(stream)
+    batch, total = program.protocol.batch_size, updates * len(data.ends)
+    per_run = {k: jnp.full(seeds, v) for k, v in hyperparameters.items()}
+    states = init_runs(program, "map", jnp.arange(seeds, dtype=jnp.uint32), per_run, stream)
+    kernels = [states.params[f"layer_{i}"]["kernel"] for i in range(3)]
+    weights = [torch.from_numpy(np.array(kernel)).mT.contiguous() for kernel in kernels]
+
+    def draw(seed: int, task: int, end: int) -> torch.Tensor:
+        return torch.randint(end, (updates, batch))
+
+    def draw_as_gainjax(seed: int, task: int, end: int) -> torch.Tensor:
+        key = jax.random.fold_in(jax.random.key(seed), _BATCH)
+        keys = [jax.random.fold_in(key, task * updates + i + 1) for i in range(updates)]
+        return torch.from_numpy(np.array([sample(k, stream, task, batch) for k in keys])).long()
+
+    def train_gainjax() -> Record:
+        return train(program, stream, list(range(seeds)), hyperparameters)
+
+    sides = {
+        "PyTorch": TorchRun(data, hyperparameters, by_hand=False),
+        "PyTorch, gradient by hand": TorchRun(data, hyperparameters),
+        "PyTorch, compiled": TorchRun(data, hyperparameters, compiled=True),
+        "PyTorch, seeds batched": TorchRun(data, hyperparameters, batched=True),
+        "PyTorch, oneDNN": TorchRun(data, hyperparameters, onednn),
+        "PyTorch, oneDNN, compiled": TorchRun(data, hyperparameters, onednn_opaque, compiled=True),
+    }
+    if seeds == 1:
+        del sides["PyTorch, seeds batched"]
+    records = train_gainjax()
+    expected = np.stack(
+        [*records[:3], records.accuracy[..., 0], records.eval_loss[..., 0]], axis=-1
+    )
+    difference = 0.0
+    for run in sides.values():
+        difference = max(difference, np.abs(run(weights, draw_as_gainjax).numpy() - expected).max())
+    if difference > TOLERANCE:
+        raise SystemExit(f"{name}: the curves of the two sides differ by {difference}")
+
+    shapes = product_shapes(weights, batch, len(data.test_y))
+    flops = sum(2 * m * k * n for m, k, n in shapes)
+    repeats = math.ceil(total * seeds / 4)
+    bare = {
+        "JAX, products only": bare_products(shapes, repeats, None),
+        "PyTorch, MKL products only": bare_products(shapes, repeats, torch.matmul),
+        "PyTorch, oneDNN products only": bare_products(shapes, repeats, onednn),
+    }
+    runs = {side: partial(run, weights, draw) for side, run in sides.items()}
+    times = in_turns({"gainjax": train_gainjax, **runs, **bare}, turns)
+    count = {side: repeats if side in bare else total * seeds for side in times}
+    per_update = {s: [t / count[s] for t in values] for s, values in times.items()}
+    rate = {side: flops / seconds / 1e9 for side, seconds in medians(per_update).items()}
+    print(
+        f"\n**{name}, {seeds} seed{'s'[: seeds > 1]}**: {total} updates per seed and turn,", end=" "
+    )
+    print(f"{turns} turns, {flops / 1e9:.3f} GFLOP per seed and update;", end=" ")
+    print(f"curves of the two sides within {difference:.0e}\n")
+    rows = [
+        (
+            side,
+            f"{seconds * 1e3:.2f}",
+            f"{min(per_update[side]) * 1e3:.2f} to {max(per_update[side]) * 1e3:.2f}",
+            f"{rate[side]:.0f}",
+            f"{rate[side] / rate['JAX, products only']:.2f}",
+            f"{paired_ratio(per_update, 'gainjax', side):.2f}",
+        )
+        for side, seconds in medians(per_update).items()
+    ]
+    print(table(HEADER, rows), flush=True)
+
+
+def main() -> None:
+    """Print a table per benchmark and number of seeds."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--data-dir")
+    parser.add_argument("--benchmarks", nargs="+", default=["split-mnist", "rotated-mnist"])
+    parser.add_argument("--seeds", nargs="+", type=int, default=[5, 1])
+    parser.add_argument("--updates", type=int, default=20, help="per task and turn")
+    parser.add_argument("--turns", type=int, default=5)
+    parser.add_argument("--cores", type=int, default=2)
+    arguments = parser.parse_args()
+    torch.set_num_threads(use_cores(arguments.cores))
+    for name in arguments.benchmarks:
+        for seeds in arguments.seeds:
+            measure(name, arguments.data_dir, seeds, arguments.updates, arguments.turns)
+    print("\n" + settings("jax", "jaxlib", "torch"))
+
+
+if __name__ == "__main__":
+    main()
