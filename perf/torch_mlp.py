@@ -41,19 +41,21 @@ class TorchData(NamedTuple):
 
     x: torch.Tensor  # shape (N, inputs)
     y: torch.Tensor  # shape (N,)
-    test_x: torch.Tensor  # of task 1, shape (M, inputs)
-    test_y: torch.Tensor  # shape (M,)
+    tests: list[tuple[torch.Tensor, torch.Tensor]]  # of each task, shapes (M, inputs), (M,)
     ends: list[int]  # of the images of each task
 
     @classmethod
     def of(cls, stream: Stream) -> "TorchData":
         """Copy the arrays of a stream."""
-        real = np.asarray(stream.test_labels[0]) >= 0
+        tests = []
+        for images, labels in zip(stream.test_images, stream.test_labels, strict=True):
+            real = np.asarray(labels) >= 0  # the others are padding
+            x = torch.from_numpy(np.array(images)[real]).flatten(1)
+            tests.append((x, torch.from_numpy(np.array(labels)[real]).long()))
         return cls(
             torch.from_numpy(np.array(normalise(stream, stream.train_images))).flatten(1),
             torch.from_numpy(np.array(stream.train_labels)).long(),
-            torch.from_numpy(np.array(stream.test_images[0])[real]).flatten(1),
-            torch.from_numpy(np.array(stream.test_labels[0])[real]).long(),
+            tests,
             np.asarray(stream.task_end).tolist(),
         )
 
@@ -73,7 +75,7 @@ class TorchRun:
         self.data, self.hyperparameters = data, hyperparameters
         self.multiply, self.batched = multiply, batched
         self.step = self.step_by_hand if by_hand else self.step_by_autograd
-        self.evaluate = self.evaluate_first
+        self.evaluate = self.evaluate_any
         if compiled:
             self.step, self.evaluate = torch.compile(self.step), torch.compile(self.evaluate)
 
@@ -121,14 +123,16 @@ class TorchRun:
         excess = (1 - hp["decay"]) * hp["baseline"] + hp["sensitivity"] * uncertainty
         return hp["decay"] * gain + excess
 
-    def evaluate_first(self, weights: Weights, gain: torch.Tensor) -> Numbers:
-        """Return accuracy and loss on the test set of task 1."""
+    def evaluate_any(
+        self, weights: Weights, gain: torch.Tensor, x: torch.Tensor, y: torch.Tensor
+    ) -> Numbers:
+        """Return accuracy and loss on a test set."""
         # There are fewer weights than activations, so here the gain multiplies the weights.
         w1, w2, w3 = (gain[..., None, None] * w for w in weights)
-        h = self.multiply(self.data.test_x, w1.mT).relu()
+        h = self.multiply(x, w1.mT).relu()
         h = self.multiply(h, w2.mT).relu()
         log_p = self.multiply(h, w3.mT).log_softmax(-1)
-        answer = self.data.test_y.expand(log_p.shape[:-1])
+        answer = y.expand(log_p.shape[:-1])
         loss = -log_p.gather(-1, answer[..., None]).mean((-2, -1))
         return (log_p.argmax(-1) == answer).float().mean(-1), loss
 
@@ -140,13 +144,17 @@ class TorchRun:
         for seed in [slice(None)] if self.batched else seeds:
             own = [w[seed].clone() for w in weights]
             gain = torch.full(own[0].shape[:-2], self.hyperparameters["baseline"])
-            rows = []
+            rows, seen = [], []
             for task, end in enumerate(self.data.ends):
                 # A task's batches at once, shape (updates, B) or (updates, S, B).
                 batches = [draw(s, task, end) for s in (seeds if self.batched else [seed])]
                 for index in torch.stack(batches, 1) if self.batched else batches[0]:
                     used, x, y = gain, self.data.x[index], self.data.y[index]
                     gain, *training = self.step(own, used, x, y)
-                    rows.append(torch.stack([*training, used, *self.evaluate(own, gain)], -1))
+                    measured = self.evaluate(own, gain, *self.data.tests[0])
+                    rows.append(torch.stack([*training, used, *measured], -1))
+                # Accuracy on all tasks seen. Not compiled, as test sets differ in size.
+                for x, y in self.data.tests[: task + 1]:
+                    seen.append(self.evaluate_any(own, gain, x, y)[0])
             curves.append(torch.stack(rows, -2))
         return curves[0] if self.batched else torch.stack(curves)

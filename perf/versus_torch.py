@@ -82,7 +82,7 @@ def measure(name: str, data_dir: str | None, seeds: int, updates: int, turns: in
     torch._dynamo.reset()  # after eight compilations of a function it would run it eagerly
     benchmark = get_benchmark(name)
     hyperparameters = benchmark.defaults(METHOD.name)
-    # gainjax also measures accuracy on all tasks seen; PyTorch does not. Least often here.
+    # Accuracy on all tasks seen so far is measured at the end of each task, on both sides.
     program = benchmark.program(METHOD, updates_per_task=updates, seen_every=updates)
     stream = jax.device_put(benchmark.load(data_dir))
     data = TorchData.of(stream)
@@ -124,8 +124,10 @@ def measure(name: str, data_dir: str | None, seeds: int, updates: int, turns: in
     if difference > TOLERANCE:
         raise SystemExit(f"{name}: the curves of the two sides differ by {difference}")
 
-    shapes = product_shapes(weights, batch, len(data.test_y))
+    shapes = product_shapes(weights, batch, len(data.tests[0][1]))
     flops = sum(2 * m * k * n for m, k, n in shapes)
+    images = sum(len(y) for task in range(len(data.tests)) for _, y in data.tests[: task + 1])
+    flops_of_run = total * flops + images * sum(2 * w[0].numel() for w in weights)
     repeats = math.ceil(total * seeds / 4)
     bare = {
         "JAX, products only": bare_products(shapes, repeats, None),
@@ -136,7 +138,10 @@ def measure(name: str, data_dir: str | None, seeds: int, updates: int, turns: in
     times = in_turns({"gainjax": train_gainjax, **runs, **bare}, turns)
     count = {side: repeats if side in bare else total * seeds for side in times}
     per_update = {s: [t / count[s] for t in values] for s, values in times.items()}
-    rate = {side: flops / seconds / 1e9 for side, seconds in medians(per_update).items()}
+    rate = {
+        side: (flops if side in bare else flops_of_run / total) / seconds / 1e9
+        for side, seconds in medians(per_update).items()
+    }
     print(
         f"\n**{name}, {seeds} seed{'s'[: seeds > 1]}**: {total} updates per seed and turn,", end=" "
     )
