@@ -139,7 +139,7 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, default=128)
     parser.add_argument("--steps", type=int, default=200, help="bare steps per turn")
     parser.add_argument("--step-turns", type=int, default=31)
-    parser.add_argument("--updates", type=int, default=100, help="per task, of whole runs")
+    parser.add_argument("--updates", type=int, default=60, help="per task, of whole runs")
     parser.add_argument("--turns", type=int, default=3, help="of whole runs")
     parser.add_argument("--child", help=argparse.SUPPRESS)
     given = parser.parse_args()
