@@ -27,7 +27,7 @@ from torch_mlp import Multiply, TorchData, TorchRun, Weights, onednn, onednn_opa
 
 from gainjax.benchmarks import get_benchmark
 from gainjax.methods import get_method
-from gainjax.training import train
+from gainjax.training import make_layout, train
 from gainjax.training.program import _BATCH, Record, init_runs
 from gainjax.training.sampling import sample
 
@@ -89,7 +89,10 @@ def measure(name: str, data_dir: str | None, seeds: int, updates: int, turns: in
     data = TorchData.of(stream)
     batch, total = program.protocol.batch_size, updates * len(data.ends)
     per_run = {k: jnp.full(seeds, v) for k, v in hyperparameters.items()}
-    states = init_runs(program, "map", jnp.arange(seeds, dtype=jnp.uint32), per_run, stream)
+    image_shape = stream.train_images.shape[1:]
+    states = init_runs(
+        program, make_layout(), np.arange(seeds, dtype=np.uint32), per_run, image_shape
+    )
     kernels = [states.params[f"layer_{i}"]["kernel"] for i in range(3)]
     weights = [torch.from_numpy(np.array(kernel)).mT.contiguous() for kernel in kernels]
 
