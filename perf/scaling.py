@@ -83,7 +83,7 @@ def draw(points: list[dict[str, float | str]], path: Path) -> None:
         column[1].xaxis.set_minor_locator(NullLocator())
         column[1].set_xticks(x, [f"{value:g}" for value in x])
         column[1].set_xlabel("updates per task" if name == "updates" else name)
-    rows[1, 0].set_ylim(bottom=0)
+    rows[1, 0].set_ylim(0, 1.1 * max(point["memory"] for point in points))
     rows[0, 0].set_ylabel("time, s (dotted:\nin proportion)")
     rows[1, 0].set_ylabel("peak memory, GB")
     for axes in rows.ravel():
