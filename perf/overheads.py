@@ -54,7 +54,7 @@ def bare_steps(
 ) -> Callable[[], object]:
     """Return a function that does nothing but training steps on one batch."""
     benchmark = get_benchmark("split-mnist")
-    model = benchmark.make_model(benchmark.num_classes, None)
+    model = benchmark.make_model(benchmark.num_classes, None, benchmark.modulate)
     rng = np.random.default_rng(0)
     x = jnp.asarray(rng.random((batch_size, 28, 28, 1), np.float32))
     y = jnp.asarray(rng.integers(0, 10, batch_size, np.int32))

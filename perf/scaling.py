@@ -24,6 +24,7 @@ from timing import fresh_process, peak_memory, settings, table, use_cores
 from gainjax.data.sources import ImageDataset
 from gainjax.data.streams import Stream, permuted
 from gainjax.gain import GainDynamics
+from gainjax.layers import Modulate
 from gainjax.methods import get_method
 from gainjax.models import MLP
 from gainjax.training import Program, Protocol, train
@@ -54,7 +55,7 @@ def noise(tasks: int) -> Stream:
 def child(seeds: int, settings: int, updates: int, tasks: int, width: int) -> None:
     """Print the seconds of a run and the peak memory of this process in GB."""
 
-    def make_model(num_classes: int, dynamics: GainDynamics | None) -> MLP:
+    def make_model(num_classes: int, dynamics: GainDynamics | None, modulate: Modulate) -> MLP:
         return MLP((width, width, num_classes), (0.01, 0.01, 0.05), dynamics=dynamics)
 
     method = get_method("ngm-sgd")
