@@ -34,6 +34,7 @@ def _quick_compilation():
     jax.config.update("jax_disable_most_optimizations", True)
     yield
     jax.config.update("jax_disable_most_optimizations", before)
+    jax.clear_caches()  # no other test may find what was compiled so
 
 
 @pytest.fixture(scope="module")
