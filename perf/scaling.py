@@ -86,6 +86,8 @@ def draw(points: list[dict[str, float | str]], path: Path) -> None:
         column[1].set_xlabel("updates per task" if name == "updates" else name)
     rows[1, 0].set_ylim(0, 1.1 * max(point["memory"] for point in points))
     rows[0, 0].set_ylabel("time, s (dotted:\nin proportion)")
+    rows[0, 0].set_yticks([0.2, 0.5, 1, 2], ["0.2", "0.5", "1", "2"])
+    rows[0, 0].yaxis.set_minor_locator(NullLocator())
     rows[1, 0].set_ylabel("peak memory, GB")
     for axes in rows.ravel():
         axes.spines[["top", "right"]].set_visible(False)
