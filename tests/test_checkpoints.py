@@ -19,7 +19,7 @@ from gainjax import guard, results
 from gainjax.benchmarks import get_benchmark
 from gainjax.guard import Interrupted, stoppable
 from gainjax.runner import resume, run
-from gainjax.training import checkpoints
+from gainjax.training import checkpoints, run_files
 from gainjax.training.checkpoints import CheckpointWarning, RunStore, open_store
 
 METHODS = ["ngm-sgd", "adam"]
@@ -129,7 +129,7 @@ def damage(path, how):
     if how == "flip":
         position = len(content) // 2
         if path.suffix == ".npz":  # in a number: zip has bytes that nobody reads
-            position = content.index(checkpoints._read_curves(path)[0].train_loss.tobytes())
+            position = content.index(run_files.read_curves(path)[0].train_loss.tobytes())
         content[position] ^= 4
         path.write_bytes(content)
     elif how == "truncate":
@@ -151,7 +151,7 @@ from pathlib import Path
 from gainjax.benchmarks import get_benchmark
 from gainjax.guard import Interrupted
 from gainjax.runner import run
-from gainjax.training import checkpoints
+from gainjax.training import checkpoints, run_files
 assert "orbax.checkpoint" not in sys.modules
 import orbax.checkpoint
 get_benchmark("split-digits").load()
@@ -368,7 +368,7 @@ def test_resume_without_a_run(tmp_path):
 
 
 def test_the_duration_adds_up(broken):
-    stored = [checkpoints._read_curves(p)[1] for p in broken.rglob("*.npz")]
+    stored = [run_files.read_curves(p)[1] for p in broken.rglob("*.npz")]
     assert go(broken).attrs["wall_time_seconds"] > sum(stored) > 0
 
 
@@ -405,16 +405,16 @@ def test_a_damaged_checkpoint_is_passed_over(broken, uninterrupted, restored, ho
 
 def test_every_file_of_a_checkpoint_counts(broken):
     newest = broken / checkpoints.FOLDER / "adam" / "27"
-    whole = checkpoints._checksum(newest)
+    whole = run_files.checksum(newest)
     files = [p for p in newest.rglob("*") if p.is_file()]
     assert len(files) > 5
     for path in files:
         content = path.read_bytes()
         for how in ("flip", "truncate", "remove"):
             damage(path, how)
-            assert checkpoints._checksum(newest) != whole
+            assert run_files.checksum(newest) != whole
             path.write_bytes(content)
-    assert checkpoints._checksum(newest) == whole
+    assert run_files.checksum(newest) == whole
 
 
 def test_a_damaged_checksum_damages_its_checkpoint(broken, uninterrupted, restored):
@@ -466,13 +466,13 @@ def test_damaged_curves_of_a_finished_method(broken, uninterrupted, restored, ho
 
 def test_every_flipped_bit_of_curves_shows_or_does_no_harm(broken):
     path = next((broken / checkpoints.FOLDER / "adam").glob("00000024-*.npz"))
-    whole, content = checkpoints._read_curves(path), path.read_bytes()
+    whole, content = run_files.read_curves(path), path.read_bytes()
     rng = np.random.default_rng(0)
     for position in rng.choice(len(content), 150, replace=False):
         flipped = bytearray(content)
         flipped[position] ^= 1 << rng.integers(8)
         path.write_bytes(flipped)
-        found = checkpoints._read_curves(path)
+        found = run_files.read_curves(path)
         if found is not None:
             np.testing.assert_equal(found, whole)
 

@@ -18,7 +18,6 @@ checksum does not count. So at any moment the newest checkpoint and the curves b
 
 import contextlib
 import errno
-import io
 import json
 import logging
 import os
@@ -26,7 +25,6 @@ import shutil
 import signal
 import time
 import warnings
-import zlib
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -38,6 +36,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from gainjax import guard, results
+from gainjax.training import run_files
 from gainjax.training.loop import Chunk
 from gainjax.training.program import Record
 from gainjax.training.step import TrainState
@@ -75,7 +74,7 @@ class RunStore:
         path = self._folder / f"{part}.npz"
         if not path.exists():
             return None
-        found = _read_curves(path)
+        found = run_files.read_curves(path)
         if found is None:
             warnings.warn(
                 f"{path} is damaged: {part} is trained again", CheckpointWarning, stacklevel=2
@@ -96,24 +95,27 @@ class RunStore:
             ValueError: If the checkpoint is intact but does not fit the abstract states.
         """
         folder = self._folder / part
-        complete, chunks = 0, _curve_files(folder)  # updates up to which all curves are there
+        complete, chunks = (
+            0,
+            run_files.curve_files(folder),
+        )  # updates up to which all curves are there
         for start, end, path in chunks:
             if start != complete:
                 break
-            if _read_curves(path) is None:
+            if run_files.read_curves(path) is None:
                 self._warn_damaged(path, "curves")
                 break
             complete = end
-        states, steps = None, _sealed_steps(folder)
+        states, steps = None, run_files.sealed_steps(folder)
         for step in reversed(steps):
             path = folder / str(step)
             if step <= complete and states is None:
-                if _checksum(path) == _seal(path).read_text(errors="replace"):
+                if run_files.checksum(path) == run_files.seal(path).read_text(errors="replace"):
                     done, states = step, self._load(path, abstract)
                     continue
                 self._warn_damaged(path, "the checkpoint")
             if step > complete or states is None:
-                _remove_checkpoint(path)
+                run_files.remove_checkpoint(path)
         if states is None:
             if steps:
                 warnings.warn(
@@ -127,7 +129,7 @@ class RunStore:
             if start >= done:
                 path.unlink(missing_ok=True)
         for path in folder.glob("[0-9]*"):  # what was being written at the end
-            if path.is_dir() and not _seal(path).exists():
+            if path.is_dir() and not run_files.seal(path).exists():
                 shutil.rmtree(path)
         self._stored, self._clock, self._pending = done, time.monotonic(), []
         return None if states is None else (done, states)
@@ -175,12 +177,12 @@ class RunStore:
         """Replace everything of a part by its curves."""
         self._wait()
         folder = self._folder / part
-        stored = [_read_curves(path) for _, _, path in _curve_files(folder)]
+        stored = [run_files.read_curves(path) for _, _, path in run_files.curve_files(folder)]
         if any(part is None for part in stored):
             raise OSError(errno.EIO, "curves were damaged during the run", str(folder))
         seconds = time.monotonic() - self._clock + sum(part[1] for part in stored if part)
         parts = [part[0] for part in stored if part] + self._pending
-        _write_curves(self._folder / f"{part}.npz", parts, seconds)
+        run_files.write_curves(self._folder / f"{part}.npz", parts, seconds)
         shutil.rmtree(folder, ignore_errors=True)
         self._pending = []
 
@@ -190,7 +192,7 @@ class RunStore:
         begin = time.monotonic()
         folder = self._folder / part
         path = folder / f"{self._stored:08d}-{chunk.done:08d}.npz"
-        _write_curves(path, self._pending, begin - self._clock)
+        run_files.write_curves(path, self._pending, begin - self._clock)
         self._stored, self._clock, self._pending = chunk.done, begin, []
         path = folder / str(chunk.done)
         with _os_errors(path):
@@ -201,9 +203,9 @@ class RunStore:
         """Wait for a checkpoint, seal it and remove old ones; return when the next one is due."""
         with _os_errors(path):
             self._orbax.wait_until_finished()
-        results.write_file(_seal(path), _checksum(path).encode())
-        for step in _sealed_steps(path.parent)[:-KEEP]:
-            _remove_checkpoint(path.parent / str(step))
+        results.write_file(run_files.seal(path), run_files.checksum(path).encode())
+        for step in run_files.sealed_steps(path.parent)[:-KEEP]:
+            run_files.remove_checkpoint(path.parent / str(step))
         end = time.monotonic()
         return end + SPACING * (end - begin)
 
@@ -384,59 +386,8 @@ def _os_errors(path: Path) -> Iterator[None]:
         raise OSError(code, reason, str(path)) from error
 
 
-def _curve_files(folder: Path) -> list[tuple[int, int, Path]]:
-    """Return start, end and path of the curves of a method, in order."""
-    files = []
-    for path in folder.glob("[0-9]*-[0-9]*.npz"):
-        start, end = path.stem.split("-")
-        files.append((int(start), int(end), path))
-    return sorted(files)
-
-
-def _write_curves(path: Path, parts: list[Record], seconds: float) -> None:
-    records = jax.tree.map(lambda *x: np.concatenate(x, axis=1), *parts)
-    buffer = io.BytesIO()
-    np.savez(buffer, allow_pickle=False, **records._asdict(), seconds=seconds)
-    results.write_file(path, buffer.getvalue())
-
-
-def _read_curves(path: Path) -> tuple[Record, float] | None:
-    """Return curves and their duration in seconds, or None if they are damaged."""
-    content = io.BytesIO(path.read_bytes())
-    try:
-        with np.load(content, allow_pickle=False) as arrays:  # a zip, with checksums
-            record = Record(*(arrays[name] for name in Record._fields))
-            return record, float(arrays["seconds"])
-    except Exception:  # zipfile, zlib and NumPy raise many kinds
-        return None
-
-
 def _check_alike(found: Any, wanted: np.ndarray) -> None:
     if (found.shape, found.dtype) != (wanted.shape, wanted.dtype):
         raise ValueError(
             f"got {found.dtype} of shape {found.shape}, not {wanted.dtype} of shape {wanted.shape}"
         )
-
-
-def _seal(path: Path) -> Path:
-    """Return the file with the checksum of a checkpoint."""
-    return path.with_name(f"{path.name}.crc32")
-
-
-def _sealed_steps(folder: Path) -> list[int]:
-    """Return after which updates there are checkpoints, in ascending order."""
-    return sorted(int(path.stem) for path in folder.glob("[0-9]*.crc32"))
-
-
-def _checksum(folder: Path) -> str:
-    """Return a checksum of names and contents of all files in a folder."""
-    crc = 0
-    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
-        crc = zlib.crc32(path.relative_to(folder).as_posix().encode(), crc)
-        crc = zlib.crc32(path.read_bytes(), crc)
-    return f"{crc:08x}"
-
-
-def _remove_checkpoint(path: Path) -> None:
-    _seal(path).unlink(missing_ok=True)  # first: what is half removed does not count
-    shutil.rmtree(path, ignore_errors=True)

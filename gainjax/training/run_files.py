@@ -1,0 +1,65 @@
+"""The files of an unfinished run: curves and checkpoints, each with a checksum."""
+
+import io
+import shutil
+import zlib
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from gainjax import results
+from gainjax.training.program import Record
+
+
+def curve_files(folder: Path) -> list[tuple[int, int, Path]]:
+    """Return start, end and path of the curves of a part, in order."""
+    files = []
+    for path in folder.glob("[0-9]*-[0-9]*.npz"):
+        start, end = path.stem.split("-")
+        files.append((int(start), int(end), path))
+    return sorted(files)
+
+
+def write_curves(path: Path, parts: list[Record], seconds: float) -> None:
+    """Write the curves of consecutive chunks as one file, with their duration."""
+    records = jax.tree.map(lambda *x: np.concatenate(x, axis=1), *parts)
+    buffer = io.BytesIO()
+    np.savez(buffer, allow_pickle=False, **records._asdict(), seconds=seconds)
+    results.write_file(path, buffer.getvalue())
+
+
+def read_curves(path: Path) -> tuple[Record, float] | None:
+    """Return curves and their duration in seconds, or None if they are damaged."""
+    content = io.BytesIO(path.read_bytes())
+    try:
+        with np.load(content, allow_pickle=False) as arrays:  # a zip, with checksums
+            record = Record(*(arrays[name] for name in Record._fields))
+            return record, float(arrays["seconds"])
+    except Exception:  # zipfile, zlib and NumPy raise many kinds
+        return None
+
+
+def seal(path: Path) -> Path:
+    """Return the file with the checksum of a checkpoint."""
+    return path.with_name(f"{path.name}.crc32")
+
+
+def sealed_steps(folder: Path) -> list[int]:
+    """Return after which updates there are checkpoints, in ascending order."""
+    return sorted(int(path.stem) for path in folder.glob("[0-9]*.crc32"))
+
+
+def checksum(folder: Path) -> str:
+    """Return a checksum of names and contents of all files in a folder."""
+    crc = 0
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        crc = zlib.crc32(path.relative_to(folder).as_posix().encode(), crc)
+        crc = zlib.crc32(path.read_bytes(), crc)
+    return f"{crc:08x}"
+
+
+def remove_checkpoint(path: Path) -> None:
+    """Remove a checkpoint and its checksum."""
+    seal(path).unlink(missing_ok=True)  # first: what is half removed does not count
+    shutil.rmtree(path, ignore_errors=True)
