@@ -4,15 +4,11 @@
 
 Needs ``torch`` beside gainjax. One step is forward and backward pass with batch normalisation and
 an update by SGD with momentum. gainjax runs the engine's own step in a compiled loop; PyTorch runs
-eagerly, in its faster memory format. The two take turns, so that both see the same machine; what
-counts is the ratio of the medians, which should be at most 1.5.
+eagerly, in both memory formats. They take turns, so that all see the same machine; what counts is
+the median of the ratios of times of the same turn, which should be at most 1.5.
 """
 
 import argparse
-import os
-import platform
-import statistics
-import time
 from collections.abc import Callable
 from functools import partial
 
@@ -21,12 +17,13 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import torch
+from timing import in_turns, paired_ratio, settings, table, use_cores
 from torch import nn
 
 from gainjax.models.resnet import SlimResNet18
 from gainjax.training.step import TrainState, train_step
 
-LIMIT = 1.5
+OURS = "gainjax"
 
 
 class Block(nn.Module):
@@ -107,42 +104,29 @@ def main() -> None:
     parser.add_argument("--width", type=int, default=20, help="channels of the first stage")
     parser.add_argument("--cores", type=int, default=2)
     parser.add_argument("--updates", type=int, default=5, help="updates per turn")
-    parser.add_argument("--turns", type=int, default=7)
+    parser.add_argument("--turns", type=int, default=21)
     arguments = parser.parse_args()
 
-    # Before the first use of JAX, which sizes its thread pool by it.
-    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: arguments.cores])
-    torch.set_num_threads(len(os.sched_getaffinity(0)))
-
+    torch.set_num_threads(use_cores(arguments.cores))
     rng = np.random.default_rng(0)
     images = rng.standard_normal((arguments.batch_size, 32, 32, 3), dtype=np.float32)
     labels = rng.integers(0, 10, arguments.batch_size, dtype=np.int32)
     data = (images, labels, arguments.width)
     runs = {
-        "gainjax": gainjax_run(*data),
-        "torch": torch_run(*data, torch.contiguous_format),
-        "torch, channels last": torch_run(*data, torch.channels_last),
+        OURS: gainjax_run(*data),
+        "PyTorch": torch_run(*data, torch.contiguous_format),
+        "PyTorch, channels last": torch_run(*data, torch.channels_last),
     }
-    times: dict[str, list[float]] = {name: [] for name in runs}
-    for run in runs.values():
-        run(arguments.updates)  # compiles, and brings memory into being
-    for _ in range(arguments.turns):
-        for name, run in runs.items():
-            start = time.perf_counter()
-            run(arguments.updates)
-            times[name].append((time.perf_counter() - start) / arguments.updates)
+    updates = arguments.updates
+    times = in_turns({name: partial(run, updates) for name, run in runs.items()}, arguments.turns)
 
-    print(
-        f"batch {arguments.batch_size}, width {arguments.width},"
-        f" {len(os.sched_getaffinity(0))} cores, {platform.machine()},"
-        f" jax {jax.__version__}, torch {torch.__version__}"
-    )
-    medians = {name: statistics.median(values) for name, values in times.items()}
+    print(f"batch {arguments.batch_size}, width {arguments.width}, {settings('jax', 'torch')}\n")
+    rows = []
     for name, values in times.items():
-        print(f"{name:22}{medians[name]:7.3f} s per step ({min(values):.3f} to {max(values):.3f})")
-    ratio = medians.pop("gainjax") / min(medians.values())
-    verdict = "within" if ratio <= LIMIT else "above"
-    print(f"ratio to the faster PyTorch: {ratio:.2f}, {verdict} {LIMIT}")
+        low, middle, high = (value / updates for value in np.quantile(values, [0, 0.5, 1]))
+        ratio = paired_ratio(times, OURS, name)
+        rows.append((name, f"{middle:.3f}", f"{low:.3f} to {high:.3f}", f"{ratio:.2f}"))
+    print(table(("side", "s per step", "turns", "gainjax's time / this"), rows))
 
 
 if __name__ == "__main__":

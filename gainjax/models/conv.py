@@ -18,7 +18,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-# Size of the gathered matrix of one block, in bytes. Half of it is as fast, twice is slower.
+# Size of the gathered matrix of one block, in bytes. Half of it is slower by a seventh, twice of it
+# is as fast until others use the cache, too.
 _BLOCK_BYTES = 3 * 2**20
 
 _Pair = tuple[jax.Array, jax.Array]
@@ -130,20 +131,21 @@ def _gathered(x: jax.Array, kernel: jax.Array, *, stride: int, padding: int) -> 
     *window, _, outputs = kernel.shape
     matrix = kernel.reshape(-1, outputs)
     size = _output_size(x.shape, kernel.shape, stride, padding)
-    scratch = _scratch(len(x), size, len(matrix), x.dtype)
+    images = _images_per_block(len(x), size, matrix)
 
-    def block(scratch: jax.Array, x: jax.Array) -> tuple[jax.Array, jax.Array]:
-        scratch = _gather(scratch, _windows(x, window, stride))
-        return scratch, scratch @ matrix
+    def block(padded: jax.Array, x: jax.Array) -> tuple[jax.Array, jax.Array]:
+        padded = _fill(padded, x)
+        return padded, _gather(padded, window, stride) @ matrix
 
-    _, y = lax.scan(block, scratch, _split(_pad(x, padding, padding), len(scratch)))
+    _, y = lax.scan(block, _zeros(x, images, padding, padding), _split(x, images))
     return _join(y)
 
 
 def _gathered_gradients(
     x: jax.Array, kernel: jax.Array, dy: jax.Array, *, stride: int, padding: int
 ) -> _Pair:
-    if stride == 1 and dy.shape[-1] <= x.shape[-1]:
+    within_kernel = padding < min(kernel.shape[:2])
+    if stride == 1 and within_kernel and dy.shape[-1] <= x.shape[-1]:
         return _gradients_from_windows_of_output(x, kernel, dy, padding)
     return _gradients_from_windows_of_input(x, kernel, dy, stride, padding)
 
@@ -154,18 +156,19 @@ def _gradients_from_windows_of_output(
     """The gradient of x is dy convolved with the turned kernel; one gathering serves both."""
     height, width, inputs, outputs = kernel.shape
     matrix = _turn(kernel).reshape(-1, inputs)
-    scratch = _scratch(len(x), x.shape[1:3], len(matrix), x.dtype)
+    images = _images_per_block(len(x), x.shape[1:3], matrix)
 
     def block(carry: _Pair, blocks: _Pair) -> tuple[_Pair, jax.Array]:
-        scratch, dmatrix = carry
+        padded, dmatrix = carry
         x, dy = blocks
-        scratch = _gather(scratch, _windows(dy, (height, width), 1))
-        dmatrix += _rows(x).T @ _rows(scratch)
-        return (scratch, dmatrix), scratch @ matrix
+        padded = _fill(padded, dy)
+        windows = _gather(padded, (height, width), 1)
+        dmatrix += _rows(x).T @ _rows(windows)
+        return (padded, dmatrix), windows @ matrix
 
-    dy = _pad(dy, height - 1 - padding, width - 1 - padding)
-    blocks = (_split(x, len(scratch)), _split(dy, len(scratch)))
-    (_, dmatrix), dx = lax.scan(block, (scratch, jnp.zeros_like(matrix.T)), blocks)
+    padded = _zeros(dy, images, height - 1 - padding, width - 1 - padding)
+    blocks = (_split(x, images), _split(dy, images))
+    (_, dmatrix), dx = lax.scan(block, (padded, jnp.zeros_like(matrix.T)), blocks)
     return _join(dx), _turn(dmatrix.T.reshape(height, width, outputs, inputs))
 
 
@@ -175,33 +178,57 @@ def _gradients_from_windows_of_input(
     """The general case: the gradient of each window is added up where the window came from."""
     *window, _, outputs = kernel.shape
     matrix = kernel.reshape(-1, outputs)
-    scratch = _scratch(len(x), dy.shape[1:3], len(matrix), x.dtype)
-    windows = functools.partial(_windows, window=window, stride=stride)
+    images = _images_per_block(len(x), dy.shape[1:3], matrix)
+    slices = functools.partial(_slices, window=window, stride=stride, padding=padding)
 
     def block(carry: _Pair, blocks: _Pair) -> tuple[_Pair, jax.Array]:
-        scratch, dmatrix = carry
+        padded, dmatrix = carry
         x, dy = blocks
-        scratch = _gather(scratch, windows(x))
-        dmatrix += _rows(dy).T @ _rows(scratch)
-        dwindows = jnp.split(dy @ matrix.T, math.prod(window), axis=-1)
-        (dx,) = jax.linear_transpose(windows, x)(dwindows)
-        return (scratch, dmatrix), _pad(dx, -padding, -padding)
+        padded = _fill(padded, x)
+        dmatrix += _rows(dy).T @ _rows(_gather(padded, window, stride))
+        dslices = jnp.split(dy @ matrix.T, math.prod(window), axis=-1)
+        (dx,) = jax.linear_transpose(slices, x)(dslices)
+        return (padded, dmatrix), dx
 
-    x = _pad(x, padding, padding)
-    blocks = (_split(x, len(scratch)), _split(dy, len(scratch)))
-    (_, dmatrix), dx = lax.scan(block, (scratch, jnp.zeros_like(matrix.T)), blocks)
+    padded = _zeros(x, images, padding, padding)
+    blocks = (_split(x, images), _split(dy, images))
+    (_, dmatrix), dx = lax.scan(block, (padded, jnp.zeros_like(matrix.T)), blocks)
     return _join(dx), dmatrix.T.reshape(kernel.shape)
 
 
-def _scratch(n: int, size: Sequence[int], columns: int, dtype: jnp.dtype) -> jax.Array:
-    """Return room for the windows of one block of images, shape (images, *size, columns)."""
-    limit = max(1, _BLOCK_BYTES // (math.prod(size) * columns * dtype.itemsize))
-    images = max(i for i in range(1, min(n, limit) + 1) if n % i == 0)
-    return jnp.zeros((images, *size, columns), dtype)
+def _images_per_block(n: int, size: Sequence[int], matrix: jax.Array) -> int:
+    """Return a divisor of the batch size, for windows at `size` positions times the matrix."""
+    limit = max(1, _BLOCK_BYTES // (math.prod(size) * len(matrix) * matrix.dtype.itemsize))
+    return max(i for i in range(1, min(n, limit) + 1) if n % i == 0)
 
 
-def _windows(x: jax.Array, window: Sequence[int], stride: int) -> list[jax.Array]:
-    """Return what each element of the kernel sees, shape (N, H', W', C) each, for padded x."""
+def _gather(x: jax.Array, window: Sequence[int], stride: int) -> jax.Array:
+    """Return what the kernel sees of padded images, shape (N, H', W', height * width * C)."""
+    n, rows, columns, channels = x.shape
+    height, width = window
+    # The pixels of a row of a window are neighbours in memory. Copying them together, one row after
+    # the other, is what XLA turns into a parallel loop of long copies.
+    shape = (n, (rows - height) // stride + 1, (columns - width) // stride + 1, 1)
+    image, row, column = (lax.broadcasted_iota(jnp.int32, shape, axis) for axis in range(3))
+    first_pixel = (image * rows + stride * row) * columns + stride * column
+    numbers = lax.GatherDimensionNumbers((3,), collapsed_slice_dims=(), start_index_map=(0,))
+    window_rows = [
+        lax.gather(
+            x.reshape(-1),
+            (first_pixel + i * columns) * channels,
+            numbers,
+            (width * channels,),
+            mode=lax.GatherScatterMode.PROMISE_IN_BOUNDS,
+        )
+        for i in range(height)
+    ]
+    return lax.concatenate(window_rows, 3)
+
+
+def _slices(x: jax.Array, window: Sequence[int], stride: int, padding: int) -> list[jax.Array]:
+    """Return what each element of the kernel sees, shape (N, H', W', C) each."""
+    around = (padding, padding, 0)
+    x = lax.pad(x, jnp.zeros((), x.dtype), ((0, 0, 0), around, around, (0, 0, 0)))
     height, width = window
     rows, columns = x.shape[1] - height + 1, x.shape[2] - width + 1
     return [
@@ -211,17 +238,18 @@ def _windows(x: jax.Array, window: Sequence[int], stride: int) -> list[jax.Array
     ]
 
 
-def _gather(scratch: jax.Array, windows: list[jax.Array]) -> jax.Array:
-    # Writing in place takes one pass; a concatenation would first copy each of its operands.
-    for i, window in enumerate(windows):
-        start = (0, 0, 0, i * window.shape[-1])
-        scratch = lax.dynamic_update_slice(scratch, window, start)
-    return scratch
+# Images are padded by writing them into zeros that stay from block to block. XLA would merge an
+# ordinary padding into each of the loops of `_gather`, which makes them twenty times slower.
+def _zeros(x: jax.Array, images: int, rows: int, columns: int) -> jax.Array:
+    _, height, width, channels = x.shape
+    return jnp.zeros((images, height + 2 * rows, width + 2 * columns, channels), x.dtype)
 
 
-def _pad(x: jax.Array, rows: int, columns: int) -> jax.Array:
-    zero = jnp.zeros((), x.dtype)
-    return lax.pad(x, zero, ((0, 0, 0), (rows, rows, 0), (columns, columns, 0), (0, 0, 0)))
+def _fill(padded: jax.Array, x: jax.Array) -> jax.Array:
+    rows, columns = (
+        (outer - inner) // 2 for outer, inner in zip(padded.shape[1:3], x.shape[1:3], strict=True)
+    )
+    return lax.dynamic_update_slice(padded, x, (0, rows, columns, 0))
 
 
 def _turn(kernel: jax.Array) -> jax.Array:

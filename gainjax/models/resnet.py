@@ -136,7 +136,8 @@ def _batch_norm(
     if gain is not None:
         slope *= gain.astype(slope.dtype)
     per_channel = (1, 1, 1, -1)
-    return (x - mean.reshape(per_channel)) * slope.reshape(per_channel) + bias.reshape(per_channel)
+    # One product and one sum: `x - mean` would be kept for the backward pass, beside x.
+    return x * slope.reshape(per_channel) + (bias - mean * slope).reshape(per_channel)
 
 
 class SlimResNet18(nn.Module):
