@@ -18,8 +18,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-# Size of the gathered matrix of one block, in bytes. Half of it is slower by a seventh, twice of it
-# is as fast until others use the cache, too.
+# Size of the gathered matrix of one block, in bytes. Half of it is slower by a tenth, twice of it no
+# faster.
 _BLOCK_BYTES = 3 * 2**20
 
 _Pair = tuple[jax.Array, jax.Array]
