@@ -239,7 +239,7 @@ def _slices(x: jax.Array, window: Sequence[int], stride: int, padding: int) -> l
 
 
 # Images are padded by writing them into zeros that stay from block to block. XLA would merge an
-# ordinary padding into each of the loops of `_gather`, which makes them twenty times slower.
+# ordinary padding into each of the loops of `_gather`, which makes them over ten times slower.
 def _zeros(x: jax.Array, images: int, rows: int, columns: int) -> jax.Array:
     _, height, width, channels = x.shape
     return jnp.zeros((images, height + 2 * rows, width + 2 * columns, channels), x.dtype)
