@@ -18,8 +18,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-# Size of the gathered matrix of one block, in bytes. Half of it is slower by a tenth, twice of it no
-# faster.
+# Size of the gathered matrix of one block, in bytes. Half of it is slower by a tenth, twice of it
+# is no faster.
 _BLOCK_BYTES = 3 * 2**20
 
 _Pair = tuple[jax.Array, jax.Array]
