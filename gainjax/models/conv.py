@@ -3,9 +3,10 @@
 Accelerators run XLA's native convolution. On a CPU that one is a trap: inside a compiled loop,
 where all training happens here, a weight gradient takes up to sixty times as long as outside; and
 under :func:`jax.vmap` over seeds it becomes a grouped convolution, slow on every back end. So on a
-CPU the windows that the kernel sees are gathered as rows of a matrix and multiplied by the kernel,
-which `vmap` turns into a batched matrix product. The gathered matrix is nine times the input; to
-keep it in the processor's cache, the batch is worked off in blocks of a few images.
+CPU the windows that the kernel sees are gathered as rows of matrices, one for each row of the
+kernel, and multiplied by it, which `vmap` turns into batched matrix products. The gathered matrices
+are nine times the input; to keep them in the processor's cache, the batch is worked off in blocks
+of a few images.
 
 Measured by ``perf/resnet_step.py``.
 """
@@ -18,9 +19,9 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-# Size of the gathered matrix of one block, in bytes. Half of it is slower by a tenth, twice of it
-# is no faster.
-_BLOCK_BYTES = 3 * 2**20
+# Size of one gathered matrix of a block, in bytes. Half of it is slower by a tenth, twice of it is
+# no faster.
+_BLOCK_BYTES = 2 * 2**20
 
 _Pair = tuple[jax.Array, jax.Array]
 
@@ -128,14 +129,14 @@ def _native_gradients(
 
 
 def _gathered(x: jax.Array, kernel: jax.Array, *, stride: int, padding: int) -> jax.Array:
-    *window, _, outputs = kernel.shape
-    matrix = kernel.reshape(-1, outputs)
+    window = kernel.shape[:2]
+    matrices = _matrices(kernel)
     size = _output_size(x.shape, kernel.shape, stride, padding)
-    images = _images_per_block(len(x), size, matrix)
+    images = _images_per_block(len(x), size, matrices)
 
     def block(padded: jax.Array, x: jax.Array) -> tuple[jax.Array, jax.Array]:
         padded = _fill(padded, x)
-        return padded, _gather(padded, window, stride) @ matrix
+        return padded, _product(_gather(padded, window, stride), matrices)
 
     _, y = lax.scan(block, _zeros(x, images, padding, padding), _split(x, images))
     return _join(y)
@@ -155,64 +156,91 @@ def _gradients_from_windows_of_output(
 ) -> _Pair:
     """The gradient of x is dy convolved with the turned kernel; one gathering serves both."""
     height, width, inputs, outputs = kernel.shape
-    matrix = _turn(kernel).reshape(-1, inputs)
-    images = _images_per_block(len(x), x.shape[1:3], matrix)
+    matrices = _matrices(_turn(kernel))
+    images = _images_per_block(len(x), x.shape[1:3], matrices)
 
     def block(carry: _Pair, blocks: _Pair) -> tuple[_Pair, jax.Array]:
-        padded, dmatrix = carry
+        padded, dmatrices = carry
         x, dy = blocks
         padded = _fill(padded, dy)
         windows = _gather(padded, (height, width), 1)
-        dmatrix += _rows(x).T @ _rows(windows)
-        return (padded, dmatrix), windows @ matrix
+        dmatrices += _products_with(x, windows)
+        return (padded, dmatrices), _product(windows, matrices)
 
     padded = _zeros(dy, images, height - 1 - padding, width - 1 - padding)
     blocks = (_split(x, images), _split(dy, images))
-    (_, dmatrix), dx = lax.scan(block, (padded, jnp.zeros_like(matrix.T)), blocks)
-    return _join(dx), _turn(dmatrix.T.reshape(height, width, outputs, inputs))
+    (_, dmatrices), dx = lax.scan(block, (padded, _zeros_of_products(matrices)), blocks)
+    return _join(dx), _turn(_kernel(dmatrices, (height, width, outputs, inputs)))
 
 
 def _gradients_from_windows_of_input(
     x: jax.Array, kernel: jax.Array, dy: jax.Array, stride: int, padding: int
 ) -> _Pair:
     """The general case: the gradient of each window is added up where the window came from."""
-    *window, _, outputs = kernel.shape
-    matrix = kernel.reshape(-1, outputs)
-    images = _images_per_block(len(x), dy.shape[1:3], matrix)
+    window = kernel.shape[:2]
+    matrix = _rows(kernel)
+    matrices = _matrices(kernel)
+    images = _images_per_block(len(x), dy.shape[1:3], matrices)
     slices = functools.partial(_slices, window=window, stride=stride, padding=padding)
 
     def block(carry: _Pair, blocks: _Pair) -> tuple[_Pair, jax.Array]:
-        padded, dmatrix = carry
+        padded, dmatrices = carry
         x, dy = blocks
         padded = _fill(padded, x)
-        dmatrix += _rows(dy).T @ _rows(_gather(padded, window, stride))
+        dmatrices += _products_with(dy, _gather(padded, window, stride))
         dslices = jnp.split(dy @ matrix.T, math.prod(window), axis=-1)
         (dx,) = jax.linear_transpose(slices, x)(dslices)
-        return (padded, dmatrix), dx
+        return (padded, dmatrices), dx
 
     padded = _zeros(x, images, padding, padding)
     blocks = (_split(x, images), _split(dy, images))
-    (_, dmatrix), dx = lax.scan(block, (padded, jnp.zeros_like(matrix.T)), blocks)
-    return _join(dx), dmatrix.T.reshape(kernel.shape)
+    (_, dmatrices), dx = lax.scan(block, (padded, _zeros_of_products(matrices)), blocks)
+    return _join(dx), _kernel(dmatrices, kernel.shape)
 
 
-def _images_per_block(n: int, size: Sequence[int], matrix: jax.Array) -> int:
-    """Return a divisor of the batch size, for windows at `size` positions times the matrix."""
-    limit = max(1, _BLOCK_BYTES // (math.prod(size) * len(matrix) * matrix.dtype.itemsize))
+# A kernel is worked with as a matrix (width * C, outputs) for each of its rows.
+def _matrices(kernel: jax.Array) -> jax.Array:
+    height, *_, outputs = kernel.shape
+    return kernel.reshape(height, -1, outputs)
+
+
+def _kernel(matrices: jax.Array, shape: Sequence[int]) -> jax.Array:
+    """Return the kernel, given the transpose of each of its matrices."""
+    return matrices.swapaxes(1, 2).reshape(shape)
+
+
+def _product(windows: Sequence[jax.Array], matrices: jax.Array) -> jax.Array:
+    first, *others = (rows @ matrix for rows, matrix in zip(windows, matrices, strict=True))
+    return sum(others, start=first)
+
+
+def _products_with(y: jax.Array, windows: Sequence[jax.Array]) -> jax.Array:
+    """Return the sums over windows of y times window, shape (height, channels of y, width * C)."""
+    return jnp.stack([_rows(y).T @ _rows(rows) for rows in windows])
+
+
+def _zeros_of_products(matrices: jax.Array) -> jax.Array:
+    return jnp.zeros_like(matrices.swapaxes(1, 2))
+
+
+def _images_per_block(n: int, size: Sequence[int], matrices: jax.Array) -> int:
+    """Return a divisor of the batch size, for windows at `size` positions times the matrices."""
+    window = matrices.shape[1] * matrices.dtype.itemsize
+    limit = max(1, _BLOCK_BYTES // (math.prod(size) * window))
     return max(i for i in range(1, min(n, limit) + 1) if n % i == 0)
 
 
-def _gather(x: jax.Array, window: Sequence[int], stride: int) -> jax.Array:
-    """Return what the kernel sees of padded images, shape (N, H', W', height * width * C)."""
+def _gather(x: jax.Array, window: Sequence[int], stride: int) -> list[jax.Array]:
+    """Return what each row of the kernel sees of padded images, shapes (N, H', W', width * C)."""
     n, rows, columns, channels = x.shape
     height, width = window
-    # The pixels of a row of a window are neighbours in memory. Copying them together, one row after
-    # the other, is what XLA turns into a parallel loop of long copies.
+    # The pixels of a row of a window are neighbours in memory. Copying them together is what XLA
+    # turns into a parallel loop of long copies.
     shape = (n, (rows - height) // stride + 1, (columns - width) // stride + 1, 1)
     image, row, column = (lax.broadcasted_iota(jnp.int32, shape, axis) for axis in range(3))
     first_pixel = (image * rows + stride * row) * columns + stride * column
     numbers = lax.GatherDimensionNumbers((3,), collapsed_slice_dims=(), start_index_map=(0,))
-    window_rows = [
+    return [
         lax.gather(
             x.reshape(-1),
             (first_pixel + i * columns) * channels,
@@ -222,7 +250,6 @@ def _gather(x: jax.Array, window: Sequence[int], stride: int) -> jax.Array:
         )
         for i in range(height)
     ]
-    return lax.concatenate(window_rows, 3)
 
 
 def _slices(x: jax.Array, window: Sequence[int], stride: int, padding: int) -> list[jax.Array]:
