@@ -19,8 +19,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-# Size of one gathered matrix of a block, in bytes. Half of it is slower by a tenth, twice of it is
-# no faster.
+# Size of one gathered matrix of a block, in bytes. Half of it is slower by a twentieth, twice of it
+# is no faster.
 _BLOCK_BYTES = 2 * 2**20
 
 _Pair = tuple[jax.Array, jax.Array]
