@@ -1,6 +1,7 @@
 """Named benchmarks: a data set, a stream of tasks, a model and a protocol."""
 
 import dataclasses
+import re
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -15,7 +16,7 @@ from gainjax.data.sources import load_source
 from gainjax.data.streams import Stream
 from gainjax.gain import GainDynamics
 from gainjax.layers import Modulate
-from gainjax.methods import Method, get_method, lookup
+from gainjax.methods import METHODS, Method, get_method, lookup
 from gainjax.models.mlp import MLP
 from gainjax.models.resnet import SlimResNet18
 from gainjax.training import Program, Protocol
@@ -56,6 +57,18 @@ class Benchmark:
     modulate: Modulate = "all"
     augment: Augment | None = None
 
+    def __post_init__(self) -> None:
+        every = {key for method in METHODS.values() for key in method.hyperparameters}
+        for name, value in self.hyperparameters.items():
+            is_own = isinstance(value, Mapping)
+            known = get_method(name).hyperparameters if is_own else every
+            for key in value if is_own else (name,):
+                if key not in known:
+                    raise ValueError(
+                        f"hyperparameters of benchmark {self.name!r} must be some of "
+                        f"{', '.join(sorted(known))}: got {key!r}"
+                    )
+
     def load(self, data_dir: str | Path | None = None, eval_examples: int | None = None) -> Stream:
         """Load the data and make the stream of tasks.
 
@@ -71,6 +84,20 @@ class Benchmark:
         for overrides in (self.hyperparameters, self.hyperparameters.get(method, {})):
             values |= {name: overrides[name] for name in values if name in overrides}
         return values
+
+    def described(self, modulate: Modulate | None = None) -> dict[str, Any]:
+        """Return what tells this benchmark from another one of its name, besides data and protocol.
+
+        Args:
+            modulate: Which layers have a gain, or None for the benchmark's choice.
+        """
+        model = repr(self.make_model(self.num_classes, None, modulate or self.modulate))
+        model = re.sub(r" at 0x[0-9a-f]+", "", model)  # addresses of functions among its fields
+        return {
+            "benchmark": self.name,
+            "model": " ".join(model.split()),
+            "augment": self.augment and getattr(self.augment, "__qualname__", "unnamed"),
+        }
 
     def program(
         self,

@@ -44,6 +44,8 @@ class Cluster:
                 "--coordinator HOST:PORT, --processes N and --process-id K belong together: got "
                 f"{self.coordinator}, {self.processes} and {self.process_id}"
             )
+        if self.coordinator is not None and ":" not in self.coordinator:
+            raise ValueError(f"--coordinator must be HOST:PORT: got {self.coordinator!r}")
         if self.distributed or self.coordinator is not None:
             jax.distributed.initialize(*given)
 
@@ -225,7 +227,7 @@ def parse_settings(
         parse: From the text of a value to the value.
 
     Raises:
-        ValueError: If a string has another form.
+        ValueError: If a string has another form, or a name is given twice.
 
     Example:
         >>> parse_settings(("learning_rate=0.1", "adam.learning_rate=1e-3"))
@@ -243,7 +245,12 @@ def parse_settings(
                 f"{option} takes NAME=VALUE or METHOD.NAME=VALUE, such as "
                 f"learning_rate={example}: got {pair!r}"
             ) from error
-        (settings.setdefault(method, {}) if method else settings)[name] = value
+        group = settings.setdefault(method, {}) if method else settings
+        if not isinstance(group, dict) or isinstance(settings.get(key), dict):
+            raise ValueError(f"{option} gives {method or key} both a value and values of its own")
+        if name in group:
+            raise ValueError(f"{option} gives {key} twice: give it once")
+        group[name] = value
     return settings
 
 

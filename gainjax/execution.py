@@ -2,10 +2,11 @@
 
 import contextlib
 import dataclasses
+import json
 import time
 import warnings
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,17 +17,18 @@ import xarray as xr
 
 from gainjax import results
 from gainjax.benchmarks import Benchmark
+from gainjax.checks import check_integer
 from gainjax.data.streams import Stream
 from gainjax.layers import Modulate
 from gainjax.methods import TRACE, get_method
 from gainjax.progress import Report, progress_bar
 from gainjax.settings import Setting
 from gainjax.training import Chunk, TrainState, make_layout, train
-from gainjax.training.checkpoints import RunStore, open_store
+from gainjax.training.checkpoints import RunStore, is_unfinished, open_store
 from gainjax.training.layout import Kind
 from gainjax.training.memory import runs_at_once
 from gainjax.training.processes import agree, gather, share, wait_for_all
-from gainjax.training.program import Form, Record
+from gainjax.training.program import Form, Protocol, Record
 
 
 class DivergenceWarning(UserWarning):
@@ -73,8 +75,7 @@ def train_settings(
         **protocol: Fields of the protocol to replace.
     """
     seeds = _seed_list(seeds)
-    if chunk < 1:
-        raise ValueError(f"chunk must be at least 1 update: got {chunk}")
+    check_integer("chunk", chunk, 1)
     by_method: dict[str, list[Setting]] = {}
     for setting in settings:
         by_method.setdefault(setting.method, []).append(setting)
@@ -83,12 +84,17 @@ def train_settings(
         for name in by_method
     }
     stream = benchmark.load(data_dir, eval_examples)
+    if (most := int(np.max(stream.train_labels))) >= benchmark.num_classes:
+        raise ValueError(
+            f"num_classes of benchmark {benchmark.name!r} must be at least {most + 1}, since "
+            f"labels go up to {most}: got {benchmark.num_classes}"
+        )
     used = next(iter(programs.values())).protocol
     total = used.updates_per_task * len(stream.task_end)
     borrowers = [name for name in programs if get_method(name).needs_trace]
-    trace = _gain_of(gain_from, borrowers, seeds, total)
+    trace = _gain_of(gain_from, borrowers, seeds, benchmark.name, used)
     config = {
-        "benchmark": benchmark.name,
+        **benchmark.described(modulate),
         **described,
         "seeds": seeds,
         "protocol": dataclasses.asdict(used),
@@ -96,13 +102,12 @@ def train_settings(
         "form": form,
         "modulate": modulate or benchmark.modulate,
         "data_crc32": _checksum(stream),
-        "gain_from": None if gain_from is None else str(gain_from),
+        "gain_from": None if gain_from is None else str(Path(gain_from).expanduser().resolve()),
         "gain_crc32": None if trace is None else f"{zlib.crc32(trace.tobytes()):08x}",
     }
-    if out is not None:
-        kept = results.find(out, config)
-        if agree(f"{out} holds this run already", kept is not None) and kept is not None:
-            return kept
+    # Somebody may have been killed before removing the unfinished run, which needs the lock.
+    if out is not None and not is_unfinished(out) and (kept := _kept(out, config)) is not None:
+        return kept
 
     placed = make_layout(layout, devices)
     runs = {name: len(rows) * len(seeds) for name, rows in by_method.items()}
@@ -116,6 +121,9 @@ def train_settings(
         store = None
         if out is not None:
             store = stack.enter_context(open_store(out, config, data_dir, batches))
+            if (kept := _kept(out, config)) is not None:  # finished before the lock was ours
+                store.remove()
+                return kept
             batches = store.batches
         parts = {name: _parts(name, runs[name], batches[name]) for name in programs}
         report = stack.enter_context(
@@ -158,6 +166,12 @@ def train_settings(
             store.remove()
     _warn_of_divergence(dataset)
     return dataset
+
+
+def _kept(out: str | Path, config: Mapping[str, Any]) -> xr.Dataset | None:
+    """Return the finished run in a directory if it is this one, the same for every process."""
+    kept = results.find(out, config)
+    return kept if agree(f"{out} holds this run already", kept is not None) else None
 
 
 def _parts(method: str, runs: int, size: int) -> dict[str, np.ndarray]:
@@ -211,7 +225,11 @@ def _train_part(
 
 
 def _gain_of(
-    directory: str | Path | None, borrowers: Sequence[str], seeds: Sequence[int], updates: int
+    directory: str | Path | None,
+    borrowers: Sequence[str],
+    seeds: Sequence[int],
+    benchmark: str,
+    protocol: Protocol,
 ) -> np.ndarray | None:
     """Return the gain of a finished run for methods that borrow it, shape (seeds, updates)."""
     if not borrowers and directory is None:
@@ -225,14 +243,20 @@ def _gain_of(
         )
     source = results.load(directory)
     is_run = "method" in source.dims
-    has_gain = (
+    if not (
         is_run and "ngm-sgd" in source.method and set(seeds) <= set(source.seed.values.tolist())
-    )
-    if not has_gain or source.sizes["update"] != updates:
+    ):
         raise ValueError(
-            f"gain_from must hold ngm-sgd with seeds {list(seeds)} and {updates} updates: "
-            f"{directory} has {source.method.values.tolist()}, seeds "
-            f"{source.seed.values.tolist()} and {source.sizes['update']} updates"
+            f"gain_from must hold ngm-sgd with seeds {list(seeds)}: {directory} has "
+            f"{source.method.values.tolist()} and seeds {source.seed.values.tolist()}"
+        )
+    config = json.loads(source.attrs["config"])
+    theirs = {"benchmark": config["benchmark"], **Protocol(**config["protocol"]).training}
+    ours = {"benchmark": benchmark, **protocol.training}
+    if theirs != ours:
+        raise ValueError(
+            f"gain_from must hold a run that trains as this one does: {directory} differs in "
+            f"{results.difference(theirs, ours)}"
         )
     return source.gain.sel({"method": "ngm-sgd", "seed": list(seeds)}).values
 
@@ -248,14 +272,15 @@ def _checksum(stream: Stream) -> str:
 
 def _seed_list(seeds: int | Sequence[int]) -> list[int]:
     """Return seeds 0, 1, ... for a number, or the given ones."""
-    if isinstance(seeds, int):
-        if seeds < 1:
-            raise ValueError(f"seeds must be at least 1, or a list of seeds: got {seeds}")
+    if not isinstance(seeds, Iterable):
+        check_integer("seeds", seeds, 1)
         return list(range(seeds))
-    seeds = [int(seed) for seed in seeds]
-    if not seeds or len(set(seeds)) < len(seeds):
-        raise ValueError(f"seeds must be a list of different integers: got {seeds}")
-    return seeds
+    listed = list(seeds)
+    for seed in listed:
+        check_integer("each of the seeds", seed, 0)
+    if not listed or len(set(listed)) < len(listed):
+        raise ValueError(f"seeds must be a list of different integers: got {listed}")
+    return [int(seed) for seed in listed]
 
 
 def _warn_of_divergence(curves: xr.Dataset) -> None:

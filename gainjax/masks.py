@@ -42,7 +42,10 @@ def resolve(mask: Mask, params: Any) -> Any:
 def scale_modulated(tree: Any, factor: jax.Array, mask: Mask) -> Any:
     """Multiply the modulated leaves of a tree in the dtype of the factor; leaf dtypes stay."""
     return map_modulated(
-        lambda x, _: (x.astype(factor.dtype) * factor).astype(x.dtype), mask, tree, tree
+        lambda x, _: (jnp.asarray(x, factor.dtype) * factor).astype(jnp.result_type(x)),
+        mask,
+        tree,
+        tree,
     )
 
 

@@ -6,6 +6,7 @@ and knows none by name. To add a method, add one entry.
 
 import dataclasses
 import difflib
+import numbers
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, TypeVar
@@ -96,7 +97,9 @@ class Method:
         gain = self.gain(hyperparameters)
         if isinstance(gain, GainRule):
             return modulate(base, gain, mask=mask)
-        return gain_modulation(base, gain.decay, gain.baseline, gain.sensitivity, mask=mask)
+        return gain_modulation(
+            base, gain.decay, gain.baseline, gain.sensitivity, max_gain=gain.max_gain, mask=mask
+        )
 
     def check(self, hyperparameters: Mapping[str, float]) -> None:
         """Raise ValueError unless the hyper-parameters are known and in range.
@@ -109,7 +112,7 @@ class Method:
                 known = ", ".join(self.hyperparameters)
                 raise ValueError(f"{self.name} has no hyper-parameter {name!r}: it has {known}")
             wanted, holds = _RANGES[name]
-            if not holds(value):
+            if not isinstance(value, numbers.Real) or not holds(value):
                 raise ValueError(f"{name} of {self.name} must be {wanted}: got {value!r}")
 
 

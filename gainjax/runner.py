@@ -1,6 +1,5 @@
 """Run a benchmark by name: one setting per method, or a sweep over settings."""
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,7 +8,7 @@ import jax
 import xarray as xr
 
 from gainjax import results
-from gainjax.benchmarks import Benchmark, get_benchmark
+from gainjax.benchmarks import BENCHMARKS, Benchmark, get_benchmark
 from gainjax.execution import train_settings
 from gainjax.layers import Modulate
 from gainjax.settings import Setting, resolve_hyperparameters, sweep_settings
@@ -51,7 +50,8 @@ def run(
         data_dir: Where the data are, as for :func:`gainjax.data.load_source`.
         out: Directory to keep the curves in, as ``curves.nc``. If it holds this very run already,
             that is returned, or finished if it was interrupted; if it holds another one, nothing is
-            touched. SIGINT and SIGTERM stop such a run at the end of a chunk.
+            touched. SIGINT and SIGTERM stop such a run at the end of a chunk. Of a benchmark of
+            your own, name, data, protocol and the model's fields tell one run from another.
         hyperparameters: Values to use instead of the benchmark's: by name for every method that has
             them, or by method's name for that method, ``{"learning_rate": 0.1, "adam": {...}}``.
         eval_examples: Size of a fixed random subset of each task's test set, or None for all.
@@ -185,7 +185,8 @@ def resume(
 
     Raises:
         FileNotFoundError: If there is no run in the directory, or its data are not there.
-        ValueError: If what is stored is damaged, or the data are other ones.
+        ValueError: If what is stored is damaged, the data are other ones, or the benchmark is not
+            registered.
 
     Example:
         >>> import tempfile
@@ -197,10 +198,15 @@ def resume(
     if (stored := stored_config(directory)) is not None:
         config, stored_data_dir = stored
     elif (Path(directory).expanduser() / results.FILE).exists():
-        config, stored_data_dir = json.loads(results.load(directory).attrs["config"]), None
+        return results.load(directory)
     else:
         raise FileNotFoundError(
             f"no run in {directory}: give the output directory of a run that was interrupted"
+        )
+    if config["benchmark"] not in BENCHMARKS:
+        raise ValueError(
+            f"{directory} holds a run on {config['benchmark']!r}, no registered benchmark: to go "
+            "on, call gainjax.run or gainjax.sweep with it as you did, and the same out"
         )
     if "settings" in config:
         settings = [

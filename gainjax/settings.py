@@ -1,13 +1,17 @@
 """Settings: a method with values for all its hyper-parameters; grids and draws of them."""
 
 import itertools
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from gainjax.benchmarks import Benchmark
+from gainjax.checks import check_integer
 from gainjax.methods import get_method
+
+_MOST_DRAWS = 1000  # rounds; a product of lists is complete long before
 
 
 class Setting(NamedTuple):
@@ -52,6 +56,7 @@ def resolve_hyperparameters(
     _check_methods(methods)
     settings = {}
     for name, values in _by_method(methods, overrides).items():
+        values = {key: _number(key, value) for key, value in values.items()}
         settings[name] = benchmark.defaults(name) | values
         get_method(name).check(settings[name])
     return settings
@@ -74,12 +79,13 @@ def sweep_settings(
             method. A list of values or, with ``draws``, also a distribution with a method ``rvs``
             such as ``scipy.stats.loguniform(1e-4, 1)``.
         overrides: Fixed values, as for :func:`resolve_hyperparameters`.
-        draws: Number of random draws for each method, or None for the product of all lists.
+        draws: Number of different random draws for each method, or None for the product of all
+            lists.
         draw_seed: Seed of the draws.
 
     Raises:
-        ValueError: If a name or value is wrong, there is nothing to vary, or a distribution comes
-            without ``draws``.
+        ValueError: If a name or value is wrong, there is nothing to vary, a distribution comes
+            without ``draws``, or lists have fewer combinations than there shall be draws.
 
     Example:
         >>> from gainjax.benchmarks import get_benchmark
@@ -94,13 +100,16 @@ def sweep_settings(
     fixed = resolve_hyperparameters(benchmark, methods, overrides)
     if not grid:
         raise ValueError("grid must name at least one hyper-parameter to vary: got nothing")
-    if draws is not None and draws < 1:
-        raise ValueError(f"draws must be at least 1, or None for the whole product: got {draws}")
+    if draws is not None:
+        check_integer("draws", draws, 1)
+    check_integer("draw_seed", draw_seed, 0)
     settings = []
     for method, given in _by_method(methods, grid).items():
-        columns = [_candidates(name, values, draws, draw_seed) for name, values in given.items()]
-        points = itertools.product(*columns) if draws is None else zip(*columns, strict=True)
-        for point in points if columns else [()]:
+        if draws is None:
+            points = list(itertools.product(*(_listed(*item) for item in given.items())))
+        else:
+            points = _drawn(given, draws, draw_seed) if given else [()]
+        for point in points:
             values = dict(zip(given, point, strict=True))
             get_method(method).check(values)
             settings.append(Setting(method, fixed[method] | values, tuple(given)))
@@ -110,18 +119,45 @@ def sweep_settings(
     return settings
 
 
-def _candidates(name: str, given: Any, draws: int | None, seed: int) -> list[float]:
-    """Return the values of a hyper-parameter in turn: all of them, or so many drawn ones."""
-    # Random numbers that belong to the name, so that methods share the draws of what they share.
-    rng = np.random.default_rng([seed, *name.encode()])
+def _number(name: str, value: Any) -> float:
+    # Of JAX and NumPy, too; a plain number is what a configuration can hold.
+    if isinstance(value, str) or np.ndim(value) or value is None:
+        raise ValueError(f"{name} must be a number: got {value!r}")
+    return float(value)
+
+
+def _listed(name: str, given: Any) -> list[float]:
+    """Return the values of a hyper-parameter that a grid lists."""
     if hasattr(given, "rvs"):
-        if draws is None:
-            raise ValueError(f"{name} is a distribution: give draws, the number of settings to try")
-        return [float(value) for value in given.rvs(size=draws, random_state=rng)]
+        raise ValueError(f"{name} is a distribution: give draws, the number of settings to try")
     values = [float(value) for value in np.atleast_1d(np.asarray(given, float))]
     if not values:
         raise ValueError(f"{name} must have at least one value in the grid: got {given!r}")
-    return values if draws is None else rng.choice(values, draws).tolist()
+    return values
+
+
+def _drawn(given: Mapping[str, Any], draws: int, seed: int) -> list[tuple[float, ...]]:
+    """Return so many different points, drawn from lists and distributions."""
+    lists = [_listed(name, v) for name, v in given.items() if not hasattr(v, "rvs")]
+    if len(lists) == len(given) and draws > (most := math.prod(len(set(v)) for v in lists)):
+        raise ValueError(f"draws must be at most {most}, all there is in the grid: got {draws}")
+    # Random numbers that belong to the name, so that methods share the draws of what they share.
+    rngs = {name: np.random.default_rng([seed, *name.encode()]) for name in given}
+    points: dict[tuple[float, ...], None] = {}
+    for _ in range(_MOST_DRAWS):
+        columns = [
+            v.rvs(size=draws, random_state=rngs[name])
+            if hasattr(v, "rvs")
+            else rngs[name].choice(_listed(name, v), draws)
+            for name, v in given.items()
+        ]
+        points |= dict.fromkeys(zip(*(map(float, column) for column in columns), strict=True))
+        if len(points) >= draws:
+            return list(points)[:draws]
+    raise ValueError(
+        f"draws must be at most what the distributions of {', '.join(given)} can give: got "
+        f"{draws}, and found {len(points)} different settings"
+    )
 
 
 def _by_method(methods: Sequence[str], given: Mapping[str, Any]) -> dict[str, dict[str, Any]]:

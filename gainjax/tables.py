@@ -36,8 +36,9 @@ def table(dataset: xr.Dataset, convention: Convention | None = None) -> pd.DataF
         M, M_low and M_high (NaN for a single seed), accuracies as fractions; ``recovered``, the
         fraction of switches after which accuracy on task 1 came back; ``avg_sg_mean_curve`` and
         ``avg_sg_mean_curve_error``, the gap of the seed-averaged curve; ``frontier``, whether no
-        other row has both a smaller avg_sg and a higher anytime accuracy; ``seeds`` and
-        ``diverged``, their numbers. A diverged seed counts with the accuracy that it has, 0.
+        seed diverged and no other row has both a smaller avg_sg and a higher anytime accuracy;
+        ``seeds`` and ``diverged``, their numbers. A diverged seed counts with the accuracy that it
+        has, 0, which may leave it no gap, and as one that never recovered.
 
     Raises:
         ValueError: If there is no switch, or the convention needs curves that are not there.
@@ -55,9 +56,10 @@ def table(dataset: xr.Dataset, convention: Convention | None = None) -> pd.DataF
     columns: dict[str, np.ndarray] = {}
     if dimension == "setting":
         columns |= {name: dataset[name].values for name in ("method", *swept_names(dataset))}
+    diverged = dataset.diverged_update.transpose(dimension, "seed").values > 0
     for name, values in _per_seed(dataset, convention).items():
         if name == "recovered":
-            columns[name] = values.mean(axis=-1)
+            columns[name] = np.where(diverged, 0, values).mean(axis=-1)
         else:
             interval = bootstrap_interval(values)
             columns |= {
@@ -67,13 +69,14 @@ def table(dataset: xr.Dataset, convention: Convention | None = None) -> pd.DataF
             }
     if "avg_sg" in columns:
         first = dataset.accuracy.sel(eval_task=1).transpose(dimension, "seed", "eval_update")
-        gap = mean_curve_metrics(first.values, dataset.eval_update.values, task_ends(dataset))
-        columns["avg_sg_mean_curve"] = gap["avg_sg"].value
-        columns["avg_sg_mean_curve_error"] = gap["avg_sg"].error
+        of_mean = mean_curve_metrics(first.values, dataset.eval_update.values, task_ends(dataset))
+        columns["avg_sg_mean_curve"] = of_mean["avg_sg"].value
+        columns["avg_sg_mean_curve_error"] = of_mean["avg_sg"].error
     if {"avg_sg", "anytime_accuracy"} <= columns.keys():
-        columns["frontier"] = frontier(columns["avg_sg"], columns["anytime_accuracy"])
+        gap = np.where(diverged.any(axis=-1), np.nan, columns["avg_sg"])
+        columns["frontier"] = frontier(gap, columns["anytime_accuracy"])
     columns["seeds"] = np.full(dataset.sizes[dimension], dataset.sizes["seed"])
-    columns["diverged"] = (dataset.diverged_update > 0).sum("seed").values
+    columns["diverged"] = diverged.sum(axis=-1)
     return pd.DataFrame(columns, index=pd.Index(dataset[dimension].values.tolist(), name=dimension))
 
 
@@ -118,8 +121,8 @@ def comparison(
     if reference not in names:
         raise ValueError(f"reference must be one of {', '.join(names)}: got {reference!r}")
     per_seed = _per_seed(dataset, None)
-    if not metrics or not set(metrics) <= per_seed.keys():
-        raise ValueError(f"metrics must be some of {', '.join(per_seed)}: got {metrics!r}")
+    if isinstance(metrics, str) or not metrics or not set(metrics) <= per_seed.keys():
+        raise ValueError(f"metrics must be a list of {', '.join(per_seed)}: got {metrics!r}")
     chosen = names.index(reference)
     others = np.arange(len(names)) != chosen
     differences = {
@@ -147,8 +150,9 @@ def ranking(
         \text{anytime}(s) \ge \text{best anytime} - \text{tolerance}
 
     A small gap alone says nothing, since a network that does not learn has none: a setting must
-    first reach the accuracy that can be had. Choice and numbers come from the same seeds, so the
-    gap of a chosen setting is a little optimistic, the more so the more settings a method has.
+    first reach the accuracy that can be had. One with a diverged seed is never chosen. Choice and
+    numbers come from the same seeds, so the gap of a chosen setting is a little optimistic, the
+    more so the more settings a method has.
 
     Args:
         dataset: A sweep.
@@ -178,11 +182,11 @@ def ranking(
     if not dataset.sizes["seen_update"]:
         raise ValueError("dataset must hold seen_accuracy, which settings are chosen by: got none")
     rows = table(dataset, "rodriguez-garcia")
-    gap, accuracy = rows["avg_sg"], rows["anytime_accuracy"]
-    reached = rows.groupby("method")["anytime_accuracy"].transform("max")
+    gap, accuracy = rows["avg_sg"], rows["anytime_accuracy"].where(rows["diverged"] == 0, 0.0)
+    reached = accuracy.groupby(rows["method"]).transform("max")
     if best == "any":
         reached[:] = accuracy.max()
-    within = reached - accuracy <= tolerance + _ROUNDING
+    within = (reached - accuracy <= tolerance + _ROUNDING) & (rows["diverged"] == 0)
     order = np.lexsort(
         (-accuracy, gap.where(within, -accuracy), ~within, pd.factorize(rows["method"])[0])
     )

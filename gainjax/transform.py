@@ -5,7 +5,11 @@ undoes the gain, lets any base optimiser update the raw weights, and applies the
 model does not change, so this works for every model of every JAX framework.
 """
 
-from collections.abc import Callable
+import functools
+import inspect
+import math
+import numbers
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -63,7 +67,9 @@ def gain_modulation(
     :math:`g\,(w x)`. ``decay=0, sensitivity=0, baseline=1`` gives the base optimiser back. Multiply
     initial parameters by the baseline if it is not 1.
 
-    The gain is kept in float32 or wider; updates have the dtype of their parameters. A non-finite
+    The gain is kept in float32 or wider; updates have the dtype of their parameters. Keep those in
+    float32, too: a change smaller than half a unit in the last place is lost in bfloat16, and
+    weights that follow a slowly decaying gain drift away from gain times raw weights. A non-finite
     uncertainty leaves the gain as it was and is counted in ``state.skipped``. In data-parallel
     training, average the uncertainty over devices as you average gradients. Inside
     :func:`optax.MultiSteps` the uncertainty of the last mini-batch counts.
@@ -82,7 +88,9 @@ def gain_modulation(
     Returns:
         A transformation with ``update(grads, state, params, *, uncertainty, **extra_args)``, where
         ``uncertainty`` is a scalar in nats, measured in the forward pass that gave the gradients
-        (:func:`gainjax.predictive_entropy`). Extra arguments are forwarded to the base.
+        (:func:`gainjax.predictive_entropy`). Extra arguments are forwarded to the base. Those
+        that are about parameters, ``grad``, ``grad_fn`` and ``value_fn`` of Optax's line searches
+        and SAM, are given for the effective weights and translated to the raw ones.
 
     Raises:
         ValueError: If a plain number is out of range, the mask does not fit the parameters, or
@@ -183,14 +191,13 @@ def modulate(
             state.base_state,
             scale_modulated(params, 1 / gain, mask),
             uncertainty=uncertainty,
-            **extra_args,
+            **_for_raw_weights(extra_args, functools.partial(scale_modulated, mask=mask), gain),
         )
 
         def to_effective(update: jax.Array, param: jax.Array) -> jax.Array:
-            wide = (new_gain / gain - 1) * param.astype(gain.dtype) + new_gain * update.astype(
-                gain.dtype
-            )
-            return wide.astype(update.dtype)
+            wide = (new_gain / gain - 1) * jnp.asarray(param, gain.dtype)
+            wide += new_gain * jnp.asarray(update, gain.dtype)
+            return wide.astype(jnp.result_type(param))
 
         return map_modulated(to_effective, mask, params, raw_updates), GainModulationState(
             count=optax.safe_increment(state.count),
@@ -298,7 +305,8 @@ def slow_params(params: optax.Params, opt_state: optax.OptState) -> optax.Params
         Parameters like ``params``; those that no gain modulates are returned as they are.
 
     Raises:
-        ValueError: If the state holds no gain.
+        ValueError: If the state holds no gain, or none for any of these parameters, which tells
+            that they are nested otherwise than those that the optimiser was initialised with.
 
     Example:
         >>> optimizer = ngm_sgd(0.0)
@@ -319,6 +327,16 @@ def slow_params(params: optax.Params, opt_state: optax.OptState) -> optax.Params
             f"opt_state holds no gain: got a {type(opt_state).__name__}. Pass the state of an "
             "optimizer that contains `gain_modulation(...)`"
         )
+
+    paths = [fingerprint(path) for path, _ in jax.tree_util.tree_flatten_with_path(params)[0]]
+    for state in states:
+        if not isinstance(state.modulated, jax.core.Tracer):
+            known = np.asarray(state.modulated)[..., 1:, :]
+            if known.size and not any((known == path).all(-1).any() for path in paths):
+                raise ValueError(
+                    "params must be nested as those that the optimizer was initialised with: none "
+                    f"of the modulated ones is in {jax.tree.structure(params)}"
+                )
 
     def slow(path: Any, param: jax.Array) -> jax.Array:
         for state in states:
@@ -342,6 +360,43 @@ def find_gain_states(opt_state: optax.OptState) -> list[GainModulationState]:
     return [leaf for leaf in jax.tree.leaves(opt_state, is_leaf=is_state) if is_state(leaf)]
 
 
+def _for_raw_weights(
+    extra_args: Mapping[str, Any], scale: Callable[[Any, jax.Array], Any], gain: jax.Array
+) -> dict[str, Any]:
+    """Return extra arguments with what is about effective weights said about raw ones."""
+    translated = dict(extra_args)
+    if extra_args.get("grad") is not None:
+        translated["grad"] = scale(extra_args["grad"], gain)
+    if (grad_fn := extra_args.get("grad_fn")) is not None:
+        translated["grad_fn"] = lambda raw, *args, **kwargs: scale(
+            grad_fn(scale(raw, gain), *args, **kwargs), gain
+        )
+    if (value_fn := extra_args.get("value_fn")) is not None:
+        translated["value_fn"] = _value_of_raw_weights(value_fn, scale, gain)
+    return translated
+
+
+def _value_of_raw_weights(
+    value_fn: Callable[..., Any], scale: Callable[[Any, jax.Array], Any], gain: jax.Array
+) -> Callable[..., Any]:
+    signature = inspect.signature(value_fn)
+    takes_it = "uncertainty" in signature.parameters
+
+    def value(raw: Any, *args: Any, uncertainty: jax.Array, **kwargs: Any) -> Any:
+        more = {"uncertainty": uncertainty} if takes_it else {}
+        return value_fn(scale(raw, gain), *args, **kwargs, **more)
+
+    # Line searches pass on what the signature names, and refuse to be given anything else.
+    if not takes_it:
+        name = inspect.Parameter("uncertainty", inspect.Parameter.KEYWORD_ONLY)
+        *first, last = [*signature.parameters.values(), name]
+        if first and first[-1].kind is inspect.Parameter.VAR_KEYWORD:
+            first, last = [*first[:-1], last], first[-1]
+        signature = signature.replace(parameters=[*first, last])
+    value.__signature__ = signature  # type: ignore[attr-defined]
+    return value
+
+
 def _check_uncertainty(uncertainty: ArrayLike | None) -> jax.Array:
     if uncertainty is None:
         raise TypeError(
@@ -349,6 +404,8 @@ def _check_uncertainty(uncertainty: ArrayLike | None) -> jax.Array:
             "params, uncertainty=gainjax.predictive_entropy(logits))`. (Flax's TrainState does not "
             "pass it on; call the optimizer yourself.)"
         )
+    if isinstance(uncertainty, numbers.Real) and -math.inf < uncertainty < 0:
+        raise ValueError(f"uncertainty must be >= 0: got {uncertainty!r}")
     uncertainty = jnp.asarray(uncertainty)
     if uncertainty.ndim:
         raise ValueError(

@@ -28,7 +28,8 @@ def reference(tmp_path_factory):
 
 
 def borrow(reference, methods, **options):
-    return gainjax.run("split-digits", methods, **({"gain_from": reference[0]} | SHORT | options))
+    options = {"benchmark": "split-digits", "gain_from": reference[0]} | SHORT | options
+    return gainjax.run(methods=methods, **options)
 
 
 def test_a_replayed_gain_gives_the_very_run_that_it_was_taken_from(reference):
@@ -58,7 +59,9 @@ def test_constant_and_shuffled_gain_keep_the_mean_of_each_seed(reference):
         (["replayed-gain"], {"gain_from": None}, "first run ngm-sgd"),
         (["sgd"], {}, "none of the methods borrows"),
         (["replayed-gain"], {"seeds": [0, 5]}, "must hold ngm-sgd with seeds"),
-        (["replayed-gain"], {"updates_per_task": 19}, "95 updates"),
+        (["replayed-gain"], {"updates_per_task": 19}, "updates_per_task: 20 -> 19"),
+        (["replayed-gain"], {"regime": "fine-tuning"}, 'regime: "joint" -> "fine-tuning"'),
+        (["replayed-gain"], {"benchmark": "permuted-digits"}, "differs in benchmark"),
         (["replayed-gain"], {"form": "model"}, "cannot be in the model"),
     ],
 )

@@ -6,6 +6,8 @@ import os
 import subprocess
 import sys
 
+import flax.linen as nn
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -13,6 +15,7 @@ import gainjax
 from gainjax.benchmarks import BENCHMARKS, get_benchmark
 from gainjax.cli import main, parse_settings
 from gainjax.settings import resolve_hyperparameters
+from gainjax.training.checkpoints import open_store
 
 SHORT = {"updates_per_task": 6, "batch_size": 16, "seen_every": 3}
 SHORT_WORDS = ["--updates-per-task", "6", "--batch-size", "16", "--seen-every", "3"]
@@ -81,7 +84,7 @@ def test_hyperparameters_are_resolved_from_general_to_special():
         ({"methods": "sgd"}, "methods must be a list"),
         ({"methods": []}, "methods must be a list"),
         ({"methods": ["sgd", "sgd"]}, "methods must be a list of different names"),
-        ({"seeds": 0}, "seeds must be at least 1"),
+        ({"seeds": 0}, "seeds must be an integer of at least 1"),
         ({"seeds": []}, "seeds must be a list"),
         ({"seeds": [1, 1]}, "seeds must be a list of different"),
         ({"hyperparameters": {"lr": 0.1}}, "no method has a hyper-parameter 'lr'"),
@@ -89,14 +92,125 @@ def test_hyperparameters_are_resolved_from_general_to_special():
         ({"hyperparameters": {"adam": {"b1": 0.1}}}, "not among the methods"),
         ({"hyperparameters": {"learning_rate": -1}}, "learning_rate of sgd must be"),
         ({"hyperparameters": {"learning_rate": float("nan")}}, "learning_rate of sgd must be"),
-        ({"batch_size": 0}, "batch_size must be at least 1"),
+        ({"batch_size": 0}, "batch_size must be an integer of at least 1"),
         ({"eval_examples": 0}, "eval_examples"),
-        ({"chunk": 0}, "chunk must be at least 1"),
+        ({"chunk": 0}, "chunk must be an integer of at least 1"),
+        ({"chunk": 1.5}, "chunk must be an integer"),
+        ({"eval_every": 1.5}, "eval_every must be an integer"),
+        ({"seeds": [0.2, 1.7]}, "each of the seeds must be an integer"),
+        ({"seeds": 2.0}, "seeds must be an integer"),
+        (
+            {"hyperparameters": {"learning_rate": "0.1"}},
+            "learning_rate must be a number: got '0.1'",
+        ),
+        ({"hyperparameters": {"learning_rate": [0.1]}}, "learning_rate must be a number"),
+        ({"regime": "replay", "batch_size": 1}, "batch_size must be at least 2 for a replay"),
+        (
+            {"regime": "replay", "buffer": "balanced", "buffer_size": 9},
+            "buffer_size must be at least 10, an image of each class",
+        ),
     ],
 )
 def test_wrong_arguments_are_refused(arguments, message):
     with pytest.raises(ValueError, match=message):
         gainjax.run(**({"benchmark": "split-digits", "methods": ["sgd"]} | SHORT | arguments))
+
+
+def test_numbers_of_numpy_and_jax_are_numbers(tmp_path):
+    options = {"benchmark": "split-digits", "methods": ["sgd"]}
+    plain = gainjax.run(**options, **SHORT, seeds=2, hyperparameters={"learning_rate": 0.125})
+    for rate, index in ((np.float32(0.125), np.int64), (jnp.float32(0.125), int)):
+        numbers = {name: index(value) for name, value in SHORT.items()} | {"seeds": index(2)}
+        rates = {"learning_rate": rate}
+        curves = gainjax.run(**options, **numbers, hyperparameters=rates, out=tmp_path)
+        assert curves.equals(plain)
+
+
+@pytest.mark.usefixtures("x64")
+@pytest.mark.parametrize("form", ["optimizer", "model"])
+def test_runs_where_float64_is_the_default(form):
+    curves = gainjax.run("split-digits", ["ngm-msgd", "adam"], 1, form=form, **SHORT)
+    assert np.isfinite(curves.train_loss).all()
+    assert not curves.diverged_update.any()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"make_model": lambda n, d, m: gainjax.MLP((9, n), (0.1, 0.1), dynamics=d, modulate=m)},
+        {"augment": lambda key, images: images},
+    ],
+)
+def test_another_benchmark_of_the_same_name_is_another_run(tmp_path, change):
+    ours = get_benchmark("split-digits")
+    options = {"methods": ["sgd"], "seeds": 1, "out": tmp_path, **SHORT}
+    gainjax.run(ours, **options)
+    with pytest.raises(ValueError, match=f"differs in {next(iter(change)).removeprefix('make_')}"):
+        gainjax.run(dataclasses.replace(ours, **change), **options)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"hyperparameters": {"learning_rte": 0.1}}, "got 'learning_rte'"),
+        ({"hyperparameters": {"adma": {"b1": 0.1}}}, "did you mean 'adam'"),
+        ({"hyperparameters": {"sgd": {"lr": 0.1}}}, "must be some of learning_rate: got 'lr'"),
+        ({"num_classes": 4}, "num_classes of benchmark 'mine' must be at least 10"),
+        ({"make_model": lambda n, d, m: nn.Dense(n)}, "make_model must return a model with mod"),
+    ],
+)
+def test_benchmarks_that_do_not_fit_are_refused(change, message):
+    ours = get_benchmark("split-digits")
+
+    def run_mine():
+        gainjax.run(dataclasses.replace(ours, name="mine", **change), ["ngm-sgd"], 1, **SHORT)
+
+    with pytest.raises(ValueError, match=message):
+        run_mine()
+
+
+def test_what_a_kill_left_behind_a_finished_run_goes(tmp_path):
+    options = {"benchmark": "split-digits", "methods": ["sgd"], "seeds": 1, "out": tmp_path}
+    curves = gainjax.run(**options, **SHORT)
+    config = json.loads(curves.attrs["config"])
+    with open_store(tmp_path, config, batches={"sgd": 1}):
+        pass
+    assert (tmp_path / "progress").exists()
+    assert gainjax.run(**options, **SHORT).equals(curves)
+    assert not (tmp_path / "progress").exists()
+
+
+def test_a_run_that_another_process_finished_meanwhile_is_kept(tmp_path, monkeypatch):
+    options = {"benchmark": "split-digits", "seeds": 1, "out": tmp_path, **SHORT}
+
+    def meanwhile(*args, **more):
+        monkeypatch.undo()
+        gainjax.run(methods=["sgd"], **options)
+        return 1
+
+    monkeypatch.setattr("gainjax.execution.runs_at_once", meanwhile)
+    with pytest.raises(ValueError, match="holds another run"):
+        gainjax.run(methods=["adam"], **options)
+    assert gainjax.load(tmp_path).method.values.tolist() == ["sgd"]
+
+
+def test_a_finished_borrower_needs_its_source_no_more(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    options = {"benchmark": "split-digits", "seeds": 1, **SHORT}
+    gainjax.run(methods=["ngm-sgd"], out="source", **options)
+    borrow = {"methods": ["replayed-gain"], "out": "borrower", **options}
+    curves = gainjax.run(gain_from="source", **borrow)
+    assert gainjax.run(gain_from=tmp_path / "source", **borrow).equals(curves)
+    (tmp_path / "source").rename("moved")
+    assert gainjax.resume("borrower").equals(curves)
+
+
+def test_resume_tells_what_to_do_about_a_benchmark_of_ones_own(tmp_path):
+    config = {"benchmark": "mine", "protocol": {}}
+    with open_store(tmp_path, config):
+        pass
+    with pytest.raises(ValueError, match="'mine', no registered benchmark: to go on, call"):
+        gainjax.resume(tmp_path)
 
 
 def test_missing_data_is_told_with_what_to_do(tmp_path):
@@ -150,8 +264,24 @@ def test_help_teaches(command, capsys):
         (["run", "split-digits", "--methods", "sdg"], "did you mean 'sgd'"),
         (["run", "split-digits", "--set", "learning_rate"], "--set takes NAME=VALUE"),
         (["run", "split-digits", "--set", "learning_rate=fast"], "--set takes NAME=VALUE"),
-        (["run", "split-digits", "--seeds", "0"], "seeds must be at least 1"),
+        (["run", "split-digits", "--seeds", "0"], "seeds must be an integer of at least 1"),
         (["run", "split-mnist", "--data-dir", "/nowhere/at/all"], "TFDS_DATA_DIR"),
+        (["run", "split-digits", "--set", "b1=.1", "b1=.2"], "--set gives b1 twice"),
+        (["run", "split-digits", "--set", "sgd=.1", "sgd.learning_rate=.1"], "gives sgd both a"),
+        (["run", "split-digits", "--set", "sgd.learning_rate=.1", "sgd=.1"], "gives sgd both a"),
+        (
+            [
+                "run",
+                "split-digits",
+                "--coordinator",
+                "here",
+                "--processes",
+                "1",
+                "--process-id",
+                "0",
+            ],
+            "--coordinator must be HOST:PORT",
+        ),
     ],
 )
 def test_errors_are_one_line_and_exit_code_2(words, message, capsys, tmp_path):

@@ -139,6 +139,20 @@ def test_draws_are_shared_by_methods_and_fixed_by_their_seed():
     assert {s.hyperparameters["sensitivity"] for s in draw[0][:4]} <= {0.2, 0.4}
 
 
+def test_draws_from_lists_are_different():
+    grid = {"learning_rate": [0.1, 0.2, 0.3], "sensitivity": [0.2, 0.4]}
+    settings = sweep_settings(DIGITS, ["ngm-sgd"], grid, {}, 6)
+    points = {
+        (s.hyperparameters["learning_rate"], s.hyperparameters["sensitivity"]) for s in settings
+    }
+    assert len(points) == 6
+    assert sweep_settings(DIGITS, ["ngm-sgd"], grid, {}, 3) == settings[:3]
+    with pytest.raises(
+        ValueError, match="draws must be at most 6, all there is in the grid: got 7"
+    ):
+        sweep_settings(DIGITS, ["ngm-sgd"], grid, {}, 7)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -150,7 +164,7 @@ def test_draws_are_shared_by_methods_and_fixed_by_their_seed():
         ({"grid": {"learning_rate": [0.1, -1]}}, "learning_rate of sgd must be"),
         ({"grid": {"learning_rate": [0.1, 0.1]}}, "'sgd learning_rate=0.1' twice"),
         ({"grid": {"learning_rate": loguniform(0.1, 1)}}, "learning_rate is a distribution"),
-        ({"draws": 0}, "draws must be at least 1"),
+        ({"draws": 0}, "draws must be an integer of at least 1"),
         ({"methods": ["adma"]}, "did you mean 'adam'"),
         ({"layout": "pmap"}, "layout must be 'map' or 'vmap'"),
         ({"devices": []}, "devices must hold at least one"),

@@ -102,6 +102,23 @@ def test_the_smallest_gap_among_the_accurate_is_chosen():
     np.testing.assert_allclose(wide["avg_sg"][wide["chosen"]], [0.1, 0.03], rtol=1e-5)
 
 
+def test_a_diverged_setting_is_never_the_best():
+    sweep = with_metrics([("sgd", 0.0, 0.95), ("sgd", 0.2, 0.9), ("ngm-sgd", 0.1, 0.8)])
+    sweep["diverged_update"][{"setting": [0, 2], "seed": 0}] = 7
+    rows = tables.ranking(sweep)
+    assert rows["diverged"].tolist() == [0, 1, 1]
+    assert rows["frontier"].tolist() == rows["chosen"].tolist() == [True, False, False]
+
+
+def test_a_diverged_seed_never_recovers(curves):
+    curves = curves.copy(deep=True)
+    curves["accuracy"][:] = 0.5  # no seed loses anything
+    assert (tables.table(curves)["recovered"] == 1).all()
+    curves["diverged_update"][{"method": 0, "seed": 0}] = 7
+    lost = 1 / curves.sizes["seed"]
+    np.testing.assert_allclose(tables.table(curves)["recovered"], [1 - lost, 1, 1, 1])
+
+
 def test_equal_gaps_are_decided_by_accuracy():
     sweep = with_metrics([("sgd", 0.1, 0.9), ("sgd", 0.1, 0.902), ("sgd", 0.1, 0.901)])
     rows = tables.ranking(sweep)
@@ -200,8 +217,8 @@ def test_wrong_comparisons_are_refused(curves):
         tables.comparison(curves.sel({"method": ["sgd"]}))
     with pytest.raises(ValueError, match="one of ngm-sgd, sgd, msgd, adam: got 'adan'"):
         tables.comparison(curves, "adan")
-    for metrics in (["avg_sg", "de_lange_acc"], []):
-        with pytest.raises(ValueError, match="metrics must be some of avg_sg, min_acc"):
+    for metrics in (["avg_sg", "de_lange_acc"], [], "avg_sg"):
+        with pytest.raises(ValueError, match="metrics must be a list of avg_sg, min_acc"):
             tables.comparison(curves, metrics=metrics)
     with pytest.raises(ValueError, match=r"got .*'anytime_accuracy'"):
         tables.comparison(curves.isel(seen_update=slice(0)))

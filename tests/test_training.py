@@ -276,7 +276,7 @@ def test_the_callback_sees_every_chunk_once(stream):
 def test_wrong_arguments_are_refused(stream):
     program = BENCHMARK.program(get_method("ngm-sgd"), updates_per_task=2)
     good = BENCHMARK.defaults("ngm-sgd")
-    with pytest.raises(ValueError, match="chunk must be at least 1"):
+    with pytest.raises(ValueError, match="chunk must be an integer of at least 1"):
         train(program, stream, [0], good, chunk=0)
     for seeds in ([], [0.5], [-1], [2**32], [[1]]):
         with pytest.raises(ValueError, match="seeds must be"):
@@ -311,7 +311,7 @@ def test_wrong_arguments_are_refused(stream):
     with pytest.raises(ValueError, match="form must be"):
         dataclasses.replace(program, form="both")
     for field in ("updates_per_task", "batch_size", "eval_every", "seen_every"):
-        with pytest.raises(ValueError, match=f"{field} must be at least 1: got 0"):
+        with pytest.raises(ValueError, match=f"{field} must be an integer of at least 1: got 0"):
             Protocol(**({"updates_per_task": 1, "batch_size": 1} | {field: 0}))
     with pytest.raises(ValueError, match="eval_tasks must be"):
         Protocol(1, 1, eval_tasks="last")

@@ -9,6 +9,7 @@ import optax
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
+from gainjax.controls import sharpness_aware
 from gainjax.transform import (
     GainModulationState,
     GainRule,
@@ -346,6 +347,63 @@ def test_base_with_reduce_on_plateau():
     assert states.base_state[1].scale[-1] < 1.0
 
 
+def uneven_loss(theta, shift=0.0):
+    """A loss that does not treat all directions alike."""
+    leaves = [leaf.ravel() for leaf in jax.tree.leaves(theta)]
+    flat = jnp.concatenate(leaves) - shift
+    return jnp.sum(jnp.arange(1, flat.size + 1) * flat**2) + jnp.sum(jnp.cos(flat))
+
+
+BASES_THAT_CALL = {
+    "sam": sharpness_aware(optax.sgd(0.01), radius=0.3),
+    "backtracking": optax.chain(optax.sgd(1.0), optax.scale_by_backtracking_linesearch(20)),
+    "lbfgs": optax.lbfgs(),
+}
+
+
+@pytest.mark.usefixtures("x64")
+@pytest.mark.parametrize("mask", [None, MASK])
+@pytest.mark.parametrize("shift", [None, 0.5])
+@pytest.mark.parametrize("name", BASES_THAT_CALL)
+def test_base_that_calls_functions_of_parameters_sees_raw_weights(name, shift, mask):
+    gain, base, params = 2.0, BASES_THAT_CALL[name], make_params(3)
+    extra = {} if shift is None or name == "sam" else {"shift": shift}
+    scale = jax.tree.map(lambda on: gain if on else 1.0, mask or dict.fromkeys(params, True))
+
+    def effective(raw):
+        return jax.tree.map(jnp.multiply, raw, scale)
+
+    def train(optimizer, params, function, **more):
+        state = optimizer.init(params)
+        for _ in range(6):
+            value, grads = jax.value_and_grad(function)(params, **extra)
+            about = {"value": value, "grad": grads, "value_fn": function, **extra}
+            if name == "sam":
+                about = {"grad_fn": lambda p, _: jax.grad(function)(p)}
+            updates, state = optimizer.update(grads, state, params, **about, **more)
+            params = optax.apply_updates(params, updates)
+        return params
+
+    constant = gain_modulation(base, baseline=gain, sensitivity=0.0, mask=mask)
+    modulated = train(constant, effective(params), uneven_loss, uncertainty=1.0)
+    raw = train(base, params, lambda w, shift=0.0: uneven_loss(effective(w), shift))
+    jax.tree.map(lambda a, b: assert_allclose(a, b, rtol=1e-9), modulated, effective(raw))
+
+
+def test_updates_have_the_dtype_of_their_parameters():
+    params, grads = make_params(0, np.float32), make_params(1, jnp.bfloat16)
+    optimizer = ngm_sgd(0.1)
+    updates, _ = optimizer.update(grads, optimizer.init(params), params, uncertainty=2.0)
+    assert all(leaf.dtype == np.float32 for leaf in jax.tree.leaves(updates))
+
+
+def test_plain_numbers_are_parameters():
+    optimizer = ngm_sgd(0.5, sensitivity=0.0)
+    updates, state = optimizer.update(2.0, optimizer.init(1.0), 1.0, uncertainty=0.0)
+    assert float(updates) == -1.0
+    assert float(slow_params(jnp.float32(3.0), state)) == 3.0
+
+
 # --- Errors ---------------------------------------------------------------------------------------
 
 
@@ -401,6 +459,25 @@ def test_states_without_a_gain():
     with pytest.raises(ValueError, match="holds no gain: got a tuple"):
         slow_params(params, state)
     assert find_gain_states(state) == []
+
+
+def test_slow_params_of_other_parameters():
+    params = make_params(dtype=np.float32)
+    for optimizer, other in (
+        (ngm_sgd(0.1), {"params": params}),
+        (optax.flatten(ngm_sgd(0.1)), params),
+    ):
+        with pytest.raises(ValueError, match="params must be nested as"):
+            slow_params(other, optimizer.init(params))
+    nothing = ngm_sgd(0.1, mask=lambda p: jax.tree.map(lambda _: False, p))
+    jax.tree.map(assert_array_equal, slow_params(params, nothing.init(params)), params)
+
+
+def test_negative_uncertainty():
+    params = make_params(dtype=np.float32)
+    optimizer = ngm_sgd(0.1)
+    with pytest.raises(ValueError, match=r"uncertainty must be >= 0: got -1\.0"):
+        optimizer.update(params, optimizer.init(params), params, uncertainty=-1.0)
 
 
 # --- The state inside composites ------------------------------------------------------------------

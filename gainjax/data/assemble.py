@@ -1,6 +1,5 @@
 """The arrays of a task stream, and how they are put together from images and indices."""
 
-import numbers
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -9,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
+from gainjax.checks import check_integer
 from gainjax.data.sources import ImageDataset
 
 Array = np.ndarray | jax.Array
@@ -121,24 +121,6 @@ def by_pixels(
     everything = [np.arange(len(dataset.train_labels))] * len(sources)
     tests = [np.arange(len(dataset.test_labels))] * len(sources)
     return _build(dataset, everything, tests, sources, eval_examples)
-
-
-def check_integer(name: str, value: object, least: int) -> None:
-    """Raise unless a value is an integer of at least `least`.
-
-    Args:
-        name: Name of the argument, for the message.
-        value: Its value.
-        least: The smallest allowed integer.
-
-    Raises:
-        ValueError: If it is not.
-
-    Example:
-        >>> check_integer("num_tasks", 3, 1)
-    """
-    if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < least:
-        raise ValueError(f"{name} must be an integer of at least {least}: got {value!r}")
 
 
 def _build(

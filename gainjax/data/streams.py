@@ -12,7 +12,8 @@ from typing import Literal
 import numpy as np
 from PIL import Image
 
-from gainjax.data.assemble import Stream, by_classes, by_pixels, check_integer, normalise
+from gainjax.checks import check_integer
+from gainjax.data.assemble import Stream, by_classes, by_pixels, normalise
 from gainjax.data.sources import ImageDataset, check_dataset
 
 __all__ = ["Stream", "domain_cifar100", "normalise", "permuted", "rotated", "split"]

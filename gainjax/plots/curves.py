@@ -11,7 +11,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
 from gainjax.plots.looks import FONT, INK, WIDTH, Look, clean, looks, percent
-from gainjax.results import task_ends
+from gainjax.results import rows_dimension, task_ends
 from gainjax.statistics import bootstrap_interval
 
 _BEFORE, _AFTER = 0.05, 0.25  # of a task: what is shown around a switch
@@ -33,12 +33,20 @@ def plot_curves(dataset: xr.Dataset) -> Figure:
     Returns:
         A figure 6.8 inches wide that can be read at 3.5 inches. Keep it with its ``savefig``.
 
+    Raises:
+        ValueError: If the dataset is a sweep.
+
     Example:
         >>> from gainjax import run
         >>> figure = plot_curves(run("split-digits", ["sgd"], seeds=2, updates_per_task=10))
         >>> [axes.get_ylabel() for axes in figure.axes if axes.get_ylabel()]
         ['accuracy on task 1', 'test loss on\ntask 1 (nats)', 'relative to before the switch']
     """
+    if rows_dimension(dataset) == "setting":
+        raise ValueError(
+            "dataset must be a run: got a sweep; draw it with plot_frontier or plot_heatmap, or "
+            "run the setting that you want to see"
+        )
     runs = [_Run(dataset, name) for name in dataset.method.values.tolist()]
     styles = list(looks(run.name for run in runs).values())
     ends = task_ends(dataset)

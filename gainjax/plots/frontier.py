@@ -119,7 +119,7 @@ def _points(dataset: xr.Dataset, gap: Gap) -> pd.DataFrame:
         points[f"y{end}"] = (
             rows[f"avg_sg{end}"] if gap == "avg_sg" else 1 - rows[f"min_acc{opposite}"]
         )
-    points["unbeaten"] = frontier(points["y"], points["x"])
+    points["unbeaten"] = frontier(points["y"].where(rows["diverged"] == 0), points["x"])
     points["inside"] = in_view(points["x"], points["method"])
     return points
 

@@ -155,8 +155,8 @@ class RunStore:
             name = signal.Signals(stop).name
             raise guard.Interrupted(
                 f"stopped by {name} after update {chunk.done} of {chunk.total} of {part}. All is "
-                "stored: give the same command again to go on, or "
-                f"gainjax resume {self._folder.parent}",
+                f"stored in {self._folder.parent}: make the same call again to go on, or, if the "
+                f"benchmark has a name in `gainjax list`, gainjax resume {self._folder.parent}",
                 stop,
             )
 
@@ -301,6 +301,15 @@ def stored_config(directory: str | Path) -> tuple[dict[str, Any], str | None] | 
     path = Path(directory).expanduser() / FOLDER / "run.json"
     header = _read_header(path)
     return None if header is None else (header["config"], header["data_dir"])
+
+
+def is_unfinished(directory: str | Path) -> bool:
+    """Return whether a directory holds a run that is not finished, or what is left of it.
+
+    Args:
+        directory: Output directory of a run, which need not exist.
+    """
+    return (Path(directory).expanduser() / FOLDER).exists()
 
 
 def _begin(

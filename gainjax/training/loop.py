@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from gainjax.checks import check_integer
 from gainjax.data.streams import Stream
 from gainjax.methods import TRACE
 from gainjax.training.layout import Layout, make_layout
@@ -77,8 +78,7 @@ def train(
         >>> records.accuracy.shape, records.train_loss.shape
         ((2, 50, 1), (2, 50))
     """
-    if chunk < 1:
-        raise ValueError(f"chunk must be at least 1 update: got {chunk}")
+    check_integer("chunk", chunk, 1)
     layout = layout or make_layout()
     seed_array = _check_seeds(seeds)
     runs = len(seed_array)
@@ -156,4 +156,5 @@ def _check_hyperparameters(
                 f"{TRACE} must be finite gains > 0 of shape ({runs}, {updates}), one per run and "
                 f"update: got shape {trace.shape}"
             )
-    return {name: array.astype(jnp.result_type(float)) for name, array in arrays.items()}
+    # The width of parameters, whatever JAX's default is.
+    return {name: array.astype(np.float32) for name, array in arrays.items()}

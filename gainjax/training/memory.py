@@ -74,7 +74,7 @@ def bytes_per_run(program: Program, layout: Layout, stream: Stream, chunk: int) 
     """Return an upper bound on the memory that one more run in a batch takes, in bytes."""
     updates = program.protocol.updates_per_task * len(stream.task_end)
     length = min(chunk, program.protocol.updates_per_task)
-    number = jax.ShapeDtypeStruct((), jnp.result_type(float))
+    number = jax.ShapeDtypeStruct((), jnp.float32)
     hyperparameters: dict[str, Any] = dict.fromkeys(program.method.hyperparameters, number)
     if program.method.needs_trace:
         hyperparameters[TRACE] = jax.ShapeDtypeStruct((updates,), number.dtype)

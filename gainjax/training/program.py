@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import optax
 from jax.typing import ArrayLike
 
+from gainjax.checks import check_integer
 from gainjax.data.streams import Stream, normalise
 from gainjax.gain import GainDynamics
 from gainjax.layers import COLLECTION, Modulate, modulated_mask
@@ -27,6 +28,7 @@ from gainjax.training.step import StepInfo, TrainState, evaluate, train_step
 ModelFactory = Callable[[int, GainDynamics | None, Modulate], nn.Module]
 Augment = Callable[[jax.Array, jax.Array], jax.Array]
 Form = Literal["optimizer", "model"]
+_OF_EVALUATION = ("eval_every", "eval_tasks", "seen_every", "eval_batch_size")
 _INIT, _BATCH, _BUFFER, _AUGMENT = 0, 1, 2, 3  # streams of random numbers of a seed
 
 
@@ -50,7 +52,8 @@ class Protocol:
         buffer_size: Images that the memory of the replay holds, >= 1.
 
     Raises:
-        ValueError: If a number is below 1, or a word is none of those above.
+        ValueError: If a number is no integer or below 1, a word is none of those above, or batches
+            are too small for a replay.
     """
 
     updates_per_task: int
@@ -77,8 +80,19 @@ class Protocol:
                 if value not in choices[field.name]:
                     wanted = " or ".join(map(repr, choices[field.name]))
                     raise ValueError(f"{field.name} must be {wanted}: got {value!r}")
-            elif value is not None and value < 1:
-                raise ValueError(f"{field.name} must be at least 1: got {value}")
+            elif value is not None or field.name != "eval_batch_size":
+                check_integer(field.name, value, 1)
+                object.__setattr__(self, field.name, int(value))  # JSON knows no NumPy
+        if self.regime == "replay" and self.batch_size < 2:
+            raise ValueError(
+                f"batch_size must be at least 2 for a replay, half old and half new: got "
+                f"{self.batch_size}"
+            )
+
+    @property
+    def training(self) -> dict[str, Any]:
+        """The fields that training depends on; the others are about evaluation."""
+        return {k: v for k, v in dataclasses.asdict(self).items() if k not in _OF_EVALUATION}
 
     def batch_size_of(self, task: int) -> int:
         """Return the examples per update of a task, counted from 0."""
@@ -106,7 +120,8 @@ class Program:
         augment: Changes a batch of raw training images, given a key; or None.
 
     Raises:
-        ValueError: If a word is none of those above.
+        ValueError: If a word is none of those above, or a balanced memory has no room for each
+            class.
     """
 
     make_model: ModelFactory
@@ -122,6 +137,12 @@ class Program:
             raise ValueError(f"form must be 'optimizer' or 'model': got {self.form!r}")
         if self.modulate not in ("all", "head"):
             raise ValueError(f"modulate must be 'all' or 'head': got {self.modulate!r}")
+        balanced = self.protocol.regime == "replay" and self.protocol.buffer == "balanced"
+        if balanced and self.protocol.buffer_size < self.num_classes:
+            raise ValueError(
+                f"buffer_size must be at least {self.num_classes}, an image of each class, for a "
+                f"balanced memory: got {self.protocol.buffer_size}"
+            )
 
     def model(self, hyperparameters: Hyperparameters) -> nn.Module:
         """Return the model to train: with gains of its own only in the form "model"."""
@@ -144,6 +165,12 @@ class Program:
             jax.random.key(0),
             jnp.zeros((1, *image_shape)),
         )
+        if COLLECTION not in shapes:
+            raise ValueError(
+                "make_model must return a model with modulated layers, such as "
+                f"gainjax.GainDense, when it is given gain dynamics: {self.make_model!r} returns "
+                f"one without a collection {COLLECTION!r}"
+            )
         return modulated_mask(shapes["params"], shapes[COLLECTION])
 
 

@@ -1,0 +1,21 @@
+"""Checks of arguments that many modules make."""
+
+import numbers
+
+
+def check_integer(name: str, value: object, least: int) -> None:
+    """Raise unless a value is an integer of at least `least`.
+
+    Args:
+        name: Name of the argument, for the message.
+        value: Its value.
+        least: The smallest allowed integer.
+
+    Raises:
+        ValueError: If it is not.
+
+    Example:
+        >>> check_integer("num_tasks", 3, 1)
+    """
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < least:
+        raise ValueError(f"{name} must be an integer of at least {least}: got {value!r}")
