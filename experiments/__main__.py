@@ -5,12 +5,13 @@ import tyro
 from experiments.cifar import cifar, cifar_first_switch
 from experiments.controls import controls
 from experiments.learning_rates import digits_learning_rates, learning_rates
-from experiments.paper_table import paper_table
+from experiments.paper_table import other_seeds, paper_table
 from experiments.protocols import protocols
 from experiments.sensitivity import sensitivity
 
 PROGRAMS = (
     paper_table,
+    other_seeds,
     learning_rates,
     controls,
     sensitivity,

@@ -10,10 +10,13 @@ takes hours on a CPU. Both evaluate the whole test set of the first task, 2,000 
 
 from typing import Annotated
 
+import pandas as pd
 import tyro
+import xarray as xr
 
 from experiments.lab import METHODS, Lab, first_tasks
 from gainjax import plot_curves, table
+from gainjax.results import task_ends
 
 
 def cifar(lab: Annotated[Lab, tyro.conf.arg(name="")], seeds: int = 3) -> None:
@@ -46,4 +49,22 @@ def cifar_first_switch(lab: Annotated[Lab, tyro.conf.arg(name="")], seeds: int =
         eval_every=5,
     )
     lab.draw("cifar-first-switch", plot_curves(curves))
-    lab.write("cifar-first-switch", table(curves).reset_index(), [curves])
+    rows = table(curves).join(_around_the_switch(curves)).reset_index()
+    lab.write("cifar-first-switch", rows, [curves])
+
+
+def _around_the_switch(curves: xr.Dataset) -> pd.DataFrame:
+    """Return what happens to task 1 at its first switch, for means over seeds."""
+    first = curves.sel(eval_task=1).mean("seed")
+    switch = task_ends(curves)[0]
+    after = first.sel(eval_update=first.eval_update > switch)
+    return pd.DataFrame(
+        {
+            "before": first.accuracy.sel(eval_update=switch),
+            "lowest": after.accuracy.min("eval_update"),
+            "lowest_update": after.accuracy.idxmin("eval_update"),
+            "end": after.accuracy.isel(eval_update=-1),
+            "highest_loss": after.eval_loss.max("eval_update"),
+        },
+        index=pd.Index(curves.method.values.tolist(), name="method"),
+    )

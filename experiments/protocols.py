@@ -30,7 +30,7 @@ class Variant(NamedTuple):
 VARIANTS = (
     Variant("200 updates per task", METHODS, {}),
     Variant("50 updates per task", METHODS, {"updates_per_task": 50}),
-    Variant("growing batches", ("ngm-sgd", "sgd"), {"batch_growth": "linear"}),
+    Variant("growing batches", METHODS, {"batch_growth": "linear"}),
     Variant(
         "gain on the head",
         ("ngm-sgd",),
@@ -41,7 +41,7 @@ VARIANTS = (
         ("ngm-sgd",),
         {"modulate": "head", "hyperparameters": {"backbone_momentum": 0.9}},
     ),
-    Variant("800 updates per task", ("ngm-sgd", "sgd"), {"updates_per_task": 800}),
+    Variant("800 updates per task", METHODS, {"updates_per_task": 800}),
 )
 
 

@@ -17,11 +17,12 @@ except ImportError:
     pytest.skip("experiments/ is only in a checkout", allow_module_level=True)
 
 TABLES = {  # what each program writes, and how many rows of it on the digits
-    "paper-table": {"paper-table": 30},
+    "paper-table": {"paper-table": 38, "paper-table-de-lange": 4},
+    "other-seeds": {"other-seeds": 2},
     "learning-rates": {"learning-rates-split-digits-2-tasks": 8},
     "controls": {"controls-split-digits-2-tasks": 16},
     "sensitivity": {"sensitivity-map": 4, "sensitivity": 2},
-    "protocols": {"protocols": 14},
+    "protocols": {"protocols": 18},
     "cifar": {"cifar": 4},
     "cifar-first-switch": {"cifar-first-switch": 2},
     "digits-learning-rates": {"digits-learning-rates-split-digits-2-tasks": 8},
