@@ -171,7 +171,10 @@ def train_settings(
 def _kept(out: str | Path, config: Mapping[str, Any]) -> xr.Dataset | None:
     """Return the finished run in a directory if it is this one, the same for every process."""
     kept = results.find(out, config)
-    return kept if agree(f"{out} holds this run already", kept is not None) else None
+    if not agree(f"{out} holds this run already", kept is not None) or kept is None:
+        return None
+    _warn_of_divergence(kept)
+    return kept
 
 
 def _parts(method: str, runs: int, size: int) -> dict[str, np.ndarray]:

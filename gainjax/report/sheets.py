@@ -36,7 +36,7 @@ class Sheet(NamedTuple):
 
 
 def _percent(value: float, digits: int = 1) -> str:
-    return f"{100 * value:.{digits}f}"
+    return f"{round(100 * value, digits) + 0.0:.{digits}f}"  # no "-0.0"
 
 
 def _fraction(value: float, digits: int = 1) -> str:

@@ -1,8 +1,10 @@
 """How many runs fit into memory at once: what decides how a sweep is cut into batches."""
 
+import contextlib
 import math
 import os
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -117,6 +119,8 @@ def _available(layout: Layout) -> float:
     device = layout.devices[0]
     if device.platform == "cpu":
         total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        with contextlib.suppress(OSError, ValueError):  # a container may have less; "max" if not
+            total = min(total, int(Path("/sys/fs/cgroup/memory.max").read_text()))
         return _SHARE["cpu"] * total / jax.local_device_count() * len(layout.devices)
     limits = [(d.memory_stats() or {}).get("bytes_limit", 4 * 2**30) for d in layout.devices]
     return _SHARE["accelerator"] * min(limits) * len(limits)
