@@ -106,7 +106,8 @@ def train_settings(
         "gain_crc32": None if trace is None else f"{zlib.crc32(trace.tobytes()):08x}",
     }
     # Somebody may have been killed before removing the unfinished run, which needs the lock.
-    if out is not None and not is_unfinished(out) and (kept := _kept(out, config)) is not None:
+    unfinished = out is not None and is_unfinished(out)
+    if out is not None and not unfinished and (kept := _kept(out, config)) is not None:
         return kept
 
     placed = make_layout(layout, devices)
@@ -121,7 +122,13 @@ def train_settings(
         store = None
         if out is not None:
             store = stack.enter_context(open_store(out, config, data_dir, batches))
-            if (kept := _kept(out, config)) is not None:  # finished before the lock was ours
+            try:  # again: somebody may have finished before the lock was ours
+                kept = _kept(out, config)
+            except ValueError:
+                if not unfinished:
+                    store.remove()
+                raise
+            if kept is not None:
                 store.remove()
                 return kept
             batches = store.batches

@@ -191,7 +191,9 @@ def test_a_run_that_another_process_finished_meanwhile_is_kept(tmp_path, monkeyp
     monkeypatch.setattr("gainjax.execution.runs_at_once", meanwhile)
     with pytest.raises(ValueError, match="holds another run"):
         gainjax.run(methods=["adam"], **options)
-    assert gainjax.load(tmp_path).method.values.tolist() == ["sgd"]
+    curves = gainjax.load(tmp_path)
+    assert curves.method.values.tolist() == ["sgd"]
+    assert gainjax.run(methods=["sgd"], **options).equals(curves)
 
 
 def test_a_finished_borrower_needs_its_source_no_more(tmp_path, monkeypatch):
