@@ -6,10 +6,9 @@ model does not change, so this works for every model of every JAX framework.
 """
 
 import functools
-import inspect
 import math
 import numbers
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -18,6 +17,7 @@ import numpy as np
 import optax
 from jax.typing import ArrayLike
 
+from gainjax.extra_args import for_raw_weights
 from gainjax.gain import GainDynamics, at_least_float32
 from gainjax.masks import Mask, fingerprint, fingerprints, map_modulated, scale_modulated
 
@@ -191,7 +191,7 @@ def modulate(
             state.base_state,
             scale_modulated(params, 1 / gain, mask),
             uncertainty=uncertainty,
-            **_for_raw_weights(extra_args, functools.partial(scale_modulated, mask=mask), gain),
+            **for_raw_weights(extra_args, functools.partial(scale_modulated, mask=mask), gain),
         )
 
         def to_effective(update: jax.Array, param: jax.Array) -> jax.Array:
@@ -358,43 +358,6 @@ def find_gain_states(opt_state: optax.OptState) -> list[GainModulationState]:
         return isinstance(node, GainModulationState)
 
     return [leaf for leaf in jax.tree.leaves(opt_state, is_leaf=is_state) if is_state(leaf)]
-
-
-def _for_raw_weights(
-    extra_args: Mapping[str, Any], scale: Callable[[Any, jax.Array], Any], gain: jax.Array
-) -> dict[str, Any]:
-    """Return extra arguments with what is about effective weights said about raw ones."""
-    translated = dict(extra_args)
-    if extra_args.get("grad") is not None:
-        translated["grad"] = scale(extra_args["grad"], gain)
-    if (grad_fn := extra_args.get("grad_fn")) is not None:
-        translated["grad_fn"] = lambda raw, *args, **kwargs: scale(
-            grad_fn(scale(raw, gain), *args, **kwargs), gain
-        )
-    if (value_fn := extra_args.get("value_fn")) is not None:
-        translated["value_fn"] = _value_of_raw_weights(value_fn, scale, gain)
-    return translated
-
-
-def _value_of_raw_weights(
-    value_fn: Callable[..., Any], scale: Callable[[Any, jax.Array], Any], gain: jax.Array
-) -> Callable[..., Any]:
-    signature = inspect.signature(value_fn)
-    takes_it = "uncertainty" in signature.parameters
-
-    def value(raw: Any, *args: Any, uncertainty: jax.Array, **kwargs: Any) -> Any:
-        more = {"uncertainty": uncertainty} if takes_it else {}
-        return value_fn(scale(raw, gain), *args, **kwargs, **more)
-
-    # Line searches pass on what the signature names, and refuse to be given anything else.
-    if not takes_it:
-        name = inspect.Parameter("uncertainty", inspect.Parameter.KEYWORD_ONLY)
-        *first, last = [*signature.parameters.values(), name]
-        if first and first[-1].kind is inspect.Parameter.VAR_KEYWORD:
-            first, last = [*first[:-1], last], first[-1]
-        signature = signature.replace(parameters=[*first, last])
-    value.__signature__ = signature  # type: ignore[attr-defined]
-    return value
 
 
 def _check_uncertainty(uncertainty: ArrayLike | None) -> jax.Array:

@@ -1,0 +1,55 @@
+"""Extra arguments of Optax that are about parameters, for a base that trains the raw weights.
+
+Line searches and SAM evaluate functions of the parameters themselves. The caller has the effective
+weights, gain times raw weights; the base optimiser knows nothing of a gain.
+"""
+
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+
+Scale = Callable[[Any, jax.Array], Any]
+
+
+def for_raw_weights(extra_args: Mapping[str, Any], scale: Scale, gain: jax.Array) -> dict[str, Any]:
+    """Return extra arguments with what is about effective weights said about raw ones.
+
+    Args:
+        extra_args: Extra arguments of an update. ``grad`` is a gradient; ``grad_fn`` and
+            ``value_fn`` are functions of parameters. All others stay.
+        scale: Multiplies what is modulated in a tree like the parameters, ``scale(tree, factor)``.
+        gain: The gain.
+    """
+    translated = dict(extra_args)
+    if extra_args.get("grad") is not None:
+        translated["grad"] = scale(extra_args["grad"], gain)
+    if (grad_fn := extra_args.get("grad_fn")) is not None:
+        translated["grad_fn"] = lambda raw, *args, **kwargs: scale(
+            grad_fn(scale(raw, gain), *args, **kwargs), gain
+        )
+    if (value_fn := extra_args.get("value_fn")) is not None:
+        translated["value_fn"] = _value_of_raw_weights(value_fn, scale, gain)
+    return translated
+
+
+def _value_of_raw_weights(
+    value_fn: Callable[..., Any], scale: Scale, gain: jax.Array
+) -> Callable[..., Any]:
+    signature = inspect.signature(value_fn)
+    takes_it = "uncertainty" in signature.parameters
+
+    def value(raw: Any, *args: Any, uncertainty: Any = None, **kwargs: Any) -> Any:
+        more = {"uncertainty": uncertainty} if takes_it else {}
+        return value_fn(scale(raw, gain), *args, **kwargs, **more)
+
+    # Line searches pass on what the signature names, and refuse to be given anything else.
+    if not takes_it:
+        name = inspect.Parameter("uncertainty", inspect.Parameter.KEYWORD_ONLY)
+        *first, last = [*signature.parameters.values(), name]
+        if first and first[-1].kind is inspect.Parameter.VAR_KEYWORD:
+            first, last = [*first[:-1], last], first[-1]
+        signature = signature.replace(parameters=[*first, last])
+    value.__signature__ = signature  # type: ignore[attr-defined]
+    return value
