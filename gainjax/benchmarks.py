@@ -43,6 +43,9 @@ class Benchmark:
             that has them, or by method's name for that method.
         modulate: Which layers have a gain: "all", or the "head" alone.
         augment: Changes a batch of raw training images, given a key; or None.
+
+    Raises:
+        ValueError: If no method has a hyper-parameter of that name, or there is no such method.
     """
 
     name: str
