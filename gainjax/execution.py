@@ -28,7 +28,8 @@ from gainjax.training.checkpoints import RunStore, is_unfinished, open_store
 from gainjax.training.layout import Kind
 from gainjax.training.memory import runs_at_once
 from gainjax.training.processes import agree, gather, share, wait_for_all
-from gainjax.training.program import Form, Protocol, Record
+from gainjax.training.program import Form, Record
+from gainjax.training.protocol import Protocol
 
 
 class DivergenceWarning(UserWarning):

@@ -2,7 +2,8 @@
 
 from gainjax.training.layout import Layout, make_layout
 from gainjax.training.loop import Chunk, train
-from gainjax.training.program import Program, Protocol
+from gainjax.training.program import Program
+from gainjax.training.protocol import Protocol
 from gainjax.training.step import TrainState
 
 __all__ = ["Chunk", "Layout", "Program", "Protocol", "TrainState", "make_layout", "train"]
