@@ -108,7 +108,7 @@ def sweep_settings(
         if draws is None:
             points = list(itertools.product(*(_listed(*item) for item in given.items())))
         else:
-            points = _drawn(given, draws, draw_seed) if given else [()]
+            points = _drawn(method, given, draws, draw_seed) if given else [()]
         for point in points:
             values = dict(zip(given, point, strict=True))
             get_method(method).check(values)
@@ -136,11 +136,13 @@ def _listed(name: str, given: Any) -> list[float]:
     return values
 
 
-def _drawn(given: Mapping[str, Any], draws: int, seed: int) -> list[tuple[float, ...]]:
-    """Return so many different points, drawn from lists and distributions."""
+def _drawn(method: str, given: Mapping[str, Any], draws: int, seed: int) -> list[tuple[float, ...]]:
+    """Return so many different points of a method, drawn from lists and distributions."""
     lists = [_listed(name, v) for name, v in given.items() if not hasattr(v, "rvs")]
     if len(lists) == len(given) and draws > (most := math.prod(len(set(v)) for v in lists)):
-        raise ValueError(f"draws must be at most {most}, all there is in the grid: got {draws}")
+        raise ValueError(
+            f"draws must be at most {most}, all that the grid has for {method}: got {draws}"
+        )
     # Random numbers that belong to the name, so that methods share the draws of what they share.
     rngs = {name: np.random.default_rng([seed, *name.encode()]) for name in given}
     points: dict[tuple[float, ...], None] = {}
@@ -155,8 +157,8 @@ def _drawn(given: Mapping[str, Any], draws: int, seed: int) -> list[tuple[float,
         if len(points) >= draws:
             return list(points)[:draws]
     raise ValueError(
-        f"draws must be at most what the distributions of {', '.join(given)} can give: got "
-        f"{draws}, and found {len(points)} different settings"
+        f"draws must be at most what the distributions of {', '.join(given)} can give for {method}:"
+        f" got {draws}, and found {len(points)} different settings"
     )
 
 
