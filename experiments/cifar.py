@@ -16,7 +16,7 @@ import xarray as xr
 
 from experiments.lab import METHODS, Lab, first_tasks
 from gainjax import plot_curves, table
-from gainjax.results import task_ends
+from gainjax.curves.dataset import task_ends
 
 
 def cifar(lab: Annotated[Lab, tyro.conf.arg(name="")], seeds: int = 3) -> None:

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 
 import gainjax
 from gainjax import Benchmark, get_benchmark
-from gainjax.results import write_file
+from gainjax.curves.dataset import write_file
 
 METHODS = ("ngm-sgd", "sgd", "msgd", "adam")
 MNIST = ("split-mnist", "permuted-mnist", "rotated-mnist")

@@ -32,8 +32,8 @@ import xarray as xr
 
 from experiments.lab import METHODS, MNIST, Lab
 from gainjax import plot_curves, table
+from gainjax.curves.dataset import task_ends
 from gainjax.metrics import mean_curve_metrics
-from gainjax.results import task_ends
 
 PUBLISHED = Path(__file__).with_name("published.csv")
 _KEYS = ["benchmark", "method", "quantity"]

@@ -9,31 +9,31 @@ from importlib.metadata import version
 from typing import Any
 
 from gainjax.gain import GainDynamics, predictive_entropy
-from gainjax.transform import gain_modulation, get_gain, ngm_sgd, slow_params
+from gainjax.optim.modulation import gain_modulation, get_gain, ngm_sgd, slow_params
 
 __version__ = version("gainjax")
 
 _HOME = {
-    "BENCHMARKS": "benchmarks",
-    "Benchmark": "benchmarks",
-    "get_benchmark": "benchmarks",
-    "GainDense": "layers",
-    "modulated_mask": "layers",
+    "BENCHMARKS": "runs.benchmarks",
+    "Benchmark": "runs.benchmarks",
+    "get_benchmark": "runs.benchmarks",
+    "GainDense": "models.layers",
+    "modulated_mask": "models.layers",
     "METHODS": "methods",
     "Method": "methods",
     "get_method": "methods",
     "MLP": "models.mlp",
-    "plot_curves": "plots",
-    "plot_frontier": "plots",
-    "plot_heatmap": "plots",
-    "load": "results",
-    "DivergenceWarning": "execution",
-    "resume": "runner",
-    "run": "runner",
-    "sweep": "runner",
-    "comparison": "tables",
-    "ranking": "tables",
-    "table": "tables",
+    "plot_curves": "show.plots",
+    "plot_frontier": "show.plots",
+    "plot_heatmap": "show.plots",
+    "load": "curves.dataset",
+    "DivergenceWarning": "runs.execution",
+    "resume": "runs.api",
+    "run": "runs.api",
+    "sweep": "runs.api",
+    "comparison": "show.tables",
+    "ranking": "show.tables",
+    "table": "show.tables",
 }
 
 __all__ = [

@@ -16,11 +16,12 @@ from rich.markup import escape
 from rich.table import Table
 from scipy.stats import loguniform, uniform
 
-from gainjax import report, results
-from gainjax.benchmarks import BENCHMARKS, get_benchmark
-from gainjax.guard import Interrupted
+from gainjax import show as report
+from gainjax.curves import dataset as results
 from gainjax.methods import METHODS
-from gainjax.runner import DEFAULT_METHODS, resume, run, sweep
+from gainjax.runs.api import DEFAULT_METHODS, resume, run, sweep
+from gainjax.runs.benchmarks import BENCHMARKS, get_benchmark
+from gainjax.runs.guard import Interrupted
 
 
 @dataclasses.dataclass(frozen=True)

@@ -36,8 +36,8 @@ from timing import (
 )
 
 import gainjax
-from gainjax.benchmarks import get_benchmark
 from gainjax.methods import get_method
+from gainjax.runs.benchmarks import get_benchmark
 from gainjax.training import train
 from gainjax.training.step import TrainState, train_step
 

@@ -24,9 +24,9 @@ from timing import fresh_process, peak_memory, settings, table, use_cores
 from gainjax.data.sources import ImageDataset
 from gainjax.data.streams import Stream, permuted
 from gainjax.gain import GainDynamics
-from gainjax.layers import Modulate
 from gainjax.methods import get_method
 from gainjax.models import MLP
+from gainjax.models.layers import Modulate
 from gainjax.training import Program, Protocol, train
 
 BASE = {"seeds": 2, "settings": 1, "updates": 25, "tasks": 2, "width": 400}

@@ -25,8 +25,8 @@ import torch
 from timing import in_turns, medians, paired_ratio, settings, table, use_cores
 from torch_mlp import Multiply, TorchData, TorchRun, Weights, onednn, onednn_opaque
 
-from gainjax.benchmarks import get_benchmark
 from gainjax.methods import get_method
+from gainjax.runs.benchmarks import get_benchmark
 from gainjax.training import make_layout, train
 from gainjax.training.program import _BATCH, Record, init_runs
 from gainjax.training.sampling import sample

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from gainjax import results
+from gainjax.curves import dataset as results
 
 # How far accuracy falls at a switch, how long it takes to recover, where it ends, and how long it
 # takes to learn a new task.

@@ -15,12 +15,14 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from gainjax import guard, results
-from gainjax.benchmarks import get_benchmark
-from gainjax.guard import Interrupted, stoppable
-from gainjax.runner import resume, run
-from gainjax.training import checkpoints, run_files
-from gainjax.training.checkpoints import CheckpointWarning, RunStore, open_store
+from gainjax.curves import dataset as results
+from gainjax.runs import files as run_files
+from gainjax.runs import guard
+from gainjax.runs import store as checkpoints
+from gainjax.runs.api import resume, run
+from gainjax.runs.benchmarks import get_benchmark
+from gainjax.runs.guard import Interrupted, stoppable
+from gainjax.runs.store import CheckpointWarning, RunStore, open_store
 
 METHODS = ["ngm-sgd", "adam"]
 SETTINGS = {"seeds": 2, "updates_per_task": 8, "batch_size": 16, "eval_examples": 20}
@@ -148,10 +150,11 @@ def largest_file(folder):
 KILLER = """
 import os, random, signal, sys, time
 from pathlib import Path
-from gainjax.benchmarks import get_benchmark
-from gainjax.guard import Interrupted
-from gainjax.runner import run
-from gainjax.training import checkpoints, run_files
+from gainjax.runs.benchmarks import get_benchmark
+from gainjax.runs.guard import Interrupted
+from gainjax.runs.api import run
+from gainjax.runs import files as run_files
+from gainjax.runs import store as checkpoints
 assert "orbax.checkpoint" not in sys.modules
 import orbax.checkpoint
 get_benchmark("split-digits").load()

@@ -7,7 +7,7 @@ import optax
 import pytest
 
 import gainjax
-from gainjax.controls import (
+from gainjax.optim.controls import (
     averaged_weights,
     bump_at_switches,
     entropy_scaled,
@@ -16,7 +16,7 @@ from gainjax.controls import (
     reset_at_switches,
     sharpness_aware,
 )
-from gainjax.transform import modulate
+from gainjax.optim.modulation import modulate
 
 SHORT = {"updates_per_task": 20, "batch_size": 32, "seen_every": 20, "seeds": 2}
 

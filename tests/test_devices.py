@@ -12,7 +12,7 @@ import pytest
 import xarray as xr
 
 import gainjax
-from gainjax import results
+from gainjax.curves import dataset as results
 
 SETTINGS = {"updates_per_task": 4, "batch_size": 16, "eval_examples": 20}
 WORDS = ["--updates-per-task", "4", "--batch-size", "16", "--eval-examples", "20"]
@@ -20,8 +20,8 @@ WORDS = ["--updates-per-task", "4", "--batch-size", "16", "--eval-examples", "20
 EIGHT = """
 import signal, sys
 import jax, numpy as np, gainjax
-from gainjax.guard import Interrupted
-from gainjax.training.checkpoints import RunStore
+from gainjax.runs.guard import Interrupted
+from gainjax.runs.store import RunStore
 assert jax.device_count() == 8
 out, settings = sys.argv[1], eval(sys.argv[2])
 for layout in ("map", "vmap"):

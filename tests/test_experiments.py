@@ -65,7 +65,7 @@ def test_program_that_is_run_again_trains_nothing(folder, monkeypatch):
     table = folder / "results" / "learning-rates-split-digits-2-tasks.csv"
     first = table.read_bytes()
     table.unlink()
-    monkeypatch.setattr("gainjax.execution.train", None)
+    monkeypatch.setattr("gainjax.runs.execution.train", None)
     run("learning-rates", folder)
     assert table.read_bytes() == first
 

@@ -12,8 +12,8 @@ import pytest
 from sklearn.datasets import load_digits
 
 from gainjax.gain import GainDynamics, predictive_entropy
-from gainjax.layers import GainDense, modulated_mask
-from gainjax.transform import gain_modulation, get_gain, slow_params
+from gainjax.models.layers import GainDense, modulated_mask
+from gainjax.optim.modulation import gain_modulation, get_gain, slow_params
 
 DECAY, SENSITIVITY = 0.9, 0.2
 QUICK = {"xla_backend_optimization_level": 0}  # most of the time would be compilation

@@ -9,7 +9,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 from gainjax.gain import GainDynamics, predictive_entropy
-from gainjax.layers import GainDense, modulated_mask
+from gainjax.models.layers import GainDense, modulated_mask
 from gainjax.models.mlp import MLP
 
 X = np.random.default_rng(0).normal(size=(4, 6)).astype(np.float32)

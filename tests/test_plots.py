@@ -10,8 +10,8 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 from synthetic import CHARACTER, synthetic_curves
 
-from gainjax import results
-from gainjax.plots import plot_curves
+from gainjax.curves import dataset as results
+from gainjax.show.plots import plot_curves
 
 
 def lines(axes):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from gainjax import metrics, run
-from gainjax.results import task_ends
+from gainjax.curves.dataset import task_ends
 
 AUTHORS_NAMES = {"ngm-sgd": "ENTROPY_GAIN", "sgd": "SGD", "msgd": "MSGD"}
 

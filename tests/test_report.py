@@ -9,7 +9,8 @@ import pytest
 from rich.console import Console
 from synthetic import synthetic_curves, synthetic_sweep
 
-from gainjax import report, results
+from gainjax import show as report
+from gainjax.curves import dataset as results
 
 ENDS = (200, 400, 600, 800, 1000)
 

@@ -13,12 +13,12 @@ import pytest
 from jax import lax
 
 from gainjax.gain import GainDynamics
-from gainjax.layers import modulated_mask
 from gainjax.models import conv
 from gainjax.models.conv import conv2d
+from gainjax.models.layers import modulated_mask
 from gainjax.models.resnet import BatchNorm, Conv, GainBatchNorm, SlimResNet18
+from gainjax.optim.modulation import gain_modulation
 from gainjax.training.step import TrainState, train_step
-from gainjax.transform import gain_modulation
 
 DYNAMICS = GainDynamics(sensitivity=0.3)
 # Most of the time would be compilation.

@@ -12,7 +12,7 @@ import pytest
 import xarray as xr
 from synthetic import synthetic_curves
 
-from gainjax import results
+from gainjax.curves import dataset as results
 
 CONFIG = {"benchmark": "mine", "seeds": [3, 7], "protocol": {"updates_per_task": 4}}
 

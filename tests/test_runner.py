@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 
 import gainjax
-from gainjax.benchmarks import BENCHMARKS, get_benchmark
 from gainjax.cli import main, parse_settings
-from gainjax.settings import resolve_hyperparameters
-from gainjax.training.checkpoints import open_store
+from gainjax.runs.benchmarks import BENCHMARKS, get_benchmark
+from gainjax.runs.settings import resolve_hyperparameters
+from gainjax.runs.store import open_store
 
 SHORT = {"updates_per_task": 6, "batch_size": 16, "seen_every": 3}
 SHORT_WORDS = ["--updates-per-task", "6", "--batch-size", "16", "--seen-every", "3"]
@@ -188,7 +188,7 @@ def test_a_run_that_another_process_finished_meanwhile_is_kept(tmp_path, monkeyp
         gainjax.run(methods=["sgd"], **options)
         return 1
 
-    monkeypatch.setattr("gainjax.execution.runs_at_once", meanwhile)
+    monkeypatch.setattr("gainjax.runs.execution.runs_at_once", meanwhile)
     with pytest.raises(ValueError, match="holds another run"):
         gainjax.run(methods=["adam"], **options)
     curves = gainjax.load(tmp_path)

@@ -9,15 +9,15 @@ import xarray as xr
 from scipy.stats import loguniform
 
 import gainjax
-from gainjax import results
-from gainjax.benchmarks import get_benchmark
 from gainjax.cli import _parse_values, main, parse_settings
-from gainjax.execution import _parts
-from gainjax.guard import Interrupted
+from gainjax.curves import dataset as results
 from gainjax.methods import get_method
-from gainjax.settings import sweep_settings
+from gainjax.runs.benchmarks import get_benchmark
+from gainjax.runs.execution import _parts
+from gainjax.runs.guard import Interrupted
+from gainjax.runs.settings import sweep_settings
+from gainjax.runs.store import RunStore
 from gainjax.training import make_layout
-from gainjax.training.checkpoints import RunStore
 from gainjax.training.memory import bytes_per_run, runs_at_once
 from gainjax.training.program import _init_states, advance_runs
 

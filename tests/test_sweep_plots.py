@@ -10,8 +10,8 @@ from matplotlib.text import Annotation, Text
 from synthetic import GRID, synthetic_curves, synthetic_sweep
 from test_plots import out_of_view
 
-from gainjax import tables
-from gainjax.plots import plot_frontier, plot_heatmap
+from gainjax.show import tables
+from gainjax.show.plots import plot_frontier, plot_heatmap
 
 COLORS = {"ngm-sgd": "#D55E00", "sgd": "#0072B2", "msgd": "#009E73", "adam": "#000000"}
 NGM = {"ngm-sgd": GRID["ngm-sgd"]}

@@ -9,7 +9,8 @@ import xarray as xr
 from synthetic import synthetic_curves, synthetic_sweep
 
 import gainjax
-from gainjax import results, tables
+from gainjax.curves import dataset as results
+from gainjax.show import tables
 
 SMALL = {"ngm-sgd": ((0.01, 0.1), (0.2, 0.4)), "sgd": ((0.01, 0.1, 0.3), (np.nan,))}
 

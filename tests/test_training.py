@@ -7,9 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from gainjax.benchmarks import get_benchmark
 from gainjax.data import normalise
 from gainjax.methods import get_method
+from gainjax.runs.benchmarks import get_benchmark
 from gainjax.training import Chunk, Protocol, make_layout, train
 from gainjax.training.program import init_runs
 from gainjax.training.sampling import fill_buffer, sample

@@ -9,8 +9,8 @@ import optax
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from gainjax.controls import sharpness_aware
-from gainjax.transform import (
+from gainjax.optim.controls import sharpness_aware
+from gainjax.optim.modulation import (
     GainModulationState,
     GainRule,
     find_gain_states,

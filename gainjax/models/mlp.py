@@ -7,7 +7,7 @@ import flax.linen as nn
 import jax
 
 from gainjax.gain import GainDynamics, predictive_entropy
-from gainjax.layers import GainDense, Modulate
+from gainjax.models.layers import GainDense, Modulate
 
 
 class MLP(nn.Module):

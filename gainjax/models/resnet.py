@@ -8,8 +8,8 @@ import jax
 import jax.numpy as jnp
 
 from gainjax.gain import GainDynamics, predictive_entropy
-from gainjax.layers import GainDense, GainModule, Modulate
 from gainjax.models.conv import conv2d
+from gainjax.models.layers import GainDense, GainModule, Modulate
 
 STATISTICS = "batch_stats"
 

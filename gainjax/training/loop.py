@@ -70,7 +70,7 @@ def train(
             out of range.
 
     Example:
-        >>> from gainjax.benchmarks import get_benchmark
+        >>> from gainjax.runs.benchmarks import get_benchmark
         >>> from gainjax.methods import get_method
         >>> benchmark = get_benchmark("split-digits")
         >>> program = benchmark.program(get_method("sgd"), updates_per_task=10)

@@ -53,7 +53,7 @@ def runs_at_once(
         ValueError: If ``memory`` is not positive.
 
     Example:
-        >>> from gainjax.benchmarks import get_benchmark
+        >>> from gainjax.runs.benchmarks import get_benchmark
         >>> from gainjax.methods import get_method
         >>> from gainjax.training import make_layout
         >>> benchmark = get_benchmark("split-digits")

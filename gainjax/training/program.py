@@ -18,8 +18,8 @@ from jax.typing import ArrayLike
 
 from gainjax.data.streams import Stream, normalise
 from gainjax.gain import GainDynamics
-from gainjax.layers import COLLECTION, Modulate, modulated_mask
 from gainjax.methods import Hyperparameters, Method
+from gainjax.models.layers import COLLECTION, Modulate, modulated_mask
 from gainjax.training.layout import Layout
 from gainjax.training.protocol import Protocol
 from gainjax.training.sampling import fill_buffer, sample

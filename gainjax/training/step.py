@@ -9,8 +9,8 @@ import jax.numpy as jnp
 import optax
 
 from gainjax.gain import predictive_entropy
-from gainjax.layers import COLLECTION
-from gainjax.transform import find_gain_states
+from gainjax.models.layers import COLLECTION
+from gainjax.optim.modulation import find_gain_states
 
 
 class TrainState(NamedTuple):

@@ -1,7 +1,7 @@
 """The numbers that are told about a run or a sweep: every one is computed from its curves.
 
 A run has one row per method, a sweep one per setting. :mod:`gainjax.report` shows these tables to
-readers, :mod:`gainjax.plots` draws them.
+readers, :mod:`gainjax.show.plots` draws them.
 """
 
 from collections.abc import Sequence
@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from gainjax.curves.dataset import rows_dimension, swept_names, task_ends
 from gainjax.metrics import Convention, mean_curve_metrics, summarize
-from gainjax.results import rows_dimension, swept_names, task_ends
 from gainjax.statistics import bootstrap_interval, frontier, holm, paired_difference
 
 Best = Literal["method", "any"]

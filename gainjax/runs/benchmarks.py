@@ -15,8 +15,8 @@ from gainjax.data.augment import crop_and_flip
 from gainjax.data.sources import load_source
 from gainjax.data.streams import Stream
 from gainjax.gain import GainDynamics
-from gainjax.layers import Modulate
 from gainjax.methods import METHODS, Method, get_method, lookup
+from gainjax.models.layers import Modulate
 from gainjax.models.mlp import MLP
 from gainjax.models.resnet import SlimResNet18
 from gainjax.training import Program, Protocol

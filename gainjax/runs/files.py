@@ -8,7 +8,7 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from gainjax import results
+from gainjax.curves import dataset as results
 from gainjax.training.program import Record
 
 

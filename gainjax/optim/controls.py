@@ -1,7 +1,7 @@
 """Controls: what could explain the effect of a gain, each as a transformation of its own.
 
-Two are rules for the gain of :func:`gainjax.transform.modulate` (a replayed trace, a bump at known
-switches); the others scale no weight and change the step, the state or the evaluation.
+Two are rules for the gain of :func:`gainjax.optim.modulation.modulate` (a replayed trace, a bump at
+known switches); the others scale no weight and change the step, the state or the evaluation.
 """
 
 from collections.abc import Callable
@@ -13,7 +13,7 @@ import optax
 from jax.typing import ArrayLike
 
 from gainjax.gain import GainDynamics
-from gainjax.transform import GainRule
+from gainjax.optim.modulation import GainRule
 
 
 def replayed_gain(trace: ArrayLike) -> GainRule:
@@ -25,7 +25,8 @@ def replayed_gain(trace: ArrayLike) -> GainRule:
         trace: Gain of each update, shape (updates,), > 0: the curve ``gain`` of another run.
 
     Returns:
-        A rule for :func:`gainjax.transform.modulate`. The last value holds after the trace ends.
+        A rule for :func:`gainjax.optim.modulation.modulate`. The last value holds after the end of
+        the trace.
 
     Example:
         >>> rule = replayed_gain(jnp.array([1.0, 2.0, 1.5]))
@@ -55,7 +56,7 @@ def bump_at_switches(decay: ArrayLike, baseline: ArrayLike, height: ArrayLike) -
         height: Rise at a switch, >= 0.
 
     Returns:
-        A rule for :func:`gainjax.transform.modulate`; ``update`` then takes the keyword
+        A rule for :func:`gainjax.optim.modulation.modulate`; ``update`` then takes the keyword
         ``is_switch``, true at the first update of a new task.
 
     Example:

@@ -7,10 +7,10 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from gainjax import tables
+from gainjax.curves.dataset import rows_dimension, swept_names, task_ends
 from gainjax.metrics import Convention
-from gainjax.plots.looks import words
-from gainjax.results import rows_dimension, swept_names, task_ends
+from gainjax.show import tables
+from gainjax.show.plots.looks import words
 
 _FRONTIER, _CHOSEN = "†", "*"
 _LEVEL = 0.05

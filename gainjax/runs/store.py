@@ -35,8 +35,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gainjax import guard, results
-from gainjax.training import run_files
+from gainjax.curves import dataset as results
+from gainjax.runs import files as run_files
+from gainjax.runs import guard
 from gainjax.training.loop import Chunk
 from gainjax.training.program import Record
 from gainjax.training.step import TrainState
@@ -138,7 +139,7 @@ class RunStore:
         """Take over the curves of a chunk; store them and the states if that is due.
 
         Raises:
-            gainjax.guard.Interrupted: If a signal asked for it; everything is stored then.
+            gainjax.runs.guard.Interrupted: If a signal asked for it; everything is stored then.
             OSError: If something cannot be written.
         """
         self._pending.append(chunk.records)
@@ -218,7 +219,7 @@ class RunStore:
     def _open_orbax(self) -> None:
         # Late, since the import takes a second that short runs need not spend.
         if self._orbax is None:
-            from gainjax.training.host_arrays import make_checkpointer
+            from gainjax.runs.host_arrays import make_checkpointer
 
             logger = logging.getLogger("absl")  # where Orbax tells every step
             self._absl_level = logger.level

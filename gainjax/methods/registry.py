@@ -16,9 +16,9 @@ import jax.numpy as jnp
 import optax
 from jax.typing import ArrayLike
 
-from gainjax import controls
 from gainjax.gain import GainDynamics
-from gainjax.transform import GainRule, gain_modulation, modulate
+from gainjax.optim import controls
+from gainjax.optim.modulation import GainRule, gain_modulation, modulate
 
 Hyperparameters = Mapping[str, ArrayLike]
 T = TypeVar("T")

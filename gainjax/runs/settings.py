@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from gainjax.benchmarks import Benchmark
 from gainjax.checks import check_integer
 from gainjax.methods import get_method
+from gainjax.runs.benchmarks import Benchmark
 
 _MOST_DRAWS = 1000  # rounds; a product of lists is complete long before
 
@@ -48,7 +48,7 @@ def resolve_hyperparameters(
         ValueError: If a method or hyper-parameter is unknown, unused, repeated or out of range.
 
     Example:
-        >>> from gainjax.benchmarks import get_benchmark
+        >>> from gainjax.runs.benchmarks import get_benchmark
         >>> mnist = get_benchmark("split-mnist")
         >>> resolve_hyperparameters(mnist, ["sgd"], {"sgd": {"learning_rate": 0.1}})
         {'sgd': {'learning_rate': 0.1}}
@@ -88,7 +88,7 @@ def sweep_settings(
             without ``draws``, or lists have fewer combinations than there shall be draws.
 
     Example:
-        >>> from gainjax.benchmarks import get_benchmark
+        >>> from gainjax.runs.benchmarks import get_benchmark
         >>> grid = {"learning_rate": [0.1, 0.01], "momentum": [0.5, 0.9]}
         >>> settings = sweep_settings(get_benchmark("split-digits"), ["sgd", "msgd"], grid, {})
         >>> for setting in settings[:3]:

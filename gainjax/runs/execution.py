@@ -15,16 +15,16 @@ import jax
 import numpy as np
 import xarray as xr
 
-from gainjax import results
-from gainjax.benchmarks import Benchmark
 from gainjax.checks import check_integer
+from gainjax.curves import dataset as results
 from gainjax.data.streams import Stream
-from gainjax.layers import Modulate
 from gainjax.methods import TRACE, get_method
-from gainjax.progress import Report, progress_bar
-from gainjax.settings import Setting
+from gainjax.models.layers import Modulate
+from gainjax.runs.benchmarks import Benchmark
+from gainjax.runs.progress import Report, progress_bar
+from gainjax.runs.settings import Setting
+from gainjax.runs.store import RunStore, is_unfinished, open_store
 from gainjax.training import Chunk, TrainState, make_layout, train
-from gainjax.training.checkpoints import RunStore, is_unfinished, open_store
 from gainjax.training.layout import Kind
 from gainjax.training.memory import runs_at_once
 from gainjax.training.processes import agree, gather, share, wait_for_all

@@ -13,10 +13,10 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.patches import Rectangle
 
-from gainjax.plots.frontier import in_view
-from gainjax.plots.looks import FONT, INK, WIDTH, looks, words
-from gainjax.results import swept_names
-from gainjax.tables import TOLERANCE, Best, ranking, table
+from gainjax.curves.dataset import swept_names
+from gainjax.show.plots.frontier import in_view
+from gainjax.show.plots.looks import FONT, INK, WIDTH, looks, words
+from gainjax.show.tables import TOLERANCE, Best, ranking, table
 
 Metric = Literal["avg_sg", "min_acc", "avg_acc", "wc_acc", "final_accuracy"]
 

@@ -10,8 +10,8 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
-from gainjax.plots.looks import FONT, INK, WIDTH, Look, clean, looks, percent
-from gainjax.results import rows_dimension, task_ends
+from gainjax.curves.dataset import rows_dimension, task_ends
+from gainjax.show.plots.looks import FONT, INK, WIDTH, Look, clean, looks, percent
 from gainjax.statistics import bootstrap_interval
 
 _BEFORE, _AFTER = 0.05, 0.25  # of a task: what is shown around a switch

@@ -12,17 +12,17 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from gainjax import tables
+from gainjax.curves.dataset import swept_names, write_file
 from gainjax.metrics import Convention
-from gainjax.plots import plot_curves, plot_frontier, plot_heatmap
-from gainjax.report.sheets import (
+from gainjax.show import tables
+from gainjax.show.plots import plot_curves, plot_frontier, plot_heatmap
+from gainjax.show.sheets import (
     Sheet,
     can_compare,
     compared_metrics,
     ranking_sheet,
     table_sheets,
 )
-from gainjax.results import swept_names, write_file
 
 _WIDTH = 100  # columns of a terminal that a table needs
 _UNBOUNDED = 10_000

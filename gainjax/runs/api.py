@@ -7,12 +7,12 @@ from typing import Any
 import jax
 import xarray as xr
 
-from gainjax import results
-from gainjax.benchmarks import BENCHMARKS, Benchmark, get_benchmark
-from gainjax.execution import train_settings
-from gainjax.layers import Modulate
-from gainjax.settings import Setting, resolve_hyperparameters, sweep_settings
-from gainjax.training.checkpoints import stored_config
+from gainjax.curves import dataset as results
+from gainjax.models.layers import Modulate
+from gainjax.runs.benchmarks import BENCHMARKS, Benchmark, get_benchmark
+from gainjax.runs.execution import train_settings
+from gainjax.runs.settings import Setting, resolve_hyperparameters, sweep_settings
+from gainjax.runs.store import stored_config
 from gainjax.training.layout import Kind
 from gainjax.training.program import Form
 
@@ -69,13 +69,13 @@ def run(
         **protocol: Fields of :class:`gainjax.training.Protocol` to replace, ``eval_every=10``.
 
     Returns:
-        The dataset that :func:`gainjax.results.to_dataset` describes.
+        The dataset that :func:`gainjax.curves.dataset.to_dataset` describes.
 
     Raises:
         ValueError: If a name or number is wrong, or ``out`` holds another run.
         FileNotFoundError: If the data are not there and cannot be fetched.
         OSError: If ``out`` cannot be written to, or another process is running there.
-        gainjax.guard.Interrupted: If a signal stopped a run with ``out``.
+        gainjax.runs.guard.Interrupted: If a signal stopped a run with ``out``.
 
     Example:
         >>> curves = run("split-digits", ["ngm-sgd", "sgd"], seeds=2, updates_per_task=10)
@@ -137,7 +137,7 @@ def sweep(
         **options: All other options of :func:`run`.
 
     Returns:
-        The dataset that :func:`gainjax.results.to_dataset` describes for sweeps: a dimension
+        The dataset that :func:`gainjax.curves.dataset.to_dataset` describes for sweeps: a dimension
         ``setting`` in place of ``method``, with coordinates ``method`` and one for each
         hyper-parameter that varies.
 

@@ -14,10 +14,10 @@ from matplotlib.textpath import TextPath
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 from matplotlib.transforms import Bbox
 
-from gainjax.plots.looks import INK, Look, clean, looks, percent, words
-from gainjax.results import rows_dimension, swept_names
+from gainjax.curves.dataset import rows_dimension, swept_names
+from gainjax.show.plots.looks import INK, Look, clean, looks, percent, words
+from gainjax.show.tables import table
 from gainjax.statistics import frontier
-from gainjax.tables import table
 
 Gap = Literal["avg_sg", "min_acc"]
 

@@ -17,9 +17,9 @@ import numpy as np
 import optax
 from jax.typing import ArrayLike
 
-from gainjax.extra_args import for_raw_weights
 from gainjax.gain import GainDynamics, at_least_float32
-from gainjax.masks import Mask, fingerprint, fingerprints, map_modulated, scale_modulated
+from gainjax.optim.extra_args import for_raw_weights
+from gainjax.optim.masks import Mask, fingerprint, fingerprints, map_modulated, scale_modulated
 
 
 class GainModulationState(NamedTuple):

@@ -1,0 +1,1 @@
+"""Curves: the labelled results of runs, in memory and on disk."""

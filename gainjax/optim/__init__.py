@@ -1,0 +1,1 @@
+"""Transformations of Optax: gain modulation, averaging for evaluation, and controls."""
