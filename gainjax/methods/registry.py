@@ -171,7 +171,9 @@ def _imported(reference: str) -> Any:
 def _absolute(reference: str) -> str:
     """Return a reference that is found from any directory, if it names a file."""
     where, _, attribute = reference.rpartition(":")
-    return f"{Path(where).expanduser().resolve()}:{attribute}" if where.endswith(".py") else reference
+    return (
+        f"{Path(where).expanduser().resolve()}:{attribute}" if where.endswith(".py") else reference
+    )
 
 
 def _module_from(path: Path) -> Any:

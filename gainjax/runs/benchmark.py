@@ -232,7 +232,9 @@ class Benchmark:
         program = dataclasses.replace(program, preprocess=self.preprocess)
         example = one_input(program, stream)
         inputs = jax.ShapeDtypeStruct((2, *example.shape[1:]), example.dtype)
-        targets = jax.ShapeDtypeStruct((2, *stream.train_targets.shape[1:]), stream.train_targets.dtype)
+        targets = jax.ShapeDtypeStruct(
+            (2, *stream.train_targets.shape[1:]), stream.train_targets.dtype
+        )
         try:
             params, state = jax.eval_shape(model.init, seed_key(0, 0), inputs)
             outputs, _ = jax.eval_shape(

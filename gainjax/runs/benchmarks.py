@@ -18,9 +18,7 @@ _PAPER = "Rodriguez-Garcia et al., arXiv 2507.14056"
 def _of(source: str, scenario: Callable[..., Stream]) -> Callable[..., Stream]:
     """Return the function that loads a data set and arranges it as a stream of tasks."""
 
-    def make_stream(
-        data_dir: str | Path | None = None, eval_examples: int | None = None
-    ) -> Stream:
+    def make_stream(data_dir: str | Path | None = None, eval_examples: int | None = None) -> Stream:
         return scenario(load_source(source, data_dir), eval_examples=eval_examples)
 
     return make_stream

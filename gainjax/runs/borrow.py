@@ -28,7 +28,11 @@ class Borrowed(NamedTuple):
     def described(self) -> dict[str, str]:
         """Return what tells this gain from another one."""
         values = np.ascontiguousarray(self.gain.values)
-        return {"setting": self.setting, "crc32": f"{zlib.crc32(values.tobytes()):08x}"}
+        return {
+            "directory": str(Path(self.directory).expanduser().resolve()),
+            "setting": self.setting,
+            "crc32": f"{zlib.crc32(values.tobytes()):08x}",
+        }
 
 
 def borrow_gain(

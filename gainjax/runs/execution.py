@@ -6,7 +6,7 @@ import math
 import threading
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -14,7 +14,9 @@ import numpy as np
 import xarray as xr
 
 from gainjax import curves
+from gainjax.methods import TRACE
 from gainjax.runs import arrived, identity
+from gainjax.runs.finished import find_finished
 from gainjax.runs.part_store import PartStore
 from gainjax.runs.plan import Group, How, Plan
 from gainjax.runs.progress import Report, progress_bar
@@ -192,33 +194,17 @@ class _Trainer:
         return faster_side_by_side(work, self.plan.stream, seeds, values, threads)
 
 
-class _Cancelled(Exception):  # noqa: N818  nobody sees it: another part has failed
+class _Cancelled(Exception):
     """Another part has failed."""
 
 
 def _kept(how: How, plan: Plan, environment: Mapping[str, Any]) -> xr.Dataset | None:
     """Return the finished run in a directory if it is this one, the same for every process."""
-    kept = find(how, plan.spec, environment)
+    kept = find_finished(how.out, plan.spec, environment) if how.out else None
     if not agree(f"{how.out} holds this run already", kept is not None) or kept is None:
         return None
     warn_of_divergence(kept)
     return kept
-
-
-def find(how: How, spec: Any, environment: Mapping[str, Any]) -> xr.Dataset | None:
-    """Return the finished run in ``how.out`` if it is the one described, None if there is none.
-
-    Args:
-        how: Where to look.
-        spec: The description of the run.
-        environment: What its numbers depend on besides.
-
-    Raises:
-        ValueError: If another run is there, with the difference.
-    """
-    from gainjax.runs.finished import find_finished
-
-    return find_finished(how, spec, environment)
 
 
 def _threads(how: How, layout: Layout) -> int:
@@ -252,8 +238,6 @@ def _batch_sizes(plan: Plan, layout: Layout, how: How, threads: int) -> dict[str
 
 
 def _names(group: Group) -> set[str]:
-    from gainjax.methods import TRACE
-
     return {*group.given, *([TRACE] if group.program.method.borrows_gain else [])}
 
 
@@ -318,9 +302,7 @@ def warn_of_divergence(dataset: xr.Dataset) -> None:
     Args:
         dataset: Curves.
     """
-    for label, updates in zip(
-        dataset.setting.values, dataset.diverged_update.values, strict=True
-    ):
+    for label, updates in zip(dataset.setting.values, dataset.diverged_update.values, strict=True):
         if (bad := updates > 0).any():
             plural = "s" if bad.sum() > 1 else ""
             seeds = ", ".join(map(str, dataset.seed.values[bad]))
@@ -331,5 +313,3 @@ def warn_of_divergence(dataset: xr.Dataset) -> None:
                 DivergenceWarning,
                 stacklevel=5,
             )
-
-

@@ -210,7 +210,9 @@ def _distinct(settings: list[Setting]) -> list[Setting]:
 def _drawn(label: str, given: Mapping[str, Any], draws: int, seed: int) -> list[tuple[Any, ...]]:
     """Return so many different points of a method, drawn from lists and distributions."""
     lists = {name: listed(name, v) for name, v in given.items() if not hasattr(v, "rvs")}
-    if len(lists) == len(given) and draws > (most := math.prod(len(set(v)) for v in lists.values())):
+    if len(lists) == len(given) and draws > (
+        most := math.prod(len(set(v)) for v in lists.values())
+    ):
         raise ValueError(
             f"draws must be at most {most}, all that the grid has for {label}: got {draws}"
         )

@@ -2,7 +2,7 @@
 
 import contextlib
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -15,7 +15,7 @@ from gainjax.data import Stream
 from gainjax.methods import TRACE
 from gainjax.training.advance import Position, Record, Work, advance_runs
 from gainjax.training.layout import Layout, make_layout
-from gainjax.training.program import Program, init_runs, one_input
+from gainjax.training.program import Program, abstract_hyperparameters, init_runs, one_input
 from gainjax.training.step import TrainState
 
 # From the abstract states of all runs to the number of updates done and the states to continue
@@ -116,6 +116,26 @@ def train(
             curves = jax.tree.map(lambda x, n=count: np.asarray(x)[:runs, :n], records)
         done += count
         yield Chunk(done - count, done, total, curves, states)
+
+
+def abstract_states(program: Program, stream: Stream, names: Collection[str]) -> TrainState:
+    """Return shapes and dtypes of the state of one run.
+
+    Args:
+        program: The static part.
+        stream: The tasks.
+        names: Names of the hyper-parameters that are given.
+    """
+    updates = int(program.protocol.task_ends(len(stream.task_end))[-1])
+    hyperparameters = abstract_hyperparameters(program, names, updates)
+    seed = jax.ShapeDtypeStruct((), jnp.uint32)
+    layout = make_layout("vmap", jax.local_devices()[:1])
+    start = partial(init_runs, program, layout, example=one_input(program, stream))
+    one_of_each = jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct((1, *x.shape), x.dtype), (seed, hyperparameters)
+    )
+    batch = jax.eval_shape(start, *one_of_each)
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), batch)
 
 
 def collect(chunks: Iterator[Chunk]) -> Record:

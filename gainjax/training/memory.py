@@ -16,7 +16,8 @@ from jax.extend.core import jaxprs_in_params
 from gainjax.data import Stream
 from gainjax.training.advance import Position, Work, advance
 from gainjax.training.layout import Layout, make_layout
-from gainjax.training.program import Program, abstract_hyperparameters, init_runs, one_input
+from gainjax.training.loop import abstract_states
+from gainjax.training.program import Program, abstract_hyperparameters
 
 # Runs that follow one another gain nothing from more company, and the host should hear of them
 # every few seconds.
@@ -108,14 +109,9 @@ def one_run(
     hyperparameters = abstract_hyperparameters(program, names, updates)
     seed = jax.ShapeDtypeStruct((), jnp.uint32)
     position: Any = Position(*[jax.ShapeDtypeStruct((), jnp.int32)] * 5)  # type: ignore[arg-type]
-    layout = make_layout("vmap", jax.local_devices()[:1])
-    start = partial(init_runs, program, layout, example=one_input(program, stream))
-    one_of_each = jax.tree.map(
-        lambda x: jax.ShapeDtypeStruct((1, *x.shape), x.dtype), (seed, hyperparameters)
-    )
-    batch = jax.eval_shape(start, *one_of_each)
-    states = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), batch)
+    states = abstract_states(program, stream, names)
     shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), stream)
+    layout = make_layout("vmap", jax.local_devices()[:1])
     work = Work(program, layout, length, program.protocol.batch_size_of(num_tasks - 1))
     return work, (states, seed, hyperparameters, shapes, position)
 

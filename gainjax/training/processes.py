@@ -4,6 +4,7 @@ Runs need nothing from each other, so every process trains its share on its own 
 it by itself; only the curves are gathered at the end. With one process, nothing here does anything.
 """
 
+import hashlib
 from typing import TypeVar
 
 import jax
@@ -65,3 +66,24 @@ def agree(what: str, here: bool) -> bool:
             "processes the same command, with an output directory that they share"
         )
     return here
+
+
+def same_everywhere(what: str, content: bytes) -> None:
+    """Raise unless every process has the same content.
+
+    Args:
+        what: What must be the same, for the message.
+        content: It, in this process.
+
+    Raises:
+        ValueError: If it differs.
+    """
+    if jax.process_count() == 1:
+        return
+    digest = np.frombuffer(hashlib.sha256(content).digest(), np.uint8)
+    everywhere = np.asarray(multihost_utils.process_allgather(digest))
+    if odd := [i for i, other in enumerate(everywhere) if (other != everywhere[0]).any()]:
+        raise ValueError(
+            f"{what} of processes {odd} differs from that of process 0: give all processes the "
+            "same command"
+        )

@@ -17,7 +17,6 @@ from jax.typing import ArrayLike
 from gainjax.data import Stream, normalize
 from gainjax.methods import TRACE, Hyperparameters, Method, schedule
 from gainjax.models import Model
-from gainjax.optim.modulation import find_gain_states
 from gainjax.training.goal import CLASSIFICATION, Goal
 from gainjax.training.layout import Layout
 from gainjax.training.protocol import Protocol
@@ -193,18 +192,6 @@ def init_state(
         gain = program.method.initial_gain(hyperparameters)
         params = jax.tree.map(lambda on, p: p * gain if on else p, mask, params)
     return TrainState(params, model_state, program.optimizer(hyperparameters, mask).init(params))
-
-
-def gain_count(program: Program, states: TrainState) -> int:
-    """Return how many gains a run has.
-
-    Args:
-        program: The static part.
-        states: States of runs, or their shapes.
-    """
-    if program.form == "model":
-        return int(program.model.twin is not None and program.method.gain is not None)
-    return len(find_gain_states(states.opt_state))
 
 
 def abstract_hyperparameters(program: Program, names: Any, updates: int) -> Hyperparameters:

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import optax
 
 from gainjax.models.model import Model
-from gainjax.optim.modulation import find_gain_states
+from gainjax.optim.states import get_gains
 from gainjax.training.goal import Goal
 
 
@@ -116,7 +116,14 @@ def current_gains(state: TrainState, model: Model) -> list[jax.Array]:
     """Return the gains of the next forward pass, the model's or the optimizer's, each scalar."""
     if model.gain_of is not None:
         return [model.gain_of(state.model_state)]
-    return [found.gain for found in find_gain_states(state.opt_state)]
+    return list(get_gains(state.opt_state).values())
+
+
+def gain_names(state: TrainState, model: Model) -> list[str]:
+    """Return the names of :func:`current_gains`, in their order."""
+    if model.gain_of is not None:
+        return ["gain"]
+    return list(get_gains(state.opt_state))
 
 
 def evaluate(

@@ -99,9 +99,7 @@ def _trial(
     stream = work.layout.replicate(stream)
     seed_array, settings = work.layout.put((seed_array, settings), len(seed_array))
     with reproducible():
-        states = init_runs(
-            program, work.layout, seed_array, settings, one_input(program, stream)
-        )
+        states = init_runs(program, work.layout, seed_array, settings, one_input(program, stream))
 
     def train(updates: int) -> None:
         nonlocal states
@@ -121,7 +119,9 @@ def _seconds(trials: Sequence[Callable[[int], None]], updates: int) -> float:
         return time.perf_counter() - started
 
 
-def run_all(tasks: Sequence[Callable[[], Any]], threads: int, stop: Callable[[], None]) -> list[Any]:
+def run_all(
+    tasks: Sequence[Callable[[], Any]], threads: int, stop: Callable[[], None]
+) -> list[Any]:
     """Run tasks, so many at a time, and return their results in order.
 
     With one thread they run in the caller's. If one fails, the others are asked to stop, and its
