@@ -6,9 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 
-from gainjax.models.model import Mask, Model, name_of
+from gainjax.models.model import Mask, Model, name_of, strong_arrays
 
 
 def from_equinox(make: Callable[[jax.Array], Any], *, mask: Mask = None) -> Model:
@@ -28,8 +27,8 @@ def from_equinox(make: Callable[[jax.Array], Any], *, mask: Mask = None) -> Mode
             ``eqx.tree_at(lambda net: net.head.weight, jax.tree.map(lambda _: False, net), True)``.
 
     Returns:
-        The model. Its parameters are the module's arrays of floating point, in the structure of
-        the module; its state are its other arrays and those of ``eqx.nn.State``.
+        The model. Its parameters are the module with its arrays of floating point alone, its state
+        is a pair: the module with all other arrays alone, and its ``eqx.nn.State``.
 
     Raises:
         TypeError: If ``make`` is a module or no function.
@@ -37,6 +36,7 @@ def from_equinox(make: Callable[[jax.Array], Any], *, mask: Mask = None) -> Mode
 
     Example:
         >>> import equinox as eqx
+        >>> import jax.numpy as jnp
         >>> model = from_equinox(lambda key: eqx.nn.MLP(4, 3, 8, 1, key=key))
         >>> params, state = model.init(jax.random.key(0), jnp.ones((5, 4)))
         >>> outputs, _ = model.apply(params, state, jnp.ones((5, 4)), train=False, key=None)
@@ -70,10 +70,9 @@ def from_equinox(make: Callable[[jax.Array], Any], *, mask: Mask = None) -> Mode
         del x
         params, state, _ = split(key)
         of_params, of_state, _ = structure()
-        params, state = jax.tree.leaves(params), [_strong(leaf) for leaf in jax.tree.leaves(state)]
-        return jax.tree.unflatten(of_params, params), {
-            str(i): leaf for i, leaf in enumerate(state)
-        } if False else jax.tree.unflatten(of_state, state)
+        state = strong_arrays("make", jax.tree.leaves(state))
+        params = jax.tree.unflatten(of_params, jax.tree.leaves(params))
+        return params, jax.tree.unflatten(of_state, state)
 
     def apply(
         params: Any, state: Any, x: jax.Array, *, train: bool, key: jax.Array | None
@@ -93,7 +92,7 @@ def from_equinox(make: Callable[[jax.Array], Any], *, mask: Mask = None) -> Mode
         keys = None if key is None else jax.random.split(key, len(x))
         over_batch = jax.vmap(one, in_axes=(0, None, 0), out_axes=(0, None), axis_name="batch")
         outputs, new_memory = over_batch(x, memory, keys)
-        return outputs, (buffers, jax.tree.map(_strong, new_memory)) if train else state
+        return outputs, (buffers, strong_arrays("the module", new_memory)) if train else state
 
     is_tree = isinstance(mask, eqx.Module) and any(
         isinstance(leaf, bool) for leaf in jax.tree.leaves(mask)
@@ -104,11 +103,6 @@ def from_equinox(make: Callable[[jax.Array], Any], *, mask: Mask = None) -> Mode
         functools.partial(_by_path, mask) if is_tree else mask,
         description=name_of(make),
     )
-
-
-def _strong(leaf: jax.Array) -> jax.Array:
-    """Return an array whose type does not give way to others, as the carry of a loop has to be."""
-    return leaf.astype(leaf.dtype)
 
 
 def _by_path(mask: Any, params: Any) -> Any:

@@ -9,7 +9,7 @@ import jax
 
 from gainjax.gain import GainDynamics
 from gainjax.models.layers import COLLECTION, modulated_mask
-from gainjax.models.model import Mask, Model, Modulate, describe, switches
+from gainjax.models.model import Mask, Model, Modulate, describe, same_structure, switches
 
 _PARAMS = "params"
 
@@ -121,7 +121,8 @@ class _GainMask:
 
 
 def _init(module: nn.Module, key: jax.Array, x: jax.Array) -> tuple[Any, Any]:
-    variables = nn.meta.unbox(module.init(key, x, **switches(type(module).__call__, False)))
+    options: Any = switches(type(module).__call__, False)
+    variables = nn.meta.unbox(module.init(key, x, **options))
     state = {name: values for name, values in variables.items() if name != _PARAMS}
     return variables.get(_PARAMS, {}), state
 
@@ -137,13 +138,7 @@ def _apply(
         # Linen takes "params" for streams that are not there under their own name.
         options["rngs"] = {"dropout": key, _PARAMS: jax.random.fold_in(key, 1)}
     outputs, new_state = module.apply(variables, x, mutable=list(state), **options)
-    if jax.tree.structure(new_state) != jax.tree.structure(state):
-        raise ValueError(
-            f"the collections of {type(module).__name__} must keep their structure from update to "
-            f"update (sown values do not): got {jax.tree.structure(new_state)} after "
-            f"{jax.tree.structure(state)}"
-        )
-    return outputs, new_state
+    return outputs, same_structure(type(module).__name__, new_state, state)
 
 
 def _gain_of(state: Any) -> jax.Array:

@@ -7,9 +7,10 @@ import dataclasses
 import inspect
 import sys
 from collections.abc import Callable, Iterable
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import jax
+import jax.numpy as jnp
 
 from gainjax.gain import GainDynamics
 from gainjax.optim.masks import Mask, default_mask, resolve
@@ -41,7 +42,6 @@ class Model:
             if it does not know its head.
 
     Example:
-        >>> import jax.numpy as jnp
         >>> def init(key, x):
         ...     return {"w": jax.random.normal(key, (x.shape[1], 3)), "b": jnp.zeros(3)}, {}
         >>> def apply(params, state, x, *, train, key):
@@ -136,14 +136,16 @@ def from_functions(
     _check_call(called, apply, 3, {"train": True, "key": None})
 
     def pure_init(key: jax.Array, x: jax.Array) -> tuple[Any, Any]:
-        return _pair("init", "(params, state)", init(key, x))
+        return strong_arrays("init", _pair("init", "(params, state)", init(key, x)))
 
     def pure_apply(
         params: Any, state: Any, x: jax.Array, *, train: bool, key: jax.Array | None
     ) -> tuple[jax.Array, Any]:
         result = apply(params, state, x, train=train, key=key)
         outputs, new_state = _pair("apply", "(outputs, state)", result)
-        return outputs, new_state if train else state
+        if not train:
+            return outputs, state
+        return outputs, same_structure("apply", strong_arrays("apply", new_state), state)
 
     return Model(pure_init, pure_apply, mask, description=name_of(apply))
 
@@ -168,6 +170,44 @@ def _pair(name: str, wanted: str, result: Any) -> tuple[Any, Any]:
     if not (isinstance(result, tuple) and len(result) == 2):
         raise TypeError(f"{name} must return a pair {wanted}: got a {type(result).__name__}")
     return result
+
+
+def strong_arrays(name: str, tree: Any) -> Any:
+    """Return a tree as arrays that can be stored and carried through a loop.
+
+    Their types are not weak: they do not give way to others.
+
+    Raises:
+        TypeError: If there is anything but numbers and arrays, or a random key. The message says
+            that `name` returned it.
+    """
+
+    def strong(path: Any, leaf: Any) -> jax.Array:
+        try:
+            array = jnp.asarray(leaf)
+        except TypeError:
+            array = None
+        if array is None or jnp.issubdtype(array.dtype, jax.dtypes.prng_key):
+            raise TypeError(
+                f"{name} must return parameters and state that can be stored, arrays without random"
+                f" keys (apply gets one for each update): got {leaf!r} at "
+                f"{jax.tree_util.keystr(path)}"
+            )
+        return array.astype(array.dtype)
+
+    return jax.tree_util.tree_map_with_path(strong, tree)
+
+
+def same_structure(name: str, new: Any, old: Any) -> Any:
+    """Return a new state, or raise ValueError if it has another structure than the old one."""
+    now, before = (cast(Any, jax.tree.structure(state)) for state in (new, old))
+    if now != before:
+        raise ValueError(
+            f"{name} must keep the structure of the state from update to update: got {now} after "
+            f"{before}. Make all of it when the model is initialized; values that are only "
+            "collected (sown) do not belong there"
+        )
+    return new
 
 
 # Words that modules of Flax take in their call, and what they mean in training.

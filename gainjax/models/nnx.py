@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from gainjax.models.model import Mask, Model, name_of, switches
+from gainjax.models.model import Mask, Model, name_of, same_structure, switches
 
 
 def from_nnx(make: Callable[[Any], Any], *, mask: Mask = None) -> Model:
@@ -50,7 +50,7 @@ def from_nnx(make: Callable[[Any], Any], *, mask: Mask = None) -> Model:
 
     def split(module: Any) -> tuple[Any, Any, Any, Any]:
         graph, params, random, _, state = nnx.split(module, *kinds)
-        return graph, *(nnx.to_pure_dict(part) for part in (params, random, state))
+        return (graph, *(nnx.to_pure_dict(part) for part in (params, random, state)))
 
     @functools.cache
     def static() -> tuple[Any, Any]:
@@ -74,13 +74,7 @@ def from_nnx(make: Callable[[Any], Any], *, mask: Mask = None) -> Model:
         if not train:
             return outputs, state
         _, _, _, new_state = split(module)
-        if jax.tree.structure(new_state) != jax.tree.structure(state):
-            raise ValueError(
-                f"{type(module).__name__} must keep its variables from update to update: got "
-                f"{jax.tree.structure(new_state)} after {jax.tree.structure(state)}. Make them "
-                "when the module is made"
-            )
-        return outputs, new_state
+        return outputs, same_structure(type(module).__name__, new_state, state)
 
     return Model(init, apply, mask, description=name_of(make))
 
@@ -88,7 +82,7 @@ def from_nnx(make: Callable[[Any], Any], *, mask: Mask = None) -> Model:
 def _is_key(path: Any, leaf: Any) -> bool:
     """Tell random keys that are not in a variable of their own kind."""
     del path
-    return jnp.issubdtype(getattr(leaf, "dtype", None), jax.dtypes.prng_key)
+    return hasattr(leaf, "dtype") and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
 
 
 def _draw(random: Any, key: jax.Array | None) -> Any:
@@ -97,7 +91,7 @@ def _draw(random: Any, key: jax.Array | None) -> Any:
     leaves, structure = jax.tree.flatten(random)
 
     def draw(i: int, leaf: Any) -> jax.Array:
-        if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+        if _is_key((), leaf):
             return jax.random.split(jax.random.fold_in(key, i), leaf.shape)
         return jnp.zeros(leaf.shape, leaf.dtype)
 
