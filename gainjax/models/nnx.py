@@ -49,8 +49,9 @@ def from_nnx(make: Callable[[Any], Any], *, mask: Mask = None) -> Model:
     kinds = (nnx.Param, nnx.Any(nnx.RngState, _is_key), nnx.Intermediate, ...)
 
     def split(module: Any) -> tuple[Any, Any, Any, Any]:
-        graph, params, random, _, state = nnx.split(module, *kinds)
-        return (graph, *(nnx.to_pure_dict(part) for part in (params, random, state)))
+        graph, *parts = nnx.split(module, *kinds)
+        params, random, _, state = (nnx.to_pure_dict(part) for part in parts)
+        return graph, params, random, state
 
     @functools.cache
     def static() -> tuple[Any, Any]:
