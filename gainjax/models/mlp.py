@@ -18,7 +18,7 @@ class MLP(nn.Module):
         kernel_scales: Standard deviation of the normal initial weights of each layer.
         use_bias: Whether the layers have a (never modulated) bias.
         dynamics: How the gain follows uncertainty, or None for plain dense layers. Weights of the
-            two forms are initialised alike.
+            two forms are initialized alike.
         modulate: Where the gain is: in ``"all"`` layers, as in the paper, or in the ``"head"``.
 
     Raises:
@@ -33,7 +33,7 @@ class MLP(nn.Module):
         >>> print(logits.shape, state["gain"]["layer_2"]["gain"].max().round(2))
         (8, 10) 1.92
 
-    Source:
+    References:
         Rodriguez-Garcia et al., arXiv 2507.14056, MNIST experiments: 784-400-400-10, no biases.
     """
 

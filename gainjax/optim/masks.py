@@ -1,6 +1,7 @@
 """Which parameters a gain multiplies: masks in the structure of the parameters, and their trace."""
 
 import hashlib
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -9,6 +10,65 @@ import jax.numpy as jnp
 import numpy as np
 
 Mask = Any  # a tree of booleans, a prefix of one, or a function from parameters to one
+
+# Words in the names of layers and parameters, without their numbers, in lower case.
+_NO_MATRIX = {"b", "bn", "ln", "gn", "scale", "offset"}
+_IN_NO_MATRIX = re.compile("bias|norm|embed")
+
+
+def default_mask(params: Any) -> Any:
+    """Mark weight matrices and kernels, for :func:`gainjax.gain_modulation`.
+
+    A gain multiplies what a unit adds up from its inputs. So it multiplies parameters with two or
+    more axes, and neither biases nor normalizations nor tables of embeddings, whatever their
+    shape. Those are known by the name of the parameter or of its layer (``bias``, ``b``,
+    ``scale``, ``offset``, ``bn_1``, ``LayerNorm_0``, ``embedding``, ``pos_embed``, ...), in
+    Equinox also by the class of the layer. Names further up do not count: ``norm_mlp/fc/kernel``
+    is a kernel.
+
+    Args:
+        params: Parameters of one model, a pytree of arrays or their shapes. (A stack of models has
+            an axis more, which would make a matrix of a vector without a name.)
+
+    Returns:
+        Booleans with the structure of ``params``.
+
+    Example:
+        >>> params = {"dense": {"kernel": jnp.ones((4, 3)), "bias": jnp.ones(3)}}
+        >>> default_mask(params)
+        {'dense': {'bias': False, 'kernel': True}}
+
+    References:
+        Rodriguez-Garcia et al., arXiv 2507.14056: all weights of networks without biases. What it
+        means for other layers is our choice.
+    """
+
+    def mark(path: Any, node: Any) -> Any:
+        if _is_layer_without_matrix(node):
+            return jax.tree.map(lambda _: False, node)
+        is_matrix = getattr(node, "ndim", 0) >= 2 and jnp.issubdtype(node.dtype, jnp.inexact)
+        return is_matrix and not any(_is_no_matrix(name) for name in _names(path)[-2:])
+
+    return jax.tree_util.tree_map_with_path(mark, params, is_leaf=_is_layer_without_matrix)
+
+
+def _names(path: Any) -> list[str]:
+    """Return the names on a path; neither indices, nor what an NNX variable calls its array."""
+    names = [str(getattr(key, "key", getattr(key, "name", ""))) for key in path]
+    return [name for name in names if not re.fullmatch(r"[\d_]*|value|raw_value", name)]
+
+
+def _is_no_matrix(name: str) -> bool:
+    name = re.sub(r"[\d_]+$", "", name).lower()
+    return name in _NO_MATRIX or _IN_NO_MATRIX.search(name) is not None
+
+
+def _is_layer_without_matrix(node: Any) -> bool:
+    """Tell such a layer, which holds arrays and no other layers, by its class."""
+    if jax.tree_util.all_leaves([node]) or not _is_no_matrix(type(node).__name__):
+        return False
+    children = jax.tree.leaves(node, is_leaf=lambda child: child is not node)
+    return jax.tree_util.all_leaves(child for child in children if jax.tree.leaves(child))
 
 
 def map_modulated(function: Callable[..., Any], mask: Mask, params: Any, tree: Any) -> Any:
@@ -25,9 +85,9 @@ def resolve(mask: Mask, params: Any) -> Any:
     """Return a mask as booleans in a prefix of the structure of the parameters."""
     if mask is None or not jax.tree.leaves(params):  # the latter: placeholders of optax, MaskedNode
         return True
-    marks = mask(params) if callable(mask) else mask
+    marks = mask(params) if _is_function(mask) else mask
     for mark in jax.tree.leaves(marks):
-        if np.dtype(getattr(mark, "dtype", type(mark))) != np.dtype(bool):
+        if not _is_boolean(mark):
             raise TypeError(f"mask must hold booleans, True where modulated: got {mark!r}")
     try:
         jax.tree.broadcast(marks, params)
@@ -37,6 +97,15 @@ def resolve(mask: Mask, params: Any) -> Any:
             f"{jax.tree.structure(marks)} for {jax.tree.structure(params)}"
         ) from error
     return marks
+
+
+def _is_function(mask: Mask) -> bool:
+    """Tell a function from a tree of booleans that can be called, as any module of Equinox can."""
+    return callable(mask) and not any(_is_boolean(leaf) for leaf in jax.tree.leaves(mask))
+
+
+def _is_boolean(leaf: Any) -> bool:
+    return np.dtype(getattr(leaf, "dtype", type(leaf))) == np.dtype(bool)
 
 
 def scale_modulated(tree: Any, factor: jax.Array, mask: Mask) -> Any:
