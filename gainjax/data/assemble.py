@@ -59,15 +59,35 @@ def assemble(
         tasks = [_evaluated(task, eval_examples) for task in tasks]
     _check_alike(tasks)
     shift, scale = normalization([task.x_train for task in tasks], mean, std)
-    sizes = np.array([len(task.x_test) for task in tasks], np.int32)
     task_end = np.cumsum([len(task.x_train) for task in tasks])
     if task_end[-1] > np.iinfo(np.int32).max:
         raise ValueError(f"a stream holds at most 2**31 - 1 training examples: got {task_end[-1]}")
-    first = tasks[0]
     train_inputs = np.concatenate([task.x_train for task in tasks])
     if train_inputs.dtype == bool:
         train_inputs = train_inputs.view(np.uint8)
-    dtype = train_inputs.dtype if shift is None else np.float32
+    test_inputs, test_targets, test_sizes = _padded_tests(tasks, shift, scale)
+    stream = Stream(
+        train_inputs=train_inputs,
+        train_targets=np.concatenate([task.y_train for task in tasks]),
+        task_start=np.concatenate([[0], task_end[:-1]]).astype(np.int32),
+        task_end=task_end.astype(np.int32),
+        test_inputs=test_inputs,
+        test_targets=test_targets,
+        test_sizes=test_sizes,
+        shift=shift,
+        scale=scale,
+    )
+    check_stream(stream)
+    return stream
+
+
+def _padded_tests(
+    tasks: Sequence[Task], shift: np.ndarray | None, scale: np.ndarray | None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return normalized test inputs and their targets, padded to the largest set, and its sizes."""
+    first = tasks[0]
+    sizes = np.array([len(task.x_test) for task in tasks], np.int32)
+    dtype = first.x_train.dtype if shift is None else np.float32
     test_inputs = np.zeros((len(tasks), sizes.max(), *first.x_train.shape[1:]), dtype)
     test_targets = np.zeros((len(tasks), sizes.max(), *first.y_train.shape[1:]), first.y_test.dtype)
     for k, task in enumerate(tasks):
@@ -79,19 +99,7 @@ def assemble(
             np.subtract(task.x_test, shift, **options)
             np.multiply(normalized, scale, **options)
         test_targets[k, : sizes[k]] = task.y_test
-    stream = Stream(
-        train_inputs=train_inputs,
-        train_targets=np.concatenate([task.y_train for task in tasks]),
-        task_start=np.concatenate([[0], task_end[:-1]]).astype(np.int32),
-        task_end=task_end.astype(np.int32),
-        test_inputs=test_inputs,
-        test_targets=test_targets,
-        test_sizes=sizes,
-        shift=shift,
-        scale=scale,
-    )
-    check_stream(stream)
-    return stream
+    return test_inputs, test_targets, sizes
 
 
 def normalization(

@@ -85,8 +85,8 @@ def permuted(
 ) -> Stream:
     """Show all examples in every task, from the second on with permuted pixels.
 
-    This is domain-incremental. The permutations are drawn in sequence from one NumPy generator and move all channels alike, so
-    more tasks leave the first ones as they are.
+    This is domain-incremental. The permutations are drawn in sequence from one NumPy generator and
+    move all channels alike, so more tasks leave the first ones as they are.
 
     Args:
         dataset: The examples; with three or more axes the last one is that of the channels.
@@ -226,6 +226,11 @@ def domain_cifar100(
     options = {**_statistics(dataset), "eval_examples": eval_examples}
     if protocol == "authors":
         return class_incremental(*dataset[:4], tasks=_AUTHORS_CONTEXTS, **options)
+    return domain_incremental(_superclass_tasks(dataset), **options)
+
+
+def _superclass_tasks(dataset: Dataset) -> list[tuple[np.ndarray, ...]]:
+    """Return five tasks, each with a new fine class of every superclass, under its label."""
     if dataset.y_train_coarse is None or dataset.y_test_coarse is None:
         raise ValueError(
             f"{dataset.name} has no superclass labels, which the domain-incremental protocol "
@@ -252,7 +257,7 @@ def domain_cifar100(
                 dataset.y_test_coarse[test],
             )
         )
-    return domain_incremental(tasks, **options)
+    return tasks
 
 
 def _num_classes(dataset: Dataset) -> int:

@@ -4,7 +4,7 @@ import gzip
 import math
 import re
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -70,8 +70,8 @@ def read_idx(files: dict[str, Path]) -> Dataset:
     Raises:
         ValueError: If a file is damaged or no IDX file.
     """
-    arrays = [read_idx_file(files[key]) for key in _PATTERNS]
-    return Dataset(*arrays, name=str(files["x_train"].parent))
+    arrays: dict[str, Any] = {key: read_idx_file(path) for key, path in files.items()}
+    return Dataset(**arrays, name=str(files["x_train"].parent))
 
 
 def read_idx_file(path: Path) -> np.ndarray:

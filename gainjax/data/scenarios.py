@@ -74,17 +74,7 @@ def class_incremental(
     if is_text(arrays[1]) != is_text(arrays[3]):
         raise TypeError("y_train and y_test must both be integers, or both texts")
     every = sorted(c for task in classes for c in task)
-    parts = []
-    for k, task in enumerate(classes):
-        train, test = (np.isin(labels, task) for labels in (arrays[1], arrays[3]))
-        if not test.any():
-            raise ValueError(f"task {k + 1} has no test example: y_test holds none of {task}")
-        here = []
-        for x, y, chosen in ((arrays[0], arrays[1], train), (arrays[2], arrays[3], test)):
-            index = np.flatnonzero(chosen)
-            labels = np.searchsorted(every, y[index]) if is_text(y) else y[index]
-            here += [x[index], labels.astype(np.int32)]
-        parts.append(Task(*here))
+    parts = [_of_classes(k, task, every, arrays) for k, task in enumerate(classes)]
     return assemble(parts, mean, std, eval_examples)
 
 
@@ -183,10 +173,9 @@ def transformed(
         >>> stream.task_end - stream.task_start
         array([1442, 1442, 1442], dtype=int32)
     """
-    sides = [as_array("x_train", x_train), as_array("x_test", x_test)]
-    for k, side in enumerate(sides):
-        sides[k] = side.view()
-        sides[k].flags.writeable = False
+    sides = [as_array("x_train", x_train).view(), as_array("x_test", x_test).view()]
+    for side in sides:
+        side.flags.writeable = False
     tasks = []
     for k, transform in enumerate(_listed("transforms", transforms)):
         if transform is not None and not callable(transform):
@@ -194,17 +183,20 @@ def transformed(
                 f"transforms must be functions of raw inputs, or None: got {transform!r} for task "
                 f"{k + 1}"
             )
-        changed = []
-        for name, side in zip(("x_train", "x_test"), sides, strict=True):
-            new = side if transform is None else as_array(f"transformed {name}", transform(side))
-            if len(new) != len(side):
-                raise ValueError(
-                    f"the transformation of task {k + 1} must return as many inputs as it gets, "
-                    f"{len(side)}: got {len(new)}"
-                )
-            changed.append(new)
+        changed = [side if transform is None else _changed(k, transform, side) for side in sides]
         tasks.append((changed[0], y_train, changed[1], y_test))
     return domain_incremental(tasks, mean=mean, std=std, eval_examples=eval_examples)
+
+
+def _changed(k: int, transform: Transform, inputs: np.ndarray) -> np.ndarray:
+    """Return what the transformation of task k makes of raw inputs."""
+    result = as_array(f"what the transformation of task {k + 1} returns", transform(inputs))
+    if len(result) != len(inputs):
+        raise ValueError(
+            f"the transformation of task {k + 1} must return as many inputs as it gets, "
+            f"{len(inputs)}: got {len(result)}"
+        )
+    return result
 
 
 def _listed(name: str, values: Iterable[Any]) -> list[Any]:
@@ -248,6 +240,18 @@ def _classes_of_tasks(tasks: Iterable[Iterable[Any]], labels: np.ndarray) -> lis
             check_classes(f"task {k + 1}", np.array(classes))
         result.append(classes)
     return result
+
+
+def _of_classes(k: int, classes: list[Any], every: list[Any], arrays: Sequence[np.ndarray]) -> Task:
+    """Return the task of some classes; texts are numbered by their place among `every` class."""
+    result = []
+    for x, y in (arrays[:2], arrays[2:]):
+        index = np.flatnonzero(np.isin(y, classes))
+        if not index.size:  # there are training examples of each class
+            raise ValueError(f"task {k + 1} has no test example: y_test holds none of {classes}")
+        labels = np.searchsorted(every, y[index]) if is_text(y) else y[index]
+        result += [x[index], labels.astype(np.int32)]
+    return Task(*result)
 
 
 def _few(values: Sequence[Any]) -> str:
