@@ -18,7 +18,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from gainjax.data import SOURCES, check_dataset, files, load_source, prepared
+from gainjax.data import SOURCES, load_source, npz, prepared
+from gainjax.data.dataset import check_dataset
+from gainjax.data.folders import read_class_folders
+from gainjax.data.progress import show_progress
 
 SHARED = Path(__file__).resolve().parents[1].parent / "shared" / "data"
 has_shared = pytest.mark.skipif(not SHARED.is_dir(), reason="no ../shared/data")
@@ -106,19 +109,19 @@ def folder(tmp_path):
 
 def test_digits_are_split_by_class_and_always_alike():
     digits = load_source("digits")
-    whole = np.bincount(digits.train_labels) + np.bincount(digits.test_labels)
+    whole = np.bincount(digits.y_train) + np.bincount(digits.y_test)
     np.testing.assert_array_equal(whole, [178, 182, 177, 183, 181, 182, 181, 179, 174, 180])
-    np.testing.assert_array_equal(np.bincount(digits.test_labels), whole // 5)
-    assert digits.train_images.dtype == np.uint8
-    assert digits.train_labels.dtype == digits.test_labels.dtype == np.int32
-    assert digits.max_value == digits.train_images.max() == 16
+    np.testing.assert_array_equal(np.bincount(digits.y_test), whole // 5)
+    assert digits.x_train.dtype == np.uint8
+    assert digits.y_train.dtype == digits.y_test.dtype == np.int32
+    assert digits.max_value == digits.x_train.max() == 16
     again = load_source("digits", data_dir="a-folder-that-digits-do-not-need")
-    np.testing.assert_array_equal(digits.train_images, again.train_images)
+    np.testing.assert_array_equal(digits.x_train, again.x_train)
 
 
 def test_digits_constants_are_those_of_the_training_part():
     digits = load_source("digits")
-    pixels = digits.train_images / 16
+    pixels = digits.x_train / 16
     assert pixels.mean() == pytest.approx(digits.mean[0], abs=5e-5)
     assert pixels.std() == pytest.approx(digits.std[0], abs=5e-5)
 
@@ -130,17 +133,15 @@ def test_digits_constants_are_those_of_the_training_part():
 @pytest.mark.parametrize("shape", [(28, 28), (28, 28, 1)])
 def test_npz_in_keras_naming(tmp_path, shape, label_shape):
     arrays = keras_arrays(shape)
-    labels = {key: arrays[key].reshape(label_shape).astype(np.uint8) for key in files.KEYS[1::2]}
+    labels = {key: arrays[key].reshape(label_shape).astype(np.uint8) for key in npz.KEYS[1::2]}
     np.savez(tmp_path / "mnist.npz", **(arrays | labels))
     for data_dir in (tmp_path, str(tmp_path / "mnist.npz")):
         mnist = load_source("mnist", data_dir)
-        np.testing.assert_array_equal(
-            mnist.train_images[..., 0], arrays["x_train"].reshape(-1, 28, 28)
-        )
-        np.testing.assert_array_equal(mnist.test_labels, arrays["y_test"])
-        assert mnist.train_images.shape == (20, 28, 28, 1)
-        assert mnist.train_labels.dtype == np.int32
-        assert mnist.train_coarse is None
+        np.testing.assert_array_equal(mnist.x_train[..., 0], arrays["x_train"].reshape(-1, 28, 28))
+        np.testing.assert_array_equal(mnist.y_test, arrays["y_test"])
+        assert mnist.x_train.shape == (20, 28, 28, 1)
+        assert mnist.y_train.dtype == np.int32
+        assert mnist.y_train_coarse is None
         assert (mnist.max_value, mnist.mean, mnist.std) == (255, (0.1307,), (0.3081,))
 
 
@@ -148,25 +149,25 @@ def test_default_folders(tmp_path, monkeypatch):
     home = tmp_path / "home" / "tensorflow_datasets"
     home.mkdir(parents=True)
     np.savez(home / "mnist.npz", **keras_arrays(train=30))
-    assert len(load_source("mnist").train_images) == 30
-    assert len(load_source("mnist", "~/tensorflow_datasets").train_images) == 30
+    assert len(load_source("mnist").x_train) == 30
+    assert len(load_source("mnist", "~/tensorflow_datasets").x_train) == 30
     np.savez(tmp_path / "mnist.npz", **keras_arrays(train=40))
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
-    assert len(load_source("mnist").train_images) == 40
+    assert len(load_source("mnist").x_train) == 40
 
 
 def test_cifar_keeps_colour_and_coarse_labels_are_optional(tmp_path):
     arrays = keras_arrays((32, 32, 3), 10)
     np.savez(tmp_path / "cifar10.npz", **arrays)
-    np.testing.assert_array_equal(load_source("cifar10", tmp_path).test_images, arrays["x_test"])
+    np.testing.assert_array_equal(load_source("cifar10", tmp_path).x_test, arrays["x_test"])
     arrays = keras_arrays((32, 32, 3), 100, 100, 100)
     np.savez(tmp_path / "cifar100.npz", **arrays)
     assert load_source("cifar100", tmp_path).train_coarse is None
     coarse = {f"y_{part}_coarse": arrays[f"y_{part}"][:, None] // 5 for part in ("train", "test")}
     np.savez(tmp_path / "cifar100.npz", **arrays, **coarse)
     cifar100 = load_source("cifar100", tmp_path)
-    np.testing.assert_array_equal(cifar100.train_coarse, cifar100.train_labels // 5)
-    assert cifar100.test_coarse.dtype == np.int32
+    np.testing.assert_array_equal(cifar100.y_train_coarse, cifar100.y_train // 5)
+    assert cifar100.y_test_coarse.dtype == np.int32
 
 
 BAD_ARRAYS = {
@@ -254,7 +255,7 @@ def test_wrong_files(tmp_path):
 
 
 def npz_bytes():
-    arrays = {key: np.arange(6, dtype=np.uint8).reshape(2, 3) for key in files.KEYS}
+    arrays = {key: np.arange(6, dtype=np.uint8).reshape(2, 3) for key in npz.KEYS}
     file = io.BytesIO()
     np.savez_compressed(file, **arrays)
     return arrays, file.getvalue()
@@ -272,7 +273,7 @@ def test_damaged_npz_raises_value_error_or_reads_the_truth(tmp_path, data):
     path = tmp_path / "damaged.npz"
     path.write_bytes(damaged)
     try:
-        read = files.read_npz(path)
+        read = npz.read_npz(path)
     except ValueError:
         return
     for key, array in arrays.items():
@@ -288,10 +289,10 @@ def test_prepared_folder_is_read_quietly_without_tensorflow(folder, capfd, caplo
     data_dir, _, arrays = folder
     verbosity = logging.get_verbosity()
     mnist = load_source("mnist", data_dir)
-    np.testing.assert_array_equal(mnist.train_images[..., 0], arrays["x_train"])
-    np.testing.assert_array_equal(mnist.train_labels, arrays["y_train"])
-    np.testing.assert_array_equal(mnist.test_images[..., 0], arrays["x_test"])
-    np.testing.assert_array_equal(mnist.test_labels, arrays["y_test"])
+    np.testing.assert_array_equal(mnist.x_train[..., 0], arrays["x_train"])
+    np.testing.assert_array_equal(mnist.y_train, arrays["y_train"])
+    np.testing.assert_array_equal(mnist.x_test[..., 0], arrays["x_test"])
+    np.testing.assert_array_equal(mnist.y_test, arrays["y_test"])
     assert capfd.readouterr() == ("", "")
     assert not caplog.records
     assert logging.get_verbosity() == verbosity
@@ -304,9 +305,9 @@ def test_npz_comes_before_folder_and_newest_readable_version_wins(folder):
     write_prepared(version.with_name("4.0.0"), newer, ("image", "label"), "tfrecord")
     version.with_name("9.9.9.incompleteABC").mkdir()
     assert prepared.find_version(version.parent).name == "3.0.10"
-    assert len(load_source("mnist", data_dir).train_images) == 50
+    assert len(load_source("mnist", data_dir).x_train) == 50
     np.savez(data_dir / "mnist.npz", **keras_arrays(train=20))
-    assert len(load_source("mnist", data_dir).train_images) == 20
+    assert len(load_source("mnist", data_dir).x_train) == 20
 
 
 def test_other_format_says_how_to_prepare_again(tmp_path):
@@ -435,9 +436,9 @@ def test_download(tmp_path, monkeypatch):
     with pytest.raises(RuntimeError, match=r"download of mnist into .* failed: disk full"):
         load_source("mnist", tmp_path / "new")
     monkeypatch.setitem(sys.modules, "tensorflow_datasets", FakeTfds(tfds))
-    assert len(load_source("mnist", tmp_path / "new").train_images) == 60
+    assert len(load_source("mnist", tmp_path / "new").x_train) == 60
     monkeypatch.setitem(sys.modules, "tensorflow_datasets", tfds)
-    assert len(load_source("mnist", tmp_path / "new").train_images) == 60
+    assert len(load_source("mnist", tmp_path / "new").x_train) == 60
 
 
 @pytest.mark.parametrize(
@@ -478,7 +479,7 @@ HUNDRED = [f"n{i:08d}" for i in range(100)]
 def test_mini_imagenet_from_npz(tmp_path):
     np.savez(tmp_path / "m.npz", **keras_arrays((84, 84, 3), 100, 200, 100))
     mini = load_source("mini-imagenet", tmp_path / "m.npz")
-    assert mini.train_images.shape == (200, 84, 84, 3)
+    assert mini.x_train.shape == (200, 84, 84, 3)
     assert mini.num_classes == 100
     np.savez(tmp_path / "m.npz", **keras_arrays((64, 64, 3), 100, 100, 100))
     with pytest.raises(ValueError, match=r"must hold images of shape \(84, 84, 3\)"):
@@ -494,15 +495,15 @@ def test_mini_imagenet_from_one_folder(tmp_path):
     (root / "labels.csv").write_text("not an image")
     for data_dir in (tmp_path, root):
         mini = load_source("mini-imagenet", data_dir)
-        np.testing.assert_array_equal(mini.train_labels, np.repeat(np.arange(100), 5))
-        np.testing.assert_array_equal(mini.test_labels, np.arange(100))
-        np.testing.assert_array_equal(mini.train_images[:, 0, 0, 0], np.tile(np.arange(5), 100))
-        assert (mini.test_images[..., 0] == 5).all()
+        np.testing.assert_array_equal(mini.y_train, np.repeat(np.arange(100), 5))
+        np.testing.assert_array_equal(mini.y_test, np.arange(100))
+        np.testing.assert_array_equal(mini.x_train[:, 0, 0, 0], np.tile(np.arange(5), 100))
+        assert (mini.x_test[..., 0] == 5).all()
 
 
 def test_six_hundred_images_are_divided_500_to_100_by_file_name(tmp_path):
     write_classes(tmp_path, {"b": 600, "a": 600}, size=(2, 2))
-    arrays = files.read_class_folders(tmp_path, (2, 2, 3), 2)
+    arrays = read_class_folders(tmp_path)
     number = lambda images: images[:, 0, 0].astype(int) @ [1, 256, 0]  # noqa: E731
     np.testing.assert_array_equal(number(arrays["x_train"]), np.tile(np.arange(500), 2))
     np.testing.assert_array_equal(number(arrays["x_test"]), np.tile(np.arange(500, 600), 2))
@@ -512,7 +513,7 @@ def test_six_hundred_images_are_divided_500_to_100_by_file_name(tmp_path):
 def test_train_and_test_folders(tmp_path):
     write_classes(tmp_path / "train", {"cat": 3, "dog": 4}, (2, 2))
     write_classes(tmp_path / "test", {"cat": 1, "dog": 2}, (2, 2), first=9)
-    arrays = files.read_class_folders(tmp_path, (2, 2, 3), 2)
+    arrays = read_class_folders(tmp_path)
     np.testing.assert_array_equal(arrays["y_train"], [0, 0, 0, 1, 1, 1, 1])
     np.testing.assert_array_equal(arrays["x_test"][:, 0, 0, 0], [9, 9, 10])
 
@@ -522,7 +523,7 @@ def test_grey_and_jpeg_images_are_read_as_colour(tmp_path):
         (tmp_path / name).mkdir()
         Image.new("L", (2, 2), 7).save(tmp_path / name / "0.png")
         Image.new("RGB", (2, 2), (7, 7, 7)).save(tmp_path / name / "1.JPEG")
-    arrays = files.read_class_folders(tmp_path, (2, 2, 3), 2)
+    arrays = read_class_folders(tmp_path)
     assert (arrays["x_train"] == 7).all()
     assert arrays["x_test"].shape == (2, 2, 2, 3)
 
@@ -558,7 +559,7 @@ def test_wrong_class_folders(tmp_path, case):
     make, message = BAD_FOLDERS[case]
     make(tmp_path)
     with pytest.raises(ValueError, match=message) as caught:
-        files.read_class_folders(tmp_path, (2, 2, 3), 2)
+        read_class_folders(tmp_path)
     assert str(tmp_path) in str(caught.value)
 
 
@@ -593,11 +594,11 @@ def test_check_dataset(changed, message):
 
 
 def test_progress_is_shown_on_a_terminal_only(monkeypatch, capsys):
-    assert list(files.show_progress("abc", 3, "Reading")) == list("abc")
+    assert list(show_progress("abc", 3, "Reading")) == list("abc")
     assert capsys.readouterr() == ("", "")
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     monkeypatch.setenv("TERM", "xterm")
-    assert list(files.show_progress(iter("abc"), 3, "Reading letters")) == list("abc")
+    assert list(show_progress(iter("abc"), 3, "Reading letters")) == list("abc")
     out, err = capsys.readouterr()
     assert out == ""
     assert "Reading letters" in err
@@ -613,7 +614,7 @@ def test_real_mnist_is_the_same_from_folder_and_npz(tmp_path):
     spec.loader.exec_module(packed)
     arrays = packed.load(SHARED / "mnist.npz")
     names = ("train_images", "train_labels", "test_images", "test_labels")
-    np.savez(tmp_path / "mnist.npz", **dict(zip(files.KEYS, map(arrays.get, names), strict=True)))
+    np.savez(tmp_path / "mnist.npz", **dict(zip(npz.KEYS, map(arrays.get, names), strict=True)))
     npz, tfds = load_source("mnist", tmp_path), load_source("mnist", SHARED / "tfds")
     hashing = np.random.default_rng(0).normal(size=785)
     for part, size in (("train", 60_000), ("test", 10_000)):

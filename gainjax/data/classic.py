@@ -229,7 +229,7 @@ def domain_cifar100(
     return domain_incremental(_superclass_tasks(dataset), **options)
 
 
-def _superclass_tasks(dataset: Dataset) -> list[tuple[np.ndarray, ...]]:
+def _superclass_tasks(dataset: Dataset) -> Sequence[tuple[np.ndarray, ...]]:
     """Return five tasks, each with a new fine class of every superclass, under its label."""
     if dataset.y_train_coarse is None or dataset.y_test_coarse is None:
         raise ValueError(
