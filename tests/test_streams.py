@@ -276,7 +276,7 @@ def test_domain_cifar100_refuses_other_data(digits):
             dataset._replace(y_train_coarse=uneven, y_test_coarse=uneven), "domain-incremental"
         )
     labels = np.where(dataset.y_train == 67, 66, dataset.y_train)
-    with pytest.raises(ValueError, match="class 67 .*has no training example"):
+    with pytest.raises(ValueError, match=r"class 67 .*has no training example"):
         domain_cifar100(dataset._replace(y_train=labels))
 
 
