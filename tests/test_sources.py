@@ -636,14 +636,15 @@ def test_real_mnist_is_the_same_from_folder_and_npz(tmp_path):
             flat = np.concatenate([images.reshape(size, -1), labels[:, None]], axis=1)
             hashes.append(np.sort(flat @ hashing))
         np.testing.assert_allclose(*hashes, rtol=0, atol=1e-9)
-    assert npz.train_images.mean() / 255 == pytest.approx(npz.mean[0], abs=5e-5)
-    assert npz.train_images.std() / 255 == pytest.approx(npz.std[0], abs=5e-5)
+    assert keras.x_train.mean() == pytest.approx(keras.mean[0], abs=0.013)
+    assert keras.x_train.std() == pytest.approx(keras.std[0], abs=0.013)
 
 
 def test_import_leaves_slow_modules_alone():
     code = (
         "import sys, gainjax.data\n"
-        "slow = {'tensorflow', 'tensorflow_datasets', 'sklearn', 'array_record', 'rich', 'pyarrow'}\n"
+        "slow = {'tensorflow', 'tensorflow_datasets', 'sklearn', 'array_record', 'rich'}\n"
+        "slow.add('pyarrow')\n"
         "print(sorted(slow & set(sys.modules)))"
     )
     root = Path(__file__).resolve().parents[1]

@@ -162,13 +162,13 @@ def _standard(name: str, dataset: Dataset) -> Dataset:
     dataset = standard_shapes(dataset)
     for part in ("train", "test"):
         images = getattr(dataset, f"x_{part}")
+        if images.dtype != np.uint8:
+            raise ValueError(f"x_{part} must be uint8: got {images.dtype}")
         if images.shape[1:] != facts.shape:
             raise ValueError(
                 f"x_{part} must hold images of shape {facts.shape} (height, width, channels): got "
                 f"an array of shape {images.shape}"
             )
-        if images.dtype != np.uint8:
-            raise ValueError(f"x_{part} must be uint8: got {images.dtype}")
     check_dataset(dataset)
     coarse = ("y_train_coarse", "y_test_coarse") if facts.has_coarse else ()
     changed: dict[str, Any] = dict.fromkeys(("y_train_coarse", "y_test_coarse"))
