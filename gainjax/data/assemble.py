@@ -108,9 +108,9 @@ def normalization(
     r"""Return shift and scale of raw inputs, :math:`x = (r - \mu) / \sigma`.
 
     Given mean and standard deviation are taken as they are. Without them, pixels (uint8) are
-    standardized: if inputs have three or more axes of which the last has at most 4 entries, it is
-    that of the channels, each with its own mean and deviation; otherwise there is one of each. A
-    constant channel keeps its scale. Booleans become 0 and 1; all else is left as it is.
+    standardized: if an input has three or more axes, such as (H, W, C), and the last has at most 4
+    entries, these are channels, each with its own mean and deviation; otherwise there is one of
+    each. A constant channel keeps its scale. Booleans become 0 and 1; all else is left as it is.
 
     Args:
         inputs: Raw training inputs of each task, shape (N, ...).
