@@ -494,3 +494,20 @@ def test_streams_on_a_device_are_checked_too(digits):
     check_stream(stream)
     assert isinstance(stream, Stream)
     assert isinstance(stream.train_inputs, jax.Array)
+
+
+@settings(max_examples=200, deadline=None)
+@given(data=st.data())
+def test_anything_as_a_field_is_accepted_or_refused_in_words(data):
+    field = data.draw(st.sampled_from(Stream._fields))
+    dtypes = [np.int32, np.float32, np.uint8, np.int64, bool, "<U2"]
+    shape = data.draw(hnp.array_shapes(min_dims=0, max_dims=4, min_side=0, max_side=31))
+    value = np.zeros(shape, data.draw(st.sampled_from(dtypes)))
+    stream = data.draw(st.sampled_from([small(), pixels()]))._replace(**{field: value})
+    try:
+        check_stream(stream)
+    except (TypeError, ValueError) as error:
+        message = str(error)
+        assert field in message or "must" in message  # noqa: PT017
+        return
+    normalize(stream, stream.train_inputs)

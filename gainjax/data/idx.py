@@ -46,9 +46,7 @@ def find_idx(folder: Path) -> dict[str, Path] | None:
         return None
     result = {}
     for key, files in found.items():
-        plain = [
-            name for name in files if name.removesuffix(".gz") not in files or "gz" not in name
-        ]
+        plain = [name for name in files if name.removesuffix(".gz") not in {*files} - {name}]
         if len(plain) != 1:
             wanted = "no file" if not plain else f"{', '.join(plain)}, and needs one,"
             example = {"x": "images-idx3-ubyte", "y": "labels-idx1-ubyte"}[key[0]]

@@ -16,7 +16,7 @@ from gainjax.data import prepared
 from gainjax.data.dataset import Dataset, check_dataset
 from gainjax.data.folders import has_class_folders, read_class_folders
 from gainjax.data.npz import read_npz
-from gainjax.data.read import standard_shapes
+from gainjax.data.reading import standard_shapes
 
 
 class _Facts(NamedTuple):

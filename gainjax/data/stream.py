@@ -105,6 +105,10 @@ def check_stream(stream: Stream) -> None:
         if not isinstance(field, (np.ndarray, jax.Array)):
             raise TypeError(f"{name} must be an array: got {type(field).__name__}")
     stream = jax.tree.map(np.asarray, stream)
+    for name, least in (("train_inputs", 1), ("train_targets", 1), ("test_inputs", 2)):
+        field = getattr(stream, name)
+        if field.ndim < least or not field.size:
+            raise ValueError(f"{name} must hold examples: got an array of shape {field.shape}")
     _check_tasks(stream)
     _check_inputs(stream)
     _check_shift(stream)
@@ -130,7 +134,7 @@ def _check_tasks(stream: Stream) -> None:
         )
     if (empty := np.flatnonzero(end <= start)).size:
         raise ValueError(f"task {empty[0] + 1} has no training examples: leave it out")
-    most = stream.test_inputs.shape[1] if stream.test_inputs.ndim > 1 else 0
+    most = stream.test_inputs.shape[1]
     if (bad := np.flatnonzero((sizes < 1) | (sizes > most))).size:
         raise ValueError(
             f"test_sizes must be from 1 to {most}, the second axis of test_inputs: got "
