@@ -213,9 +213,9 @@ def domain_cifar100(
     References:
         Rodriguez-Garcia et al., arXiv 2507.14056 v1: Domain CIFAR-100. Two things differ from the
         authors' scripts: they normalize with the statistics of CIFAR-10, here those of CIFAR-100
-        are used; and they crop and flip test images as they do training images, here test images
-        are clean. ``dataset._replace(mean=..., std=...)`` with theirs, times 255, gives their inputs.
-        Hess et al. 2023: the domain-incremental form.
+        are used, unless the data set has others: ``dataset._replace(mean=..., std=...)``, in the
+        units of the pixels. And they crop and flip test images as they do training images, here
+        test images are clean. Hess et al. 2023: the domain-incremental form.
     """
     check_dataset(dataset)
     if protocol not in ("authors", "domain-incremental"):
