@@ -1,0 +1,354 @@
+"""The one shape of curves: a labelled data set for runs, sweeps and curves from elsewhere."""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import xarray as xr
+
+FORMAT = 2
+
+_ROWS = ("setting", "seed")
+TRAINING = ("train_loss", "uncertainty", "gain")
+EVALUATION = ("accuracy", "eval_loss")
+DIMS: Mapping[str, tuple[str, ...]] = {
+    **dict.fromkeys(TRAINING, (*_ROWS, "update")),
+    "gains": (*_ROWS, "update", "group"),
+    **dict.fromkeys(EVALUATION, (*_ROWS, "eval_update", "eval_task")),
+    "seen_accuracy": (*_ROWS, "seen_update"),
+}
+COORDS: Mapping[str, tuple[str, ...]] = {
+    **{name: (name,) for name in ("setting", "seed", "update", "eval_update", "eval_task")},
+    "seen_update": ("seen_update",),
+    "task_end": ("task_end",),
+    "method": ("setting",),
+    "title": ("setting",),
+    "task": ("update",),
+}
+ATTRS = ("format", "benchmark", "score", "spec", "environment", "wall_time_seconds")
+_RESERVED = {*DIMS, *COORDS, "diverged_update", "group"}
+
+
+class Setting(NamedTuple):
+    """One row of results: a method with values for all its hyper-parameters.
+
+    Args:
+        label: Name of the row, such as ``"sgd"`` or ``"lion learning_rate=0.1"``.
+        method: Label of the method in this run: rows of one method belong together.
+        title: How tables and figures name the method.
+        hyperparameters: All of them by name; None stands for "no bound".
+        swept: Names of those that vary between the rows of the method.
+    """
+
+    label: str
+    method: str
+    title: str
+    hyperparameters: Mapping[str, Any]
+    swept: tuple[str, ...] = ()
+
+
+def make_curves(
+    settings: Sequence[Setting],
+    records: Mapping[str, Any],
+    *,
+    seeds: Sequence[int],
+    task_ends: Sequence[int],
+    eval_updates: Sequence[int],
+    seen_updates: Sequence[int] = (),
+    attrs: Mapping[str, Any],
+) -> xr.Dataset:
+    """Label curves.
+
+    Args:
+        settings: The rows of the results, with different labels.
+        records: Arrays by name; what was not recorded is left out. ``accuracy``, the score after
+            each evaluated update, and ``eval_loss``, shape (settings, seeds, evaluated updates,
+            evaluated tasks); ``seen_accuracy``, the score on the tasks seen so far, shape
+            (settings, seeds, seen updates); ``train_loss``, ``uncertainty`` (nats) and ``gain`` of
+            each update's forward pass, shape (settings, seeds, updates); ``gains``, several gains,
+            shape (settings, seeds, updates, groups), NaN where a setting has no such gain. Only
+            ``accuracy`` must be there.
+        seeds: Seeds, different integers.
+        task_ends: Last update of each task, shape (tasks,), ascending. The last one is the length
+            of the curves.
+        eval_updates: Evaluated updates, from 1, ascending; each task end is among them.
+        seen_updates: Updates of ``seen_accuracy``, likewise.
+        attrs: ``benchmark``, its name; ``spec``, what was run, and ``environment``, what numbers
+            depend on besides, as JSON can say it; ``score``, what ``accuracy`` holds
+            ("accuracy": fractions in [0, 1]; any other name: finite numbers, more is better);
+            ``wall_time_seconds``; with ``gains`` also ``gain_names``, a list.
+
+    Returns:
+        A dataset with these variables and ``diverged_update`` over (setting, seed): the first
+        update whose loss is not finite, 0 if none or no loss was recorded. The coordinates are the
+        labels, seeds and 1-based numbers of updates and tasks; ``method`` and ``title`` over
+        ``setting``; one over ``setting`` for each swept hyper-parameter: NaN for methods without
+        it, infinity for "no bound", names (text) if there are schedules among its values;
+        ``task``, the task that is trained at each update; ``task_end``. The attributes are those
+        given, the nested ones as JSON text.
+
+    Raises:
+        ValueError: If shapes, names or values do not fit together.
+
+    Example:
+        >>> curves = make_curves(
+        ...     [Setting("sgd", "sgd", "SGD", {"learning_rate": 0.1})],
+        ...     {"accuracy": np.full((1, 2, 3, 1), 0.5)},
+        ...     seeds=[0, 1],
+        ...     task_ends=[10, 15],
+        ...     eval_updates=[5, 10, 15],
+        ...     attrs={"benchmark": "mine"},
+        ... )
+        >>> dict(curves.accuracy.sizes)
+        {'setting': 1, 'seed': 2, 'eval_update': 3, 'eval_task': 1}
+    """
+    updates = {
+        "task_end": _check_updates("task_ends", task_ends),
+        "eval_update": _check_updates("eval_updates", eval_updates),
+        "seen_update": _check_updates("seen_updates", seen_updates, may_be_empty=True),
+    }
+    ends = updates["task_end"]
+    _check_evaluations(updates)
+    check_settings(settings)
+    score = attrs.get("score", "accuracy")
+    arrays = {name: np.asarray(array) for name, array in records.items() if array is not None}
+    sizes = {
+        "setting": len(settings),
+        "seed": len(_check_seeds(seeds)),
+        "update": int(ends[-1]),
+        "eval_update": len(updates["eval_update"]),
+        "seen_update": len(updates["seen_update"]),
+        "group": len(attrs.get("gain_names", ())),
+    }
+    _check_records(arrays, sizes, len(ends), score)
+
+    update = np.arange(1, ends[-1] + 1)
+    coords: dict[str, Any] = {
+        "setting": [row.label for row in settings],
+        "seed": np.asarray(seeds, np.int64),
+        "update": update,
+        **updates,
+        "eval_task": np.arange(1, arrays["accuracy"].shape[-1] + 1),
+        "method": ("setting", [row.method for row in settings]),
+        "title": ("setting", [row.title for row in settings]),
+        "task": ("update", np.searchsorted(ends, update) + 1),
+        **swept_coordinates(settings),
+    }
+    if "gains" in arrays:
+        coords["group"] = list(attrs["gain_names"])
+    diverged = (_ROWS, _diverged_update(arrays, updates["eval_update"]))
+    return xr.Dataset(
+        {name: (DIMS[name], array) for name, array in arrays.items()}
+        | {"diverged_update": diverged},
+        coords=coords,
+        attrs=_attributes(attrs, settings, seeds, score),
+    )
+
+
+def check_settings(settings: Sequence[Setting]) -> None:
+    """Raise unless settings can be the rows of curves.
+
+    Args:
+        settings: The rows.
+
+    Raises:
+        ValueError: If there is none, labels repeat, or a swept hyper-parameter has a name that
+            means something else in curves.
+    """
+    labels = [row.label for row in settings]
+    if not labels or len(set(labels)) < len(labels):
+        raise ValueError(f"settings must have different labels, at least one: got {labels}")
+    texts = [text for row in settings for text in row[:3]]
+    if wrong := [text for text in texts if not isinstance(text, str) or not text]:
+        raise ValueError(f"label, method and title of a setting must be text: got {wrong[0]!r}")
+    if taken := sorted(_RESERVED & {name for row in settings for name in row.swept}):
+        raise ValueError(
+            f"a swept hyper-parameter must not be called {taken[0]!r}, which means something else "
+            "in curves: give the argument of the method another name"
+        )
+
+
+def swept_coordinates(settings: Sequence[Setting]) -> dict[str, tuple[str, list[Any]]]:
+    """Return a coordinate over settings for each swept hyper-parameter.
+
+    Args:
+        settings: The rows.
+    """
+    names = dict.fromkeys(name for row in settings for name in row.swept)
+    columns: dict[str, list[Any]] = {
+        name: [
+            _number(row.hyperparameters[name]) if name in row.swept else np.nan for row in settings
+        ]
+        for name in names
+    }
+    for name, values in columns.items():
+        if any(isinstance(value, str) for value in values):
+            columns[name] = [_as_text(value) for value in values]
+    return {name: ("setting", values) for name, values in columns.items()}
+
+
+def _number(value: Any) -> float | str:
+    """Return a hyper-parameter as a coordinate: "no bound" is infinite, a schedule its name."""
+    if value is None:
+        return np.inf
+    if isinstance(value, Mapping):
+        return str(value["schedule"])
+    return str(value.name) if hasattr(value, "name") else float(value)
+
+
+def _as_text(value: float | str) -> str:
+    if isinstance(value, str):
+        return value
+    return "" if np.isnan(value) else f"{value:g}"
+
+
+def _attributes(
+    attrs: Mapping[str, Any], settings: Sequence[Setting], seeds: Sequence[int], score: str
+) -> dict[str, Any]:
+    benchmark = attrs.get("benchmark")
+    if not isinstance(benchmark, str) or not isinstance(score, str):
+        raise ValueError(f"benchmark and score must be names: got {benchmark!r} and {score!r}")
+    rows = [{**row._asdict(), "swept": list(row.swept)} for row in settings]
+    given = {"benchmark": benchmark, "settings": rows, "seeds": list(map(int, seeds))}
+    spec = {**given, **attrs.get("spec", {})}
+    labels = [row["label"] for row in spec["settings"]]
+    if labels != [row.label for row in settings] or list(spec["seeds"]) != given["seeds"]:
+        raise ValueError(
+            f"spec must describe these curves: it has the settings {labels} and the seeds "
+            f"{spec['seeds']}"
+        )
+    return {
+        "format": FORMAT,
+        "benchmark": benchmark,
+        "score": score,
+        "spec": to_json("spec", spec),
+        "environment": to_json("environment", attrs.get("environment", {})),
+        "wall_time_seconds": float(attrs.get("wall_time_seconds", 0)),
+    }
+
+
+def to_json(name: str, value: Mapping[str, Any]) -> str:
+    """Return JSON text; NumPy numbers and arrays are plain numbers and lists there.
+
+    Args:
+        name: What it is, for the message.
+        value: What to write.
+
+    Raises:
+        ValueError: If JSON cannot say it.
+    """
+
+    def plain(item: Any) -> Any:
+        if hasattr(item, "tolist"):
+            return item.tolist()
+        raise ValueError(f"{name} must be something that JSON can say: got {item!r}")
+
+    return json.dumps(value, default=plain)
+
+
+def _check_seeds(seeds: Sequence[int]) -> np.ndarray:
+    array = np.asarray(seeds)
+    if array.ndim != 1 or array.dtype.kind not in "iu" or not array.size:
+        raise ValueError(f"seeds must be a list of integers: got {seeds!r}")
+    if len(np.unique(array)) < len(array):
+        raise ValueError(f"seeds must be different integers: got {seeds!r}")
+    return array
+
+
+def _check_updates(name: str, values: Sequence[int], *, may_be_empty: bool = False) -> np.ndarray:
+    array = np.asarray(values)
+    if array.ndim != 1 or not (array.size or may_be_empty):
+        raise ValueError(f"{name} must be a list of update numbers: got shape {array.shape}")
+    if array.size and array.dtype.kind not in "iu":
+        raise ValueError(f"{name} must be integers: got dtype {array.dtype}")
+    array = array.astype(np.int64)
+    if (array < 1).any() or (np.diff(array) <= 0).any():
+        raise ValueError(f"{name} must be strictly increasing, from 1 on: got {array.tolist()}")
+    return array
+
+
+def _check_evaluations(updates: Mapping[str, np.ndarray]) -> None:
+    ends, evaluated, seen = (updates[k] for k in ("task_end", "eval_update", "seen_update"))
+    if missing := np.setdiff1d(ends, evaluated).tolist():
+        raise ValueError(
+            f"task_ends must be among eval_updates: {missing} were not evaluated; evaluate at the "
+            "end of each task"
+        )
+    for name, array in (("eval_updates", evaluated), ("seen_updates", seen)):
+        if array.size and array[-1] > ends[-1]:
+            raise ValueError(
+                f"{name} must end with the last task, at {ends[-1]}: got {array[-1]}; task_ends "
+                "has one entry per task, also for the last one"
+            )
+
+
+def _check_records(
+    arrays: Mapping[str, np.ndarray], sizes: Mapping[str, int], tasks: int, score: str
+) -> None:
+    """Raise unless arrays have the shapes that labels say and scores are scores."""
+    if unknown := sorted(set(arrays) - set(DIMS)):
+        raise ValueError(f"records must be among {', '.join(DIMS)}: got {unknown[0]!r}")
+    if "accuracy" not in arrays:
+        raise ValueError("records must hold accuracy")
+    for name, array in arrays.items():
+        dims = DIMS[name]
+        evaluated = array.shape[-1:] if "eval_task" in dims else ()
+        if evaluated and evaluated[0] not in (1, tasks):
+            raise ValueError(
+                f"{name} must be of task 1 or of all {tasks} tasks on its last axis: got shape "
+                f"{array.shape}"
+            )
+        wanted = tuple(sizes[dim] for dim in dims[: len(dims) - len(evaluated)]) + evaluated
+        if array.shape != wanted or array.dtype.kind not in "buif":
+            raise ValueError(
+                f"{name} must be numbers of shape ({', '.join(dims)}) = {wanted}: got "
+                f"{array.dtype} of shape {array.shape}"
+            )
+    shapes = {arrays[name].shape for name in EVALUATION if name in arrays}
+    if len(shapes) > 1:
+        raise ValueError(f"accuracy and eval_loss must have one shape: got {sorted(shapes)}")
+    for name in ("accuracy", "seen_accuracy"):
+        if name in arrays:
+            check_score(name, arrays[name], score)
+
+
+def check_score(name: str, array: np.ndarray, score: str) -> None:
+    """Raise unless values are what a score can be.
+
+    Args:
+        name: Name of the array, for the message.
+        array: Its values.
+        score: What they are; "accuracy" means fractions.
+
+    Raises:
+        ValueError: If a value is not finite, or an accuracy is outside [0, 1].
+    """
+    if (wrong := array[~np.isfinite(array)]).size:
+        raise ValueError(
+            f"{name} must be finite: got {wrong[0]}; leave out the updates that were not evaluated"
+        )
+    if score != "accuracy" or not array.size:
+        return
+    low, high = array.min(), array.max()
+    if low < 0 or high > 1:
+        hint = "; divide percentages by 100" if low >= 0 and high <= 100 else ""
+        raise ValueError(
+            f"{name} must be fractions in [0, 1]: got {low if low < 0 else high}{hint}"
+        )
+
+
+def _diverged_update(arrays: Mapping[str, np.ndarray], eval_updates: np.ndarray) -> np.ndarray:
+    """Return the first update (settings, seeds) with a loss that is not finite, or 0."""
+    found = np.zeros(arrays["accuracy"].shape[:2], np.int32)
+    if "eval_loss" in arrays:
+        bad = ~np.isfinite(arrays["eval_loss"]).all(axis=-1)
+        if "train_loss" in arrays:
+            # The training loss precedes its update, so the last update shows in the last
+            # evaluation only; any other shows in the training loss, too.
+            bad[..., :-1] = False
+        found = np.where(bad.any(axis=-1), eval_updates[bad.argmax(axis=-1)], 0)
+    if "train_loss" in arrays:
+        bad = ~np.isfinite(arrays["train_loss"])
+        found = np.where(bad.any(axis=-1), bad.argmax(axis=-1) + 1, found)
+    return found.astype(np.int32)
