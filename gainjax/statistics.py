@@ -58,7 +58,7 @@ def bootstrap_interval(
         >>> print(f"{mean:.2f} [{low:.2f}, {high:.2f}]")
         0.30 [0.18, 0.42]
 
-    Source:
+    References:
         Efron and Tibshirani, An Introduction to the Bootstrap, 1993, section 13.3.
     """
     values = _check_samples("samples", samples)
@@ -107,7 +107,7 @@ def paired_permutation_test(
         >>> float(paired_permutation_test([0.9, 0.8, 0.9, 0.7], [0.5, 0.6, 0.8, 0.6]))
         0.125
 
-    Source:
+    References:
         Fisher, The Design of Experiments, 1935, section 21.
     """
     differences = _paired(samples, reference)
@@ -155,7 +155,7 @@ def paired_difference(
         >>> print(f"{difference.mean:.2f}, p = {difference.p_value}")
         0.20, p = 0.125
 
-    Source:
+    References:
         See the two functions it joins.
     """
     interval = bootstrap_interval(
@@ -187,7 +187,7 @@ def holm(p_values: ArrayLike) -> np.ndarray:
         >>> holm([0.01, 0.04, 0.03, np.nan])
         array([0.03, 0.06, 0.06,  nan])
 
-    Source:
+    References:
         Holm 1979, A simple sequentially rejective multiple test procedure.
     """
     values = _real("p_values", p_values)
@@ -225,7 +225,7 @@ def frontier(gap: ArrayLike, accuracy: ArrayLike) -> np.ndarray:
         >>> frontier(gap=[0.1, 0.2, 0.3], accuracy=[0.8, 0.9, 0.85])
         array([ True,  True, False])
 
-    Source:
+    References:
         Pareto efficiency.
     """
     cost, gain = _real("gap", gap), _real("accuracy", accuracy)
