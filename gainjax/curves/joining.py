@@ -37,11 +37,12 @@ def concat(curves: Sequence[xr.Dataset], dim: Dimension) -> xr.Dataset:
             what they differ in.
 
     Example:
-        >>> import gainjax
-        >>> curves = gainjax.run("split-digits", ["ngm-sgd", "sgd"], seeds=2, updates_per_task=10)
-        >>> parts = [curves.sel(seed=[0]), curves.sel(seed=[1])]
-        >>> gainjax.concat(parts, "seed").accuracy.identical(curves.accuracy)
-        True
+        >>> from gainjax.curves import from_curves
+        >>> when = {"eval_updates": [5, 10, 20], "task_ends": [10, 20]}
+        >>> first = from_curves({"er": [[0.5], [0.9], [0.8]]}, seeds=[0], **when)
+        >>> second = from_curves({"er": [[0.6], [0.8], [0.8]]}, seeds=[1], **when)
+        >>> concat([first, second], "seed").seed.values
+        array([0, 1])
     """
     parts = [narrowed(part) for part in curves]
     if dim not in get_args(Dimension):

@@ -60,6 +60,16 @@ def settings_of(dataset: xr.Dataset) -> Iterator[dict[str, Any]]:
     yield from (row for row in spec_of(dataset)["settings"] if row["label"] in there)
 
 
+def has(dataset: xr.Dataset, name: str) -> bool:
+    """Return whether anything of a variable was recorded.
+
+    Args:
+        dataset: Curves.
+        name: Name of a variable.
+    """
+    return name in dataset.data_vars and dataset[name].size > 0
+
+
 def recorded(variable: xr.DataArray) -> np.ndarray:
     """Return which settings and seeds have a variable, shape (settings, seeds).
 
