@@ -8,6 +8,26 @@ import numpy as np
 import xarray as xr
 
 
+def check_rows(dataset: xr.Dataset) -> None:
+    """Raise unless a dataset has the rows of curves: settings and seeds.
+
+    Args:
+        dataset: What shall be curves.
+
+    Raises:
+        TypeError: If it is no dataset.
+        ValueError: If it has lost a dimension.
+    """
+    if not isinstance(dataset, xr.Dataset):
+        raise TypeError(f"curves must be an xarray.Dataset: got {type(dataset)}")
+    for dim in ("setting", "seed"):
+        if dim not in dataset.dims:
+            raise ValueError(
+                f"curves must have the dimension {dim}: select with a list, such as "
+                f"curves.sel({dim}=[...])"
+            )
+
+
 def task_ends(dataset: xr.Dataset) -> np.ndarray:
     """Return the update after which each task ends.
 

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from gainjax.curves.reading import has, recorded, swept_names, task_ends
+from gainjax.curves.reading import check_rows, has, recorded, swept_names, task_ends
 from gainjax.metrics import METRICS, Convention, Metric
 
 
@@ -33,6 +33,7 @@ def per_seed(curves: xr.Dataset) -> pd.DataFrame:
              er     1   0.250
     """
     settings, seeds = curves.sizes["setting"], curves.sizes["seed"]
+    check_rows(curves)
     of_setting = {
         name: np.repeat(curves[name].values, seeds)
         for name in ("setting", "method", *swept_names(curves))
@@ -62,6 +63,7 @@ def measure(curves: xr.Dataset, convention: Convention | None = None) -> dict[st
         ValueError: If there is no switch, or the convention needs all tasks and only the first was
             evaluated.
     """
+    check_rows(curves)
     ends = task_ends(curves)
     if len(ends) < 2:
         raise ValueError(
