@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 import xarray as xr
 
+from gainjax.curves.dims import DIMS
 from gainjax.curves.reading import swept_names
-from gainjax.curves.shape import DIMS
 
 
 def aligned(parts: Sequence[xr.Dataset]) -> list[xr.Dataset]:

@@ -10,10 +10,10 @@ import h5py
 import numpy as np
 import xarray as xr
 
+from gainjax.curves.dims import ATTRS, COORDS, DIMS, FORMAT
 from gainjax.curves.format1 import from_format_1
 from gainjax.curves.joining import narrowed
 from gainjax.curves.reading import spec_of
-from gainjax.curves.shape import ATTRS, COORDS, DIMS, FORMAT
 from gainjax.files import write_file
 
 FILE = "curves.nc"

@@ -7,7 +7,8 @@ import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike
 
-from gainjax.curves.shape import DIMS, Setting, make_curves
+from gainjax.curves.dims import DIMS
+from gainjax.curves.shape import Setting, make_curves
 
 
 class Recorded(TypedDict, total=False):

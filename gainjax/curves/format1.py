@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from gainjax.curves.shape import DIMS, FORMAT, Setting, swept_coordinates, to_json
+from gainjax.curves.dims import DIMS, FORMAT
+from gainjax.curves.shape import Setting, swept_coordinates, to_json
 
 # That format had no titles: these are the names under which its figures showed methods.
 _TITLES = {"ngm-sgd": "NGM-SGD", "sgd": "SGD", "msgd": "MSGD", "adam": "Adam"}

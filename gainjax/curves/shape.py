@@ -7,27 +7,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import xarray as xr
 
-FORMAT = 2
-
-_ROWS = ("setting", "seed")
-TRAINING = ("train_loss", "uncertainty", "gain")
-EVALUATION = ("accuracy", "eval_loss")
-DIMS: Mapping[str, tuple[str, ...]] = {
-    **dict.fromkeys(TRAINING, (*_ROWS, "update")),
-    "gains": (*_ROWS, "update", "group"),
-    **dict.fromkeys(EVALUATION, (*_ROWS, "eval_update", "eval_task")),
-    "seen_accuracy": (*_ROWS, "seen_update"),
-}
-COORDS: Mapping[str, tuple[str, ...]] = {
-    **{name: (name,) for name in ("setting", "seed", "update", "eval_update", "eval_task")},
-    "seen_update": ("seen_update",),
-    "task_end": ("task_end",),
-    "method": ("setting",),
-    "title": ("setting",),
-    "task": ("update",),
-}
-ATTRS = ("format", "benchmark", "score", "spec", "environment", "wall_time_seconds")
-_RESERVED = {*DIMS, *COORDS, "diverged_update", "group"}
+from gainjax.curves.checks import check_evaluations, check_records, check_seeds, check_updates
+from gainjax.curves.dims import DIMS, FORMAT, RESERVED, ROWS
 
 
 class Setting(NamedTuple):
@@ -104,24 +85,24 @@ def make_curves(
         {'setting': 1, 'seed': 2, 'eval_update': 3, 'eval_task': 1}
     """
     updates = {
-        "task_end": _check_updates("task_ends", task_ends),
-        "eval_update": _check_updates("eval_updates", eval_updates),
-        "seen_update": _check_updates("seen_updates", seen_updates, may_be_empty=True),
+        "task_end": check_updates("task_ends", task_ends),
+        "eval_update": check_updates("eval_updates", eval_updates),
+        "seen_update": check_updates("seen_updates", seen_updates, may_be_empty=True),
     }
     ends = updates["task_end"]
-    _check_evaluations(updates)
+    check_evaluations(updates)
     check_settings(settings)
     score = attrs.get("score", "accuracy")
     arrays = {name: np.asarray(array) for name, array in records.items() if array is not None}
     sizes = {
         "setting": len(settings),
-        "seed": len(_check_seeds(seeds)),
+        "seed": len(check_seeds(seeds)),
         "update": int(ends[-1]),
         "eval_update": len(updates["eval_update"]),
         "seen_update": len(updates["seen_update"]),
         "group": len(attrs.get("gain_names", ())),
     }
-    _check_records(arrays, sizes, len(ends), score)
+    check_records(arrays, sizes, len(ends), score)
 
     update = np.arange(1, ends[-1] + 1)
     coords: dict[str, Any] = {
@@ -137,7 +118,7 @@ def make_curves(
     }
     if "gains" in arrays:
         coords["group"] = list(attrs["gain_names"])
-    diverged = (_ROWS, _diverged_update(arrays, updates["eval_update"]))
+    diverged = (ROWS, _diverged_update(arrays, updates["eval_update"]))
     return xr.Dataset(
         {name: (DIMS[name], array) for name, array in arrays.items()}
         | {"diverged_update": diverged},
@@ -162,7 +143,7 @@ def check_settings(settings: Sequence[Setting]) -> None:
     texts = [text for row in settings for text in row[:3]]
     if wrong := [text for text in texts if not isinstance(text, str) or not text]:
         raise ValueError(f"label, method and title of a setting must be text: got {wrong[0]!r}")
-    if taken := sorted(_RESERVED & {name for row in settings for name in row.swept}):
+    if taken := sorted(RESERVED & {name for row in settings for name in row.swept}):
         raise ValueError(
             f"a swept hyper-parameter must not be called {taken[0]!r}, which means something else "
             "in curves: give the argument of the method another name"
@@ -245,97 +226,6 @@ def to_json(name: str, value: Mapping[str, Any]) -> str:
         raise ValueError(f"{name} must be something that JSON can say: got {item!r}")
 
     return json.dumps(value, default=plain)
-
-
-def _check_seeds(seeds: Sequence[int]) -> np.ndarray:
-    array = np.asarray(seeds)
-    if array.ndim != 1 or array.dtype.kind not in "iu" or not array.size:
-        raise ValueError(f"seeds must be a list of integers: got {seeds!r}")
-    if len(np.unique(array)) < len(array):
-        raise ValueError(f"seeds must be different integers: got {seeds!r}")
-    return array
-
-
-def _check_updates(name: str, values: Sequence[int], *, may_be_empty: bool = False) -> np.ndarray:
-    array = np.asarray(values)
-    if array.ndim != 1 or not (array.size or may_be_empty):
-        raise ValueError(f"{name} must be a list of update numbers: got shape {array.shape}")
-    if array.size and array.dtype.kind not in "iu":
-        raise ValueError(f"{name} must be integers: got dtype {array.dtype}")
-    array = array.astype(np.int64)
-    if (array < 1).any() or (np.diff(array) <= 0).any():
-        raise ValueError(f"{name} must be strictly increasing, from 1 on: got {array.tolist()}")
-    return array
-
-
-def _check_evaluations(updates: Mapping[str, np.ndarray]) -> None:
-    ends, evaluated, seen = (updates[k] for k in ("task_end", "eval_update", "seen_update"))
-    if missing := np.setdiff1d(ends, evaluated).tolist():
-        raise ValueError(
-            f"task_ends must be among eval_updates: {missing} were not evaluated; evaluate at the "
-            "end of each task"
-        )
-    for name, array in (("eval_updates", evaluated), ("seen_updates", seen)):
-        if array.size and array[-1] > ends[-1]:
-            raise ValueError(
-                f"{name} must end with the last task, at {ends[-1]}: got {array[-1]}; task_ends "
-                "has one entry per task, also for the last one"
-            )
-
-
-def _check_records(
-    arrays: Mapping[str, np.ndarray], sizes: Mapping[str, int], tasks: int, score: str
-) -> None:
-    """Raise unless arrays have the shapes that labels say and scores are scores."""
-    if unknown := sorted(set(arrays) - set(DIMS)):
-        raise ValueError(f"records must be among {', '.join(DIMS)}: got {unknown[0]!r}")
-    if "accuracy" not in arrays:
-        raise ValueError("records must hold accuracy")
-    for name, array in arrays.items():
-        dims = DIMS[name]
-        evaluated = array.shape[-1:] if "eval_task" in dims else ()
-        if evaluated and evaluated[0] not in (1, tasks):
-            raise ValueError(
-                f"{name} must be of task 1 or of all {tasks} tasks on its last axis: got shape "
-                f"{array.shape}"
-            )
-        wanted = tuple(sizes[dim] for dim in dims[: len(dims) - len(evaluated)]) + evaluated
-        if array.shape != wanted or array.dtype.kind not in "buif":
-            raise ValueError(
-                f"{name} must be numbers of shape ({', '.join(dims)}) = {wanted}: got "
-                f"{array.dtype} of shape {array.shape}"
-            )
-    shapes = {arrays[name].shape for name in EVALUATION if name in arrays}
-    if len(shapes) > 1:
-        raise ValueError(f"accuracy and eval_loss must have one shape: got {sorted(shapes)}")
-    for name in ("accuracy", "seen_accuracy"):
-        if name in arrays:
-            check_score(name, arrays[name], score)
-
-
-def check_score(name: str, array: np.ndarray, score: str) -> None:
-    """Raise unless values are what a score can be.
-
-    Args:
-        name: Name of the array, for the message.
-        array: Its values.
-        score: What they are; "accuracy" means fractions.
-
-    Raises:
-        ValueError: If a value is not finite, or an accuracy is outside [0, 1].
-    """
-    if (wrong := array[~np.isfinite(array)]).size:
-        raise ValueError(
-            f"{name} must be finite: got {wrong[0]}; leave out the updates that were not evaluated"
-        )
-    if score != "accuracy" or not array.size:
-        return
-    low, high = array.min(), array.max()
-    if low < 0 or high > 1:
-        hint = "; divide percentages by 100" if low >= 0 and high <= 100 else ""
-        raise ValueError(
-            f"{name} must be fractions in [0, 1]: got {low if low < 0 else high}{hint}"
-        )
 
 
 def _diverged_update(arrays: Mapping[str, np.ndarray], eval_updates: np.ndarray) -> np.ndarray:
