@@ -8,14 +8,14 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.text import Text
-from synthetic import CHARACTER, synthetic_curves
+from synthetic import CHARACTER, synthetic_curves, with_names
 
-from gainjax.curves import dataset as results
+from gainjax import curves as results
 from gainjax.show.plots import plot_curves
 
 
 def lines(axes):
-    """Return the curves of an axes, by colour."""
+    """Return the curves of an axes, by color."""
     return {line.get_color(): line for line in axes.lines if len(line.get_xdata()) > 2}
 
 
@@ -82,7 +82,7 @@ def test_lines_are_means_over_seeds():
     axes = by_label(plot_curves(curves))
     whole = lines(axes["accuracy on task 1"])
     assert len(whole) == 4
-    ngm = curves.sel({"method": "ngm-sgd"})
+    ngm = curves.sel(setting="ngm-sgd")
     line = whole["#D55E00"]
     np.testing.assert_array_equal(line.get_xdata(), curves.eval_update)
     np.testing.assert_allclose(line.get_ydata(), ngm.accuracy[..., 0].mean("seed"), rtol=1e-6)
@@ -109,6 +109,7 @@ def test_the_right_column_shows_the_gap():
 
 def test_a_diverged_seed_counts_as_wrong_and_is_named():
     curves = synthetic_curves(diverged=[("msgd", 3, 450)])
+    assert curves.diverged_update.sel(setting="msgd", seed=3) == 450
     figure = plot_curves(curves)
     axes = by_label(figure)
     assert [t.get_text() for t in figure.legends[0].get_texts()] == [
@@ -121,10 +122,10 @@ def test_a_diverged_seed_counts_as_wrong_and_is_named():
     assert mark.get_xdata() == [450]
 
 
-def test_methods_are_told_apart_with_and_without_colour():
+def test_methods_are_told_apart_with_and_without_color():
     names = [*CHARACTER, *(f"control-{i}" for i in range(12))]
     template = synthetic_curves(methods=["sgd"], seeds=1, tasks=2, updates_per_task=20)
-    curves = template.isel(method=[0] * len(names)).assign_coords(method=names)
+    curves = with_names(template.isel(setting=[0] * len(names)), names)
     figure = plot_curves(curves)
     handles = figure.legends[0].get_lines()
     assert len({(h.get_color(), str(h._unscaled_dash_pattern)) for h in handles}) == len(names)

@@ -1,5 +1,7 @@
 """The metrics of labelled curves: a number for each setting and seed."""
 
+from typing import get_args
+
 import numpy as np
 import pandas as pd
 import xarray as xr
@@ -60,14 +62,18 @@ def measure(curves: xr.Dataset, convention: Convention | None = None) -> dict[st
         Arrays by the name of the metric, NaN where something that it needs was not recorded.
 
     Raises:
-        ValueError: If there is no switch, or the convention needs all tasks and only the first was
-            evaluated.
+        ValueError: If there is no switch, the convention is unknown, or it needs all tasks and only
+            the first was evaluated.
     """
     check_rows(curves)
     ends = task_ends(curves)
     if len(ends) < 2:
         raise ValueError(
             "curves must have at least 2 tasks: with one task there is no switch, and no gap"
+        )
+    if convention is not None and convention not in get_args(Convention):
+        raise ValueError(
+            f"convention must be one of {get_args(Convention)} or None: got {convention!r}"
         )
     if convention == "de-lange" and curves.sizes["eval_task"] < len(ends):
         raise ValueError(

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from gainjax.curves import has, measure, swept_names, task_ends
+from gainjax.curves import check_rows, has, measure, swept_names, task_ends
 from gainjax.metrics import METRICS, Convention, mean_curve_metrics
 from gainjax.statistics import (
     bootstrap_interval,
@@ -73,6 +73,7 @@ def table(dataset: xr.Dataset, convention: Convention | None = None) -> pd.DataF
     References:
         See :mod:`gainjax.metrics`.
     """
+    check_rows(dataset)
     columns: dict[str, Any] = {
         name: dataset[name].values for name in ("method", *swept_names(dataset))
     }
@@ -125,6 +126,7 @@ def comparison(
     References:
         See :mod:`gainjax.statistics`.
     """
+    check_rows(dataset)
     names = dataset["setting"].values.tolist()
     if len(names) < 2:
         raise ValueError(f"dataset must hold at least two settings to compare: got {names}")
@@ -195,6 +197,7 @@ def ranking(
     References:
         The choice at equal accuracy is ours.
     """
+    check_rows(dataset)
     if not (swept := swept_names(dataset)):
         raise ValueError("dataset must be a sweep: nothing varies in it; use table instead")
     if not 0 <= tolerance < 1:
