@@ -257,7 +257,7 @@ def _tested(seeds: int, tests: int) -> str:
 
 
 def _divergence(row: pd.Series) -> str:
-    return f"{row['diverged']}/{row['seeds']} diverged" if row["diverged"] else ""
+    return f"{int(row['diverged'])}/{int(row['seeds'])} diverged" if row["diverged"] else ""
 
 
 def _footnotes(rows: pd.DataFrame, columns: Mapping[str, Metric], score: str) -> list[str]:
