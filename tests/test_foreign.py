@@ -236,7 +236,7 @@ def test_what_does_not_belong_together_is_told_apart():
         ({"form": "model"}, 'differ in form:\n  form: nothing -> "model"'),
     ):
         changed = curves.sel(seed=[1]).assign_attrs(spec=json.dumps(spec | change))
-        with pytest.raises(ValueError) as caught:
+        with pytest.raises(ValueError, match="do not belong together") as caught:
             concat([curves.sel(seed=[0]), changed], "seed")
         assert str(caught.value) == f"curves do not belong together: they {message}"
     named = from_curves({"er": np.ones((2, 40, 1))}, eval_updates=range(1, 41), task_ends=[20, 40])

@@ -12,6 +12,7 @@ from synthetic import CHARACTER, synthetic_curves, with_names
 
 from gainjax import curves as results
 from gainjax.show.plots import plot_curves
+from gainjax.show.plots.drawing import visible
 
 
 def lines(axes):
@@ -131,6 +132,64 @@ def test_methods_are_told_apart_with_and_without_color():
     assert len({(h.get_color(), str(h._unscaled_dash_pattern)) for h in handles}) == len(names)
     assert len({str(h._unscaled_dash_pattern) for h in handles[:8]}) == 8
     png(figure)
+
+
+def test_long_curves_are_thinned_without_losing_an_extreme():
+    rng = np.random.default_rng(0)
+    values = rng.normal(size=(50_000, 3))
+    values[31_234] += 50
+    values[7, 1] = -80
+    kept = visible(values)
+    assert len(kept) < 6100
+    assert {0, 7, 31_234, 49_999} <= set(kept)
+    assert (np.diff(kept) > 0).all()
+    for stretch in np.array_split(np.arange(50_000), 1000):
+        own, curve = kept[np.isin(kept, stretch)], values.mean(axis=1)
+        assert curve[own].max() == curve[stretch].max()
+        assert curve[own].min() == curve[stretch].min()
+    assert visible(values[:4000]).tolist() == list(range(4000))
+
+
+def test_long_runs_are_drawn_with_few_points():
+    curves = synthetic_curves(["sgd"], seeds=2, tasks=2, updates_per_task=10_000)
+    figure = plot_curves(curves)
+    assert max(len(line.get_xdata()) for axes in figure.axes for line in axes.lines) < 6100
+    png(figure)
+
+
+@pytest.mark.parametrize(
+    "names", [("eval_loss",), ("gain",), ("eval_loss", "gain"), ("train_loss", "uncertainty")]
+)
+def test_what_was_not_recorded_has_no_panel(names):
+    curves = synthetic_curves(seeds=2, tasks=2, updates_per_task=50, without=names)
+    labels = by_label(plot_curves(curves))
+    assert ("gain" in labels) == ("gain" not in names)
+    assert ("test loss on\ntask 1 (nats)" in labels) == ("eval_loss" not in names)
+
+
+def test_several_gains_are_thin_lines_beside_the_whole():
+    curves = synthetic_curves(["ngm-sgd", "sgd"], seeds=2, tasks=2, updates_per_task=50)
+    gains = 1 + np.random.default_rng(0).random((2, 2, 100, 3))
+    gains[1] = np.nan  # SGD has none
+    curves = curves.assign(gains=(("setting", "seed", "update", "group"), gains))
+    axes = by_label(plot_curves(curves.assign_coords(group=["a", "b", "c"])))["gain"]
+    drawn = [line for line in axes.lines if len(line.get_xdata()) > 2]
+    assert [line.get_linewidth() for line in drawn] == [2.0, 0.6, 0.6, 0.6]
+
+
+def test_sparse_evaluations_after_a_switch_are_seen():
+    curves = synthetic_curves(["sgd"], seeds=2, tasks=3, updates_per_task=100, eval_every=50)
+    axes = by_label(plot_curves(curves))["relative to before the switch"]
+    assert axes.get_xlim()[1] == 100  # two evaluations, to the end of the task
+    (line,) = lines(axes).values()
+    assert line.get_ydata()[-1] == pytest.approx(
+        np.mean(
+            [
+                curves.accuracy.sel(eval_update=end + 100) / curves.accuracy.sel(eval_update=end)
+                for end in (100, 200)
+            ]
+        )
+    )
 
 
 def test_the_loss_axis_is_logarithmic_over_decades_only():

@@ -1,6 +1,7 @@
 """Curves that belong together become one; those that do not are told apart."""
 
 import json
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any, Literal, get_args
 
@@ -51,8 +52,8 @@ def concat(curves: Sequence[xr.Dataset], dim: Dimension) -> xr.Dataset:
         raise ValueError(f"curves must be at least two datasets to join: got {len(parts)}")
     for part in parts[1:]:
         _check_belong(parts[0], part, dim)
-    labels = [label for part in parts for label in part[dim].values.tolist()]
-    if twice := sorted({label for label in labels if labels.count(label) > 1}):
+    counts = Counter(label for part in parts for label in part[dim].values.tolist())
+    if twice := [label for label, count in counts.items() if count > 1]:
         raise ValueError(
             f"curves must be joined with different {dim}s: {twice[0]!r} is there twice; select "
             f"with dataset.sel({dim}=[...])"
