@@ -9,7 +9,8 @@ from importlib.metadata import version
 from typing import Any
 
 from gainjax.gain import GainDynamics, predictive_entropy
-from gainjax.optim.modulation import gain_modulation, get_gain, ngm_sgd, slow_params
+from gainjax.optim.modulation import gain_modulation, ngm_sgd
+from gainjax.optim.states import get_gain, get_gains, slow_params
 
 __version__ = version("gainjax")
 
@@ -40,6 +41,7 @@ __all__ = [
     "GainDynamics",
     "gain_modulation",
     "get_gain",
+    "get_gains",
     "ngm_sgd",
     "predictive_entropy",
     "slow_params",

@@ -22,7 +22,8 @@ from jax.typing import ArrayLike
 from numpy.testing import assert_allclose, assert_array_equal
 
 from gainjax.methods import METHODS, TRACE
-from gainjax.optim.modulation import find_gain_states, gain_modulation, ngm_sgd
+from gainjax.optim.modulation import gain_modulation, ngm_sgd
+from gainjax.optim.states import find_gain_states
 
 DTYPES = ("float16", "bfloat16", "float32", "float64")
 MASK = {"layer": {"kernel": True, "bias": False}, "scalar": True}

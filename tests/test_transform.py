@@ -10,16 +10,8 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 from gainjax.optim.controls import sharpness_aware
-from gainjax.optim.modulation import (
-    GainModulationState,
-    GainRule,
-    find_gain_states,
-    gain_modulation,
-    get_gain,
-    modulate,
-    ngm_sgd,
-    slow_params,
-)
+from gainjax.optim.modulation import GainRule, gain_modulation, modulate, ngm_sgd
+from gainjax.optim.states import GainModulationState, find_gain_states, get_gain, slow_params
 
 MASK = {"kernel": True, "bias": False}
 QUICK = {"xla_backend_optimization_level": 0}  # most of the time would be compilation

@@ -13,24 +13,13 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 from jax.typing import ArrayLike
 
 from gainjax.gain import GainDynamics, at_least_float32
 from gainjax.optim.extra_args import for_raw_weights
-from gainjax.optim.masks import Mask, fingerprint, fingerprints, map_modulated, scale_modulated
-
-
-class GainModulationState(NamedTuple):
-    """State of :func:`gain_modulation`."""
-
-    count: jax.Array  # type: ignore[assignment]  # shape=(), dtype=int32: updates so far
-    gain: jax.Array  # shape=(), dtype of the widest parameter, at least float32
-    baseline: jax.Array  # like gain; kept for `slow_params`
-    skipped: jax.Array  # shape=(), dtype=int32: updates whose uncertainty was not finite
-    modulated: jax.Array  # shape=(1 + leaves, 2), dtype=uint32: who is modulated
-    base_state: optax.OptState
+from gainjax.optim.masks import Mask, fingerprints, map_modulated, scale_modulated
+from gainjax.optim.states import GainModulationState
 
 
 class GainRule(NamedTuple):
@@ -99,6 +88,7 @@ def gain_modulation(
             ``update`` is called without uncertainty.
 
     Example:
+        >>> from gainjax import get_gain
         >>> optimizer = gain_modulation(optax.adam(1e-3), sensitivity=0.4)
         >>> params = {"w": jnp.ones(2)}
         >>> state = optimizer.init(params)
@@ -107,7 +97,7 @@ def gain_modulation(
         >>> print(get_gain(state).round(2), optax.apply_updates(params, updates)["w"].round(2))
         1.92 [1.92 1.92]
 
-    Source:
+    References:
         Rodriguez-Garcia et al., arXiv 2507.14056, NGM-SGD. The form in effective weights, for any
         base optimiser, is ours and equals the published one.
     """
@@ -147,7 +137,7 @@ def modulate(
         >>> optax.apply_updates(params, updates)
         Array([2., 2., 2.], dtype=float32)
 
-    Source:
+    References:
         Rodriguez-Garcia et al., arXiv 2507.14056; see :func:`gain_modulation`.
     """
     if not (hasattr(base, "init") and hasattr(base, "update")):
@@ -243,12 +233,13 @@ def ngm_sgd(
         ValueError: If a plain number is out of range.
 
     Example:
+        >>> from gainjax import get_gain
         >>> optimizer = ngm_sgd(0.01, sensitivity=0.3)
         >>> state = optimizer.init(jnp.ones(2))
         >>> float(get_gain(state))
         1.0
 
-    Source:
+    References:
         Rodriguez-Garcia et al., arXiv 2507.14056, NGM-SGD.
     """
     return gain_modulation(
@@ -259,105 +250,6 @@ def ngm_sgd(
         max_gain=max_gain,
         mask=mask,
     )
-
-
-def get_gain(opt_state: optax.OptState) -> jax.Array:
-    """Return the current gain, wherever its state sits.
-
-    Args:
-        opt_state: State of an optimiser that contains one gain modulation, alone or inside
-            ``chain``, ``partition``, ``masked``, ``MultiSteps``, ``inject_hyperparams`` and so on.
-
-    Returns:
-        The gain, shape () (with the leading axes of the state if it was vmapped).
-
-    Raises:
-        ValueError: If the state holds no gain, or more than one.
-
-    Example:
-        >>> optimizer = optax.chain(optax.clip(1.0), ngm_sgd(0.01))
-        >>> get_gain(optimizer.init(jnp.ones(2)))
-        Array(1., dtype=float32)
-
-    Source:
-        Symbol g of Rodriguez-Garcia et al., arXiv 2507.14056.
-    """
-    states = find_gain_states(opt_state)
-    if len(states) != 1:
-        raise ValueError(
-            f"opt_state must hold exactly one gain: found {len(states)} in a "
-            f"{type(opt_state).__name__}. Pass the state of one `gain_modulation(...)`"
-        )
-    return states[0].gain
-
-
-def slow_params(params: optax.Params, opt_state: optax.OptState) -> optax.Params:
-    r"""Return the slow part of effective weights: their value once the phasic gain has decayed.
-
-    .. math:: \theta = g w = \underbrace{g_0 w}_{slow} + \underbrace{(g - g_0) w}_{fast}
-
-    Args:
-        params: Effective weights, as trained by :func:`gain_modulation`. Arrays under
-            :func:`jax.vmap` may keep their leading axes if the state has them too.
-        opt_state: Its state, alone or inside any composite; several modulations are fine.
-
-    Returns:
-        Parameters like ``params``; those that no gain modulates are returned as they are.
-
-    Raises:
-        ValueError: If the state holds no gain, or none for any of these parameters, which tells
-            that they are nested otherwise than those that the optimiser was initialised with.
-
-    Example:
-        >>> optimizer = ngm_sgd(0.0)
-        >>> params = jnp.ones(2)
-        >>> updates, state = optimizer.update(
-        ...     params, optimizer.init(params), params, uncertainty=2.3
-        ... )
-        >>> params = optax.apply_updates(params, updates)
-        >>> print(params.round(2), slow_params(params, state))
-        [1.92 1.92] [1. 1.]
-
-    Source:
-        Decomposition of the effective weight in Rodriguez-Garcia et al., arXiv 2507.14056.
-    """
-    states = find_gain_states(opt_state)
-    if not states:
-        raise ValueError(
-            f"opt_state holds no gain: got a {type(opt_state).__name__}. Pass the state of an "
-            "optimizer that contains `gain_modulation(...)`"
-        )
-
-    paths = [fingerprint(path) for path, _ in jax.tree_util.tree_flatten_with_path(params)[0]]
-    for state in states:
-        if not isinstance(state.modulated, jax.core.Tracer):
-            known = np.asarray(state.modulated)[..., 1:, :]
-            if known.size and not any((known == path).all(-1).any() for path in paths):
-                raise ValueError(
-                    "params must be nested as those that the optimizer was initialised with: none "
-                    f"of the modulated ones is in {jax.tree.structure(params)}"
-                )
-
-    def slow(path: Any, param: jax.Array) -> jax.Array:
-        for state in states:
-            this = np.broadcast_to(fingerprint(path), state.modulated.shape)
-            is_modulated = jnp.any(jnp.all(state.modulated == this, axis=-1), axis=-1)
-            scale = jnp.where(is_modulated, state.baseline / state.gain, 1)
-            # A vmapped state has leading axes, which the parameters then share.
-            scale = scale.reshape(scale.shape + (1,) * (param.ndim - scale.ndim))
-            param = (param.astype(scale.dtype) * scale).astype(param.dtype)
-        return param
-
-    return jax.tree_util.tree_map_with_path(slow, params)
-
-
-def find_gain_states(opt_state: optax.OptState) -> list[GainModulationState]:
-    """Return the states of all gain modulations inside an optimiser state, outermost only."""
-
-    def is_state(node: Any) -> bool:
-        return isinstance(node, GainModulationState)
-
-    return [leaf for leaf in jax.tree.leaves(opt_state, is_leaf=is_state) if is_state(leaf)]
 
 
 def _check_uncertainty(uncertainty: ArrayLike | None) -> jax.Array:
