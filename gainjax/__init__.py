@@ -8,9 +8,9 @@ import importlib
 from importlib.metadata import version
 from typing import Any
 
-from gainjax.gain import GainDynamics, predictive_entropy
+from gainjax.gain import GainDynamics, predictive_entropy, sigmoid_entropy
 from gainjax.optim.modulation import gain_modulation, ngm_sgd
-from gainjax.optim.states import get_gain, get_gains, slow_params
+from gainjax.optim.states import get_gain, get_gains, reset, slow_params
 
 __version__ = version("gainjax")
 
@@ -44,6 +44,8 @@ __all__ = [
     "get_gains",
     "ngm_sgd",
     "predictive_entropy",
+    "reset",
+    "sigmoid_entropy",
     "slow_params",
     *_HOME,
 ]
