@@ -1,5 +1,7 @@
 """One network, written for each library: dense, batch normalization, dropout, dense."""
 
+import functools
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -50,7 +52,8 @@ class Nnx(nnx.Module):
         return self.last(self.dropout(nnx.relu(self.norm(self.first(x)))))
 
 
-def equinox_network(rate, key):
+@functools.cache
+def equinox_class():
     eqx = pytest.importorskip("equinox")
 
     class Network(eqx.Module):
@@ -60,7 +63,7 @@ def equinox_network(rate, key):
         last: eqx.nn.Linear
         activation: object
 
-        def __init__(self):
+        def __init__(self, rate, key):
             keys = jax.random.split(key)
             self.first = eqx.nn.Linear(INPUTS, HIDDEN, key=keys[0])
             self.norm = eqx.nn.BatchNorm(HIDDEN, axis_name="batch", mode="batch")
@@ -73,7 +76,11 @@ def equinox_network(rate, key):
             x = self.dropout(self.activation(x), key=key)
             return self.last(x), state
 
-    return Network()
+    return Network
+
+
+def equinox_network(rate, key):
+    return equinox_class()(rate, key)
 
 
 def plain_functions(rate):

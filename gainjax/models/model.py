@@ -188,9 +188,10 @@ def strong_arrays(name: str, tree: Any) -> Any:
         except TypeError:
             array = None
         if array is None or jnp.issubdtype(array.dtype, jax.dtypes.prng_key):
+            got = repr(leaf) if array is None else "a random key"
             raise TypeError(
                 f"{name} must return parameters and state that can be stored, arrays without random"
-                f" keys (apply gets one for each update): got {leaf!r} at "
+                f" keys (apply gets one for each update): got {got} at "
                 f"{jax.tree_util.keystr(path)}"
             )
         return array.astype(array.dtype)

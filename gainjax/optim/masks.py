@@ -11,8 +11,9 @@ import numpy as np
 
 Mask = Any  # a tree of booleans, a prefix of one, or a function from parameters to one
 
-# Words in the names of layers and parameters, without their numbers, in lower case.
-_NO_MATRIX = {"b", "bn", "ln", "gn", "scale", "offset"}
+# Names of parameters, words in names, and parts of names, without their numbers, in lower case.
+_NO_MATRIX = {"b", "scale", "offset"}
+_WORDS = {"bn", "ln", "gn"}
 _IN_NO_MATRIX = re.compile("bias|norm|embed")
 
 
@@ -60,7 +61,8 @@ def _names(path: Any) -> list[str]:
 
 def _is_no_matrix(name: str) -> bool:
     name = re.sub(r"[\d_]+$", "", name).lower()
-    return name in _NO_MATRIX or _IN_NO_MATRIX.search(name) is not None
+    words = set(re.split(r"[\d_]+", name))
+    return name in _NO_MATRIX or bool(words & _WORDS) or bool(_IN_NO_MATRIX.search(name))
 
 
 def _is_layer_without_matrix(node: Any) -> bool:
