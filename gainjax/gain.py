@@ -105,10 +105,11 @@ class GainDynamics:
         References:
             Ours; what it was measured on is in ``docs/adoption.md``.
         """
-        if max_gain is None:
-            max_gain = baseline * 2 ** (1 / max(layers, 1))
-        sensitivity = (1 - decay) * (max_gain - baseline)
-        return cls(decay, baseline, sensitivity, max_gain)
+        cls(decay, baseline, 0.0, max_gain)  # for its checks
+        low: Any = baseline
+        kept: Any = decay
+        top: Any = low * 2 ** (1 / max(layers, 1)) if max_gain is None else max_gain
+        return cls(decay, baseline, (1 - kept) * (top - low), top)
 
     def tree_flatten_with_keys(self) -> tuple[list[tuple[jax.tree_util.GetAttrKey, Any]], None]:
         """Return the numbers as leaves, each with its name."""
