@@ -8,8 +8,9 @@ import importlib
 from importlib.metadata import version
 from typing import Any
 
-from gainjax.gain import GainDynamics, predictive_entropy
-from gainjax.optim.modulation import gain_modulation, get_gain, ngm_sgd, slow_params
+from gainjax.gain import GainDynamics, predictive_entropy, sigmoid_entropy
+from gainjax.optim.modulation import gain_modulation, ngm_sgd
+from gainjax.optim.states import get_gain, get_gains, reset, slow_params
 
 __version__ = version("gainjax")
 
@@ -43,8 +44,11 @@ __all__ = [
     "GainDynamics",
     "gain_modulation",
     "get_gain",
+    "get_gains",
     "ngm_sgd",
     "predictive_entropy",
+    "reset",
+    "sigmoid_entropy",
     "slow_params",
     *_HOME,
 ]

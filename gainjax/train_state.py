@@ -16,8 +16,8 @@ class TrainState(train_state.TrainState):
     Example:
         >>> import jax.numpy as jnp
         >>> from gainjax import get_gain, ngm_sgd
-        >>> state = TrainState.create(apply_fn=None, params={"w": jnp.ones(2)}, tx=ngm_sgd(0.01))
-        >>> state = state.apply_gradients(grads={"w": jnp.ones(2)}, uncertainty=2.3)
+        >>> state = TrainState.create(apply_fn=None, params={"w": jnp.eye(2)}, tx=ngm_sgd(0.01))
+        >>> state = state.apply_gradients(grads={"w": jnp.eye(2)}, uncertainty=2.3)
         >>> print(state.step, get_gain(state.opt_state).round(2))
         1 1.92
 

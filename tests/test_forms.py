@@ -13,7 +13,8 @@ from sklearn.datasets import load_digits
 
 from gainjax.gain import GainDynamics, predictive_entropy
 from gainjax.models.layers import GainDense, modulated_mask
-from gainjax.optim.modulation import gain_modulation, get_gain, slow_params
+from gainjax.optim.modulation import gain_modulation
+from gainjax.optim.states import get_gain, slow_params
 
 DECAY, SENSITIVITY = 0.9, 0.2
 QUICK = {"xla_backend_optimization_level": 0}  # most of the time would be compilation

@@ -26,7 +26,8 @@ from gainjax.models import (
     modulated_mask,
 )
 from gainjax.optim.masks import default_mask, resolve
-from gainjax.optim.modulation import gain_modulation, get_gain
+from gainjax.optim.modulation import gain_modulation
+from gainjax.optim.states import get_gain
 
 X = jnp.asarray(np.random.default_rng(1).normal(size=(16, INPUTS)), jnp.float32)
 LABELS = jnp.arange(16) % CLASSES

@@ -10,16 +10,8 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 from gainjax.optim.controls import sharpness_aware
-from gainjax.optim.modulation import (
-    GainModulationState,
-    GainRule,
-    find_gain_states,
-    gain_modulation,
-    get_gain,
-    modulate,
-    ngm_sgd,
-    slow_params,
-)
+from gainjax.optim.modulation import GainRule, gain_modulation, modulate, ngm_sgd
+from gainjax.optim.states import GainModulationState, find_gain_states, get_gain, slow_params
 
 MASK = {"kernel": True, "bias": False}
 QUICK = {"xla_backend_optimization_level": 0}  # most of the time would be compilation
@@ -116,7 +108,7 @@ def test_update_rule_equals_transcription(name, setting):
     last = jax.tree.map(lambda x: x[-1], (trained, states))
     assert_allclose(slow_params(*last)["kernel"], baseline * kernel, rtol=1e-9, atol=1e-12)
     assert_array_equal(slow_params(*last)["bias"], last[0]["bias"])
-    assert_array_equal(states.count, 1 + np.arange(40))
+    assert_array_equal(states.step, 1 + np.arange(40))
     assert_array_equal(states.skipped, 0)
 
 
@@ -126,7 +118,7 @@ def test_update_rule_equals_transcription(name, setting):
 def test_neutral_setting_is_the_base(name, dtype):
     clipped = optax.chain(optax.clip_by_global_norm(0.5), optax.adam(0.05))
     base = optax.with_extra_args_support(BASES[name][0] if name in BASES else clipped)
-    neutral = gain_modulation(base, decay=0.0, baseline=1.0, sensitivity=0.0)
+    neutral = gain_modulation(base, decay=0.0, baseline=1.0, sensitivity=0.0, mask=True)
     params = {"w": jnp.asarray(np.random.default_rng(0).normal(size=7), dtype)}
     state, base_state = neutral.init(params), base.init(params)
     # Not compiled as a whole: a compiler may round a fused program differently.
@@ -263,7 +255,7 @@ def test_non_finite_uncertainty_is_skipped_and_counted():
 
 def test_gain_is_wider_than_its_parameters():
     params = {"a": jnp.ones(2, jnp.bfloat16), "b": jnp.ones((), jnp.float16)}
-    trained, states = run(ngm_sgd(0.01), params, np.full(60, 0.01, np.float32))
+    trained, states = run(ngm_sgd(0.01, mask=True), params, np.full(60, 0.01, np.float32))
     assert states.gain.dtype == jnp.float32
     # A gain in bfloat16 would get stuck: its steps near 1.04 are .0078 wide.
     assert_allclose(states.gain[-1], 1 + 0.04 * (1 - 0.9**60), rtol=1e-6)
@@ -273,7 +265,7 @@ def test_gain_is_wider_than_its_parameters():
 @pytest.mark.usefixtures("x64")
 def test_gain_has_the_widest_dtype():
     params = {"a": jnp.ones(2, jnp.float32), "b": jnp.ones(2, jnp.float64)}
-    optimizer = ngm_sgd(0.01)
+    optimizer = ngm_sgd(0.01, mask=True)
     state = optimizer.init(params)
     assert (state.gain.dtype, state.baseline.dtype) == (jnp.float64, jnp.float64)
     assert get_gain(optimizer.init({})).dtype == jnp.float32
@@ -317,7 +309,8 @@ def test_other_rules_see_count_and_extra_arguments():
 
 
 def test_gain_of_a_rule_cannot_change_the_dtype():
-    optimizer = modulate(optax.sgd(0.1), GainRule(1, lambda *_: 2.0 * jnp.ones((), jnp.float16)))
+    rule = GainRule(1, lambda *_: 2.0 * jnp.ones((), jnp.float16))
+    optimizer = modulate(optax.sgd(0.1), rule, mask=True)
     state = optimizer.init(jnp.ones(2))
     _, new_state = optimizer.update(jnp.ones(2), state, jnp.ones(2), uncertainty=0)
     assert (state.gain.dtype, new_state.gain.dtype) == (jnp.float32, jnp.float32)
@@ -329,7 +322,7 @@ def test_gain_of_a_rule_cannot_change_the_dtype():
 @pytest.mark.usefixtures("x64")
 def test_base_that_needs_the_loss():
     base = optax.polyak_sgd(max_learning_rate=10.0, eps=0.0)
-    optimizer = gain_modulation(base, baseline=2.0, sensitivity=0.0)
+    optimizer = gain_modulation(base, baseline=2.0, sensitivity=0.0, mask=True)
     theta, grads = make_params(0), make_params(1)
     state = optimizer.init(theta)
     updates, _ = optimizer.update(grads, state, theta, uncertainty=1.0, value=0.3)
@@ -362,13 +355,13 @@ BASES_THAT_CALL = {
 
 
 @pytest.mark.usefixtures("x64")
-@pytest.mark.parametrize("mask", [None, MASK])
+@pytest.mark.parametrize("mask", [True, MASK])
 @pytest.mark.parametrize("shift", [None, 0.5])
 @pytest.mark.parametrize("name", BASES_THAT_CALL)
 def test_base_that_calls_functions_of_parameters_sees_raw_weights(name, shift, mask):
     gain, base, params = 2.0, BASES_THAT_CALL[name], make_params(3)
     extra = {} if shift is None or name == "sam" else {"shift": shift}
-    scale = jax.tree.map(lambda on: gain if on else 1.0, mask or dict.fromkeys(params, True))
+    scale = jax.tree.map(lambda on: gain if on else 1.0, MASK if mask is MASK else dict.fromkeys(params, True))
 
     def effective(raw):
         return jax.tree.map(jnp.multiply, raw, scale)
@@ -392,13 +385,13 @@ def test_base_that_calls_functions_of_parameters_sees_raw_weights(name, shift, m
 
 def test_updates_have_the_dtype_of_their_parameters():
     params, grads = make_params(0, np.float32), make_params(1, jnp.bfloat16)
-    optimizer = ngm_sgd(0.1)
+    optimizer = ngm_sgd(0.1, mask=True)
     updates, _ = optimizer.update(grads, optimizer.init(params), params, uncertainty=2.0)
     assert all(leaf.dtype == np.float32 for leaf in jax.tree.leaves(updates))
 
 
 def test_plain_numbers_are_parameters():
-    optimizer = ngm_sgd(0.5, sensitivity=0.0)
+    optimizer = ngm_sgd(0.5, sensitivity=0.0, mask=True)
     updates, state = optimizer.update(2.0, optimizer.init(1.0), 1.0, uncertainty=0.0)
     assert float(updates) == -1.0
     assert float(slow_params(jnp.float32(3.0), state)) == 3.0
@@ -465,7 +458,7 @@ def test_slow_params_of_other_parameters():
     params = make_params(dtype=np.float32)
     for optimizer, other in (
         (ngm_sgd(0.1), {"params": params}),
-        (optax.flatten(ngm_sgd(0.1)), params),
+        (optax.flatten(ngm_sgd(0.1, mask=True)), params),
     ):
         with pytest.raises(ValueError, match="params must be nested as"):
             slow_params(other, optimizer.init(params))
@@ -482,12 +475,13 @@ def test_negative_uncertainty():
 
 # --- The state inside composites ------------------------------------------------------------------
 
+PAPER = {"sensitivity": 0.4}
 LABELS = {"kernel": "modulated", "bias": "plain"}
 
 
 def injected(**options):
     return optax.inject_hyperparams(gain_modulation, static_args=("base", "mask"))(
-        optax.sgd(0.0), **options
+        optax.sgd(0.0), **PAPER | options
     )
 
 
@@ -500,7 +494,7 @@ def forwarding(multi_steps):
 COMPOSITES = {
     "alone": lambda **k: ngm_sgd(0.0, mask=MASK, **k),
     "chain": lambda **k: optax.chain(
-        optax.clip_by_global_norm(1.0), ngm_sgd(0.0, mask=MASK, **k), optax.identity()
+        optax.clip_by_global_norm(1.0), optax.identity(), ngm_sgd(0.0, mask=MASK, **k)
     ),
     "named chain": lambda **k: optax.named_chain(("gain", ngm_sgd(0.0, mask=MASK, **k))),
     "partition": lambda **k: optax.partition(
@@ -548,7 +542,10 @@ def test_state_is_found_in(name):
 
 def test_several_modulations():
     optimizer = optax.partition(
-        {"fast": ngm_sgd(0.0, sensitivity=1.0), "slow": ngm_sgd(0.0, baseline=2.0)},
+        {
+            "fast": ngm_sgd(0.0, sensitivity=1.0),
+            "slow": ngm_sgd(0.0, baseline=2.0, mask=True),
+        },
         {"kernel": "fast", "bias": "slow"},
     )
     params = make_params(dtype=np.float32)
@@ -596,7 +593,7 @@ def test_multi_steps_takes_the_last_uncertainty():
 
 
 def test_apply_if_finite_holds_the_gain_with_the_weights():
-    optimizer = optax.apply_if_finite(ngm_sgd(0.1), 3)
+    optimizer = optax.apply_if_finite(ngm_sgd(0.1, mask=True), 3)
     params = {"w": jnp.ones(2)}
     state = optimizer.init(params)
     bad = {"w": jnp.array([1.0, jnp.nan])}

@@ -73,20 +73,21 @@ def _is_layer_without_matrix(node: Any) -> bool:
     return jax.tree_util.all_leaves(child for child in children if jax.tree.leaves(child))
 
 
-def map_modulated(function: Callable[..., Any], mask: Mask, params: Any, tree: Any) -> Any:
-    """Map `function(leaf of tree, leaf of params)` over modulated leaves, keep the other leaves."""
-    return jax.tree.map(
-        lambda on, branch, p: jax.tree.map(function, branch, p) if on else branch,
-        resolve(mask, params),
-        tree,
-        params,
-    )
-
-
 def resolve(mask: Mask, params: Any) -> Any:
-    """Return a mask as booleans in a prefix of the structure of the parameters."""
-    if mask is None or not jax.tree.leaves(params):  # the latter: placeholders of optax, MaskedNode
+    """Return a mask as booleans in a prefix of the structure of the parameters.
+
+    Args:
+        mask: Booleans, a function that makes them, or None for :func:`default_mask`.
+        params: The parameters, or their shapes.
+
+    Raises:
+        ValueError: If the mask does not fit the parameters.
+        TypeError: If it holds anything but booleans.
+    """
+    if not jax.tree.leaves(params):  # placeholders of optax, MaskedNode
         return True
+    if mask is None:
+        mask = default_mask
     marks = mask(params) if _is_function(mask) else mask
     for mark in jax.tree.leaves(marks):
         if not _is_boolean(mark):
@@ -110,14 +111,65 @@ def _is_boolean(leaf: Any) -> bool:
     return np.dtype(getattr(leaf, "dtype", type(leaf))) == np.dtype(bool)
 
 
-def scale_modulated(tree: Any, factor: jax.Array, mask: Mask) -> Any:
-    """Multiply the modulated leaves of a tree in the dtype of the factor; leaf dtypes stay."""
-    return map_modulated(
-        lambda x, _: (jnp.asarray(x, factor.dtype) * factor).astype(jnp.result_type(x)),
-        mask,
-        tree,
-        tree,
+def marks_of(mask: Mask, params: Any) -> Any:
+    """Return which leaves a gain multiplies: booleans with the structure of the parameters.
+
+    Integers and random keys among the parameters are never multiplied, whatever the mask says.
+
+    Args:
+        mask: As for :func:`resolve`.
+        params: The parameters, or their shapes.
+
+    Raises:
+        ValueError: If the mask does not fit, or if none is given and the default marks nothing.
+        TypeError: If it holds anything but booleans.
+    """
+    marks = jax.tree.map(
+        lambda on, branch: jax.tree.map(lambda leaf: bool(on) and _is_inexact(leaf), branch),
+        resolve(mask, params),
+        params,
     )
+    if mask is None and jax.tree.leaves(params) and not any(jax.tree.leaves(marks)):
+        raise ValueError(
+            "without a mask, the gain multiplies weight matrices and kernels, and there are none "
+            "among these parameters: give mask=True for all of them, or say which; got "
+            f"{jax.tree.map(jnp.shape, params)}"
+        )
+    return marks
+
+
+def dtype_of(leaf: Any) -> Any:
+    """Return the dtype of an array, its abstract shape or a plain number."""
+    return leaf.dtype if hasattr(leaf, "dtype") else jnp.result_type(leaf)
+
+
+def map_modulated(function: Callable[..., Any], marks: Any, params: Any, tree: Any) -> Any:
+    """Map `function(leaf of tree, leaf of params)` over marked leaves, keep the other leaves."""
+    return jax.tree.map(lambda on, x, p: function(x, p) if on else x, marks, tree, params)
+
+
+def scale_modulated(tree: Any, factor: jax.Array, marks: Any) -> Any:
+    """Multiply the marked leaves of a tree in the dtype of the factor; leaf dtypes stay."""
+
+    def scale(x: Any, _: Any) -> Any:
+        if isinstance(x, jax.ShapeDtypeStruct):
+            return x
+        x = jnp.asarray(x)
+        wide = with_complex(factor.dtype, x.dtype)
+        return (x.astype(wide) * factor.astype(wide)).astype(x.dtype)
+
+    return map_modulated(scale, marks, tree, tree)
+
+
+def with_complex(wide: Any, dtype: Any) -> Any:
+    """Return a real dtype, or the complex one of its precision where the other is complex."""
+    if not jnp.issubdtype(dtype, jnp.complexfloating):
+        return wide
+    return jnp.dtype(jnp.complex128 if wide == jnp.float64 else jnp.complex64)
+
+
+def _is_inexact(leaf: Any) -> bool:
+    return bool(jnp.issubdtype(dtype_of(leaf), jnp.inexact))
 
 
 def fingerprint(path: Any) -> np.ndarray:
@@ -126,15 +178,13 @@ def fingerprint(path: Any) -> np.ndarray:
     return np.frombuffer(hashlib.blake2b(name.encode(), digest_size=8).digest(), np.uint32)
 
 
-def fingerprints(params: Any, mask: Mask) -> jax.Array:
-    """Return the fingerprints of the modulated leaves, so that `slow_params` knows them again.
+def fingerprints(params: Any, marks: Any) -> np.ndarray:
+    """Return the fingerprints of the marked leaves, so that they are known again.
 
-    Not a tree in the structure of the parameters, since code that shards optimiser states would
+    Not a tree in the structure of the parameters, since code that shards optimizer states would
     give its scalars the sharding of the parameters; not static, since a state is arrays alone.
     """
-    unmarked = jax.tree.map(lambda _: False, params)
-    marked = map_modulated(lambda *_: True, mask, params, unmarked)
-    leaves, _ = jax.tree_util.tree_flatten_with_path(marked)
+    leaves, _ = jax.tree_util.tree_flatten_with_path(params)
+    pairs = zip(leaves, jax.tree.leaves(marks), strict=True)
     # The first row matches no leaf: checkpointers refuse empty arrays.
-    rows = [np.zeros(2, np.uint32), *(fingerprint(path) for path, is_on in leaves if is_on)]
-    return jnp.asarray(np.stack(rows))
+    return np.stack([np.zeros(2, np.uint32), *(fingerprint(path) for (path, _), on in pairs if on)])
