@@ -183,8 +183,11 @@ checkpoints.RunStore.keep, checkpoints.RunStore.restore = slow_keep, noting_rest
 
 
 def position():
+    progress = out / "progress"
     for method in reversed(methods):
-        steps = [int(p.stem) for p in (out / "progress" / method).glob("*.crc32")]
+        if (progress / f"{method}.npz").exists():  # finished; its checkpoints do not count
+            return None
+        steps = [int(p.stem) for p in (progress / method).glob("*.crc32")]
         if steps:
             return f"{method} {max(steps)}"
 
