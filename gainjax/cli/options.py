@@ -8,6 +8,7 @@ import jax
 import tyro
 
 from gainjax.cli.values import parse_seeds, parse_settings
+from gainjax.methods import as_methods
 from gainjax.runs.api import DEFAULT_METHODS
 from gainjax.training import Protocol
 
@@ -131,8 +132,12 @@ class RunOptions:
         protocol = {field.name: getattr(self, field.name, None) for field in _PROTOCOL}
         protocol["updates_per_task"] = (updates[0] if len(updates) == 1 else updates) or None
         self.how.cluster.join()
+        try:
+            methods = as_methods(self.methods)
+        except TypeError as error:  # what --methods refers to is something else
+            raise ValueError(str(error)) from error
         return {
-            "methods": self.methods,
+            "methods": methods,
             "seeds": parse_seeds(self.seeds),
             "data_dir": self.data_dir,
             "out": out,
