@@ -36,7 +36,7 @@ _HOME = {
     "load": "curves",
     "per_seed": "curves",
     "DivergenceWarning": "runs.execution",
-    "resume": "runs.api",
+    "resume": "runs.resumption",
     "run": "runs.api",
     "sweep": "runs.api",
     "comparison": "show.tables",

@@ -4,7 +4,7 @@ import os
 import sys
 import warnings
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import jax
 import tyro
@@ -13,15 +13,17 @@ from rich.markup import escape
 
 from gainjax import __version__, curves
 from gainjax.cli import shown
-from gainjax.cli.options import Cluster, Execution, Output, RunOptions
+from gainjax.cli.options import Cluster, Output, RunOptions
 from gainjax.cli.values import parse_settings, parse_values
-from gainjax.runs.api import resume, run, sweep
+from gainjax.runs.api import run, sweep
 from gainjax.runs.benchmarks import BENCHMARKS
 from gainjax.runs.guard import Interrupted
+from gainjax.runs.resumption import resume
 
 Name = Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="BENCHMARK")]
 Options = Annotated[RunOptions, tyro.conf.arg(name="")]
 Shown = Annotated[Output, tyro.conf.arg(name="")]
+_ALONE, _ALL = Cluster(), Output()
 
 
 def run_command(benchmark: Name, options: Options) -> None:
@@ -67,8 +69,8 @@ def resume_command(
     directory: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="DIR")],
     data_dir: Path | None = None,
     threads: int | None = None,
-    cluster: Annotated[Cluster, tyro.conf.arg(name="")] = Cluster(),
-    output: Shown = Output(),
+    cluster: Annotated[Cluster, tyro.conf.arg(name="")] = _ALONE,
+    output: Shown = _ALL,
 ) -> None:
     """Finish a run or sweep that was interrupted, from its last checkpoint.
 
@@ -81,14 +83,14 @@ def resume_command(
     """
     cluster.join()
     progress = not output.quiet and jax.process_index() == 0
-    options = {} if data_dir is None else {"data_dir": data_dir}
+    options: dict[str, Any] = {} if data_dir is None else {"data_dir": data_dir}
     found = resume(directory, threads=threads, progress=progress, **options)
     shown.show_results(found, directory, output)
 
 
 def table_command(
     directories: Annotated[tyro.conf.Positional[tuple[Path, ...]], tyro.conf.arg(metavar="DIR")],
-    output: Shown = Output(),
+    output: Shown = _ALL,
 ) -> None:
     """Print the table of a finished run, or of several that belong together as one table.
 

@@ -104,9 +104,9 @@ def to_dataset(
         spec.settings,
         arrays,
         seeds=spec.seeds,
-        task_ends=ends,
-        eval_updates=evaluated,
-        seen_updates=seen,
+        task_ends=ends.tolist(),
+        eval_updates=evaluated.tolist(),
+        seen_updates=seen.tolist(),
         attrs=attrs,
     )
 
