@@ -117,7 +117,7 @@ def test_hyperparameters_are_resolved_from_general_to_special():
         ({"regime": "replay", "batch_size": 1}, "batch_size must be at least 2 for a replay"),
         (
             {"regime": "replay", "buffer": "balanced", "buffer_size": 9},
-            "buffer_size must be at least 10, an image of each class",
+            "buffer_size must be at least 10, an example of each class",
         ),
     ],
 )
@@ -298,7 +298,7 @@ def test_the_demo_writes_table_and_figure(tmp_path, capsys):
     methods = ["--methods", "ngm-sgd", "sgd"]
     main(["run", "split-digits", *methods, "--seeds", "2", "--out", str(out), *SHORT_WORDS])
     printed = capsys.readouterr().out
-    for word in ("ngm-sgd", "sgd", "avg-SG", "anytime", "curves.nc", "curves.png"):
+    for word in ("NGM-SGD", "SGD", "avg-SG", "anytime", "curves.nc", "curves.png"):
         assert word in printed
     assert {"curves.nc", "curves.png", "table.csv", "table.md"} <= {f.name for f in out.iterdir()}
     assert (out / "curves.png").read_bytes().startswith(b"\x89PNG")

@@ -14,7 +14,6 @@ import numpy as np
 import xarray as xr
 
 from gainjax import curves
-from gainjax.methods import TRACE
 from gainjax.runs import arrived, identity
 from gainjax.runs.finished import find_finished
 from gainjax.runs.part_store import PartStore
@@ -225,7 +224,7 @@ def _batch_sizes(plan: Plan, layout: Layout, how: How, threads: int) -> dict[str
             layout,
             plan.stream,
             runs[group.name],
-            names=_names(group),
+            names=group.arguments,
             chunk=how.chunk,
             memory=memory,
         )
@@ -235,10 +234,6 @@ def _batch_sizes(plan: Plan, layout: Layout, how: How, threads: int) -> dict[str
     if threads > 1 and count % threads and count < 2 * threads:  # some threads would wait
         sizes = {name: min(size, math.ceil(runs[name] / threads)) for name, size in sizes.items()}
     return sizes
-
-
-def _names(group: Group) -> set[str]:
-    return {*group.given, *([TRACE] if group.program.method.borrows_gain else [])}
 
 
 def _parts(plan: Plan, sizes: Mapping[str, int]) -> list[Part]:
