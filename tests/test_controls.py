@@ -7,11 +7,10 @@ import optax
 import pytest
 
 import gainjax
+from gainjax.optim.averaging import averaged_weights, get_average
 from gainjax.optim.controls import (
-    averaged_weights,
     bump_at_switches,
     entropy_scaled,
-    get_average,
     replayed_gain,
     reset_at_switches,
     sharpness_aware,
@@ -45,10 +44,10 @@ def test_a_replayed_gain_gives_the_very_run_that_it_was_taken_from(reference):
 def test_constant_and_shuffled_gain_keep_the_mean_of_each_seed(reference):
     _, original = reference
     gain = borrow(reference, ["constant-gain", "shuffled-gain"]).gain
-    want = original.gain.sel({"method": "ngm-sgd"})
+    want = original.gain.sel(setting="ngm-sgd")
     np.testing.assert_allclose(gain.mean("update"), [want.mean("update")] * 2, rtol=1e-5)
-    assert np.all(gain.sel({"method": "constant-gain"}).std("update") < 1e-6)
-    shuffled = gain.sel({"method": "shuffled-gain"}).values
+    assert np.all(gain.sel(setting="constant-gain").std("update") < 1e-6)
+    shuffled = gain.sel(setting="shuffled-gain").values
     np.testing.assert_array_equal(np.sort(shuffled), np.sort(want.values))
     assert np.abs(shuffled - want.values).max() > 0.3
 

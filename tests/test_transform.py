@@ -361,7 +361,9 @@ BASES_THAT_CALL = {
 def test_base_that_calls_functions_of_parameters_sees_raw_weights(name, shift, mask):
     gain, base, params = 2.0, BASES_THAT_CALL[name], make_params(3)
     extra = {} if shift is None or name == "sam" else {"shift": shift}
-    scale = jax.tree.map(lambda on: gain if on else 1.0, MASK if mask is MASK else dict.fromkeys(params, True))
+    scale = jax.tree.map(
+        lambda on: gain if on else 1.0, MASK if mask is MASK else dict.fromkeys(params, True)
+    )
 
     def effective(raw):
         return jax.tree.map(jnp.multiply, raw, scale)
