@@ -15,10 +15,11 @@ import numpy as np
 import pytest
 import xarray as xr
 
+import gainjax
 from gainjax import curves as results
 from gainjax.curves import disk
 from gainjax.methods import METHODS as REGISTERED
-from gainjax.runs import api, guard, identity, part_store
+from gainjax.runs import guard, identity, part_store
 from gainjax.runs import files as run_files
 from gainjax.runs import store as run_store
 from gainjax.runs.benchmarks import get_benchmark
@@ -35,24 +36,16 @@ TOTAL = 40  # updates of a method
 def go(out=None, methods=METHODS, chunk=CHUNK, **changes):
     """Run one method after the other, so that a crash always finds the same parts finished."""
     options = {"threads": 1} | SETTINGS | changes
-    return api.run("split-digits", methods, out=out, chunk=chunk, **options)
+    return gainjax.run("split-digits", methods, out=out, chunk=chunk, **options)
 
 
 def resume(directory):
-    return api.resume(directory, threads=1)
+    return gainjax.resume(directory, threads=1)
 
 
 @pytest.fixture(scope="module")
 def uninterrupted():
     return go()
-
-
-@pytest.fixture(autouse=True)
-def interruptible():
-    """SIGINT interrupts, even where the tests were started with SIGINT ignored, as by nohup."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
 
 
 def checkpoint_every_chunk(monkeypatch):
@@ -168,10 +161,9 @@ KILLER = """
 import os, random, signal, sys, time
 from pathlib import Path
 from gainjax.runs.guard import Interrupted
-from gainjax.runs.api import run
+from gainjax import run
 from gainjax.runs import part_store
 from gainjax.runs.part_store import PartStore
-signal.signal(signal.SIGINT, signal.default_int_handler)
 assert "orbax.checkpoint" not in sys.modules
 import orbax.checkpoint
 from sklearn.datasets import load_digits
