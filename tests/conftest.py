@@ -27,7 +27,7 @@ def pytest_configure(config):
     for name, value in options.items():
         jax.config.update(name, value)
         os.environ[name.upper()] = str(value)
-    # Started in the background, as by nohup, this process ignores SIGINT, and so would its children.
+    # Started in the background, as by nohup, this process and its children would ignore SIGINT.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 

@@ -19,8 +19,8 @@ import gainjax
 from gainjax import curves as results
 from gainjax.curves import disk
 from gainjax.methods import METHODS as REGISTERED
-from gainjax.runs import guard, identity, part_store
 from gainjax.runs import files as run_files
+from gainjax.runs import guard, identity, part_store
 from gainjax.runs import store as run_store
 from gainjax.runs.benchmarks import get_benchmark
 from gainjax.runs.guard import Interrupted, stoppable
@@ -516,9 +516,12 @@ def test_an_unreadable_header_is_refused(broken, how):
 def test_states_of_another_shape_are_refused(broken):
     header = stored_header(broken)
     assert header.spec.seeds == (0, 1)
-    with open_store(broken, header) as store, store.part("adam") as part:
-        with pytest.raises(ValueError, match="27 is intact, but holds other states"):
-            part.restore({"weights": np.zeros(3)})
+    with (
+        open_store(broken, header) as store,
+        store.part("adam") as part,
+        pytest.raises(ValueError, match="27 is intact, but holds other states"),
+    ):
+        part.restore({"weights": np.zeros(3)})
 
 
 # --- Another run, another process -----------------------------------------------------------------
