@@ -140,15 +140,19 @@ def switches(folder: Path, seeds: int, only: str) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def main() -> None:
-    """Write the tables."""
+def main(arguments: list[str] | None = None) -> None:
+    """Write the tables.
+
+    Args:
+        arguments: The words of the command line, or None for those of the process.
+    """
     parser = argparse.ArgumentParser(prog="python -m experiments.adoption")
     parser.add_argument("--data", type=Path, required=True, help="folder with .npz files")
     parser.add_argument("--seeds", type=int, default=3, help="seeds of each recipe")
     parser.add_argument("--switch-seeds", type=int, default=10, help="seeds of each stream")
     parser.add_argument("--only", default="", help="part of the names of what to run")
     parser.add_argument("--results", type=Path, default=RESULTS, help="where tables go")
-    args = parser.parse_args()
+    args = parser.parse_args(arguments)
     start = time.perf_counter()
     tables = {
         "adoption-recipes": recipes(args.data, args.seeds, args.only),

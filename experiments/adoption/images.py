@@ -40,11 +40,12 @@ class Images(NamedTuple):
     y: np.ndarray
     x_test: np.ndarray
     y_test: np.ndarray
+    updates: int = 300
 
-    def batches(self, seed: int, size: int, updates: int) -> Iterator[tuple[np.ndarray, ...]]:
+    def batches(self, seed: int, size: int) -> Iterator[tuple[np.ndarray, ...]]:
         """Yield random batches, the same for all rules."""
         rng = np.random.default_rng(seed)
-        for _ in range(updates):
+        for _ in range(self.updates):
             chosen = rng.integers(0, len(self.x), size)
             yield self.x[chosen], self.y[chosen]
 
@@ -109,7 +110,7 @@ def flax_nnx(
     def run(seed: int) -> Result:
         model = CNN(nnx.Rngs(seed))
         optimizer = nnx.Optimizer(model, tx, wrt=nnx.Param)
-        losses = [train_step(model, optimizer, x, y) for x, y in data.batches(seed, 32, 300)]
+        losses = [train_step(model, optimizer, x, y) for x, y in data.batches(seed, 32)]
         return summary(losses, nnx.jit(lambda m, x: m(x))(model, data.x_test), data.y_test)
 
     return run
@@ -156,7 +157,7 @@ def equinox(
     def run(seed: int) -> Result:
         model, losses = network(jax.random.key(seed)), []
         opt_state = tx.init(eqx.filter(model, eqx.is_array))
-        for x, y in data.batches(seed, 64, 300):
+        for x, y in data.batches(seed, 64):
             model, opt_state, loss = make_step(model, opt_state, x, y)
             losses.append(loss)
         return summary(losses, eqx.filter_jit(logits_of)(model, data.x_test), data.y_test)
@@ -251,7 +252,7 @@ def flax_linen(
             batch_stats=variables.get("batch_stats", {}),
         )
         losses = []
-        for x, y in data.batches(seed, 64, 300):
+        for x, y in data.batches(seed, 64):
             state, loss = train_step(state, x, y)
             losses.append(loss)
         return summary(losses, predict(state, data.x_test), data.y_test)
@@ -281,7 +282,7 @@ def haiku(base: optax.GradientTransformation, data: Images, wrap: Wrap) -> Calla
     def run(seed: int) -> Result:
         params, losses = network.init(jax.random.key(seed), data.x[:2]), []
         opt_state = tx.init(params)
-        for x, y in data.batches(seed, 100, 600):
+        for x, y in data._replace(updates=2 * data.updates).batches(seed, 100):
             params, opt_state, loss = update(params, opt_state, x, y)
             losses.append(loss)
         return summary(losses, jax.jit(network.apply)(params, data.x_test), data.y_test)

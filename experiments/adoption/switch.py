@@ -40,7 +40,9 @@ def streams(folder: Path) -> dict[str, Stream]:
         return ((x.reshape(len(x), -1) - 0.1307) / 0.3081).astype(np.float32)
 
     x, y = flat(data.x)[order], data.y[order]
-    tests = [np.flatnonzero(data.y_test // 2 == task)[:300] for task in range(5)]
+    tests = [np.flatnonzero(data.y_test // 2 == task) for task in range(5)]
+    size = min(300, *map(len, tests))
+    tests = [test[:size] for test in tests]
     split = (np.tile(np.arange(784), (5, 1)), np.searchsorted(y, [2, 4, 6, 8, 10]))
     rng = np.random.RandomState(42)
     pixels = np.stack([np.arange(784), rng.permutation(784), rng.permutation(784)])
@@ -48,7 +50,7 @@ def streams(folder: Path) -> dict[str, Stream]:
     found = {}
     for name, (pixels, ends), indices in (
         ("split", split, tests),
-        ("permuted", permuted, [np.arange(300)] * 3),
+        ("permuted", permuted, [np.arange(size)] * 3),
     ):
         x_test = np.stack(
             [flat(data.x_test)[i][:, p] for i, p in zip(indices, pixels, strict=True)]
