@@ -11,6 +11,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 import gainjax
 from gainjax.optim.modulation import gain_modulation, ngm_sgd
 from gainjax.optim.states import find_gain_states, get_gain, get_gains, reset, slow_params
+from gainjax.train_state import TrainState
 
 FIRST = jnp.array([[1.0, 2.0, -1.0]])
 READERS = {
@@ -118,6 +119,14 @@ def test_a_gain_that_is_not_last_is_refused(wrap, name):
     optimizer = wrap(ngm_sgd(0.1))
     with pytest.raises(ValueError, match=r"must be the last.*gain_modulation\(optax.chain"):
         READERS[name](FIRST, optimizer.init(FIRST))
+
+
+def test_train_state_refuses_it_when_it_is_made():
+    optimizer = optax.chain(ngm_sgd(0.1), optax.clip_by_global_norm(0.5))
+    with pytest.raises(ValueError, match="must be the last"):
+        TrainState.create(apply_fn=None, params={"w": FIRST}, tx=optimizer)
+    state = TrainState.create(apply_fn=None, params={"w": FIRST}, tx=optax.sgd(0.1))
+    assert state.step == 0
 
 
 @pytest.mark.parametrize("name", READERS)
