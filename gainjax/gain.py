@@ -89,7 +89,8 @@ class GainDynamics:
         SGD, grow at most by :math:`2^2`, whatever the depth and the number of classes.
 
         Args:
-            layers: Number L of modulated layers, at least 1 (0 counts as 1).
+            layers: Number L of modulated layers, at least 1 (0 counts as 1). Layers whose weights
+                are stacked in one array, as a scan over layers does, count each.
             decay: Decay per update, in [0, 1).
             baseline: Tonic gain, > 0.
             max_gain: Upper bound on the gain instead of this one; the sensitivity follows it.

@@ -7,6 +7,8 @@ from typing import Any, Self
 import optax
 from flax.training import train_state
 
+from gainjax.optim.states import find_gain_states
+
 
 class TrainState(train_state.TrainState):
     """``flax.training.train_state.TrainState`` that hands extra arguments to the optimizer.
@@ -24,6 +26,20 @@ class TrainState(train_state.TrainState):
     References:
         Flax's class, whose ``apply_gradients`` has no way for them.
     """
+
+    @classmethod
+    def create(cls, **kwargs: Any) -> Self:
+        """Return a new state, as Flax's ``create(*, apply_fn, params, tx, ...)`` does.
+
+        Args:
+            **kwargs: The fields, as for Flax's class.
+
+        Raises:
+            ValueError: If a gain modulation in ``tx`` is not the last transformation.
+        """
+        state = super().create(**kwargs)
+        find_gain_states(state.opt_state)
+        return state
 
     def apply_gradients(self, *, grads: Any, **kwargs: Any) -> Self:
         """Return the state after one update.
