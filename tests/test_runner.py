@@ -264,10 +264,11 @@ def test_resume_tells_what_to_do_about_a_benchmark_of_ones_own(tmp_path, monkeyp
         def fail(*came_in):
             raise RuntimeError("as if it were killed")
 
-        with monkeypatch.context() as patch, pytest.raises(RuntimeError, match="as if"):
+        with monkeypatch.context() as patch:
             patch.setattr("gainjax.runs.part_store.FIRST", 0.0)
             patch.setattr(RunStore, "remove", lambda self: None)
-            gainjax.run(bench, methods, 1, out=out, chunk=2, on_chunk=fail)
+            with pytest.raises(RuntimeError, match="as if"):
+                gainjax.run(bench, methods, 1, out=out, chunk=2, on_chunk=fail)
         with pytest.raises(ValueError, match=message):
             gainjax.resume(out)
         # Its caller resumes it by the same call.
