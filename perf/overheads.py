@@ -17,6 +17,7 @@ import tempfile
 import time
 import timeit
 from collections.abc import Callable
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -34,10 +35,11 @@ from timing import (
 )
 
 import gainjax
+from gainjax.data import Stream
 from gainjax.methods import get_method
 from gainjax.models import MLP, from_linen
 from gainjax.runs.benchmarks import get_benchmark
-from gainjax.training import CLASSIFICATION, TrainState, collect, train
+from gainjax.training import CLASSIFICATION, Program, TrainState, collect, train
 from gainjax.training.step import Batch, train_step
 
 METHOD = get_method("ngm-sgd")
@@ -85,6 +87,13 @@ def gain_rows(batch_size: int, updates: int, turns: int) -> list[tuple[str, ...]
     return rows
 
 
+def train_all(
+    program: Program, stream: Stream, seeds: int, hyperparameters: dict[str, float | None]
+) -> None:
+    """Train some seeds and nothing else."""
+    collect(train(program, stream, list(range(seeds)), hyperparameters))
+
+
 def host_row(data_dir: str | None, seeds: int, updates: int, turns: int) -> tuple[str, ...]:
     """Time runs with progress bar, checkpoints and results on disk, and training alone."""
     benchmark = get_benchmark("split-mnist")
@@ -98,9 +107,7 @@ def host_row(data_dir: str | None, seeds: int, updates: int, turns: int) -> tupl
         with tempfile.TemporaryDirectory() as out:
             gainjax.run(loaded, [METHOD.name], seeds, out=out, progress=True, threads=1)
 
-    def alone() -> None:
-        collect(train(program, stream, list(range(seeds)), defaults))
-
+    alone = partial(train_all, program, stream, seeds, defaults)
     times = in_turns({"train": alone, "run": with_host}, turns)
     seconds = medians(times)
     ratio = paired_ratio(times, "run", "train")
@@ -118,11 +125,9 @@ def child(name: str, data_dir: str | None, seeds: int, updates: int) -> None:
     stream = jax.device_put(benchmark.load(data_dir))
     program, defaults = benchmark.program(METHOD, stream), benchmark.defaults(METHOD)
 
-    def run() -> None:
-        collect(train(program, stream, list(range(seeds)), defaults))
-
+    run = partial(train_all, program, stream, seeds, defaults)
     first, second = (timeit.timeit(run, number=1) for _ in range(2))
-    del stream, program
+    del stream, run
     with tempfile.TemporaryDirectory() as out:
         gainjax.run(
             name, [METHOD.name], seeds, data_dir=data_dir, out=out, updates_per_task=updates
