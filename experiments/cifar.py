@@ -29,7 +29,7 @@ def cifar(lab: Annotated[Lab, tyro.conf.arg(name="")], seeds: int = 3) -> None:
     (benchmark,) = lab.benchmarks(["split-cifar10-small"])
     curves = lab.run("cifar/small", benchmark, METHODS, seeds, eval_examples=None)
     lab.draw("cifar", plot_curves(curves))
-    lab.write("cifar", table(curves).reset_index(), [curves])
+    lab.write("cifar", table(curves), [curves])
 
 
 def cifar_first_switch(lab: Annotated[Lab, tyro.conf.arg(name="")], seeds: int = 1) -> None:
@@ -49,7 +49,7 @@ def cifar_first_switch(lab: Annotated[Lab, tyro.conf.arg(name="")], seeds: int =
         eval_every=5,
     )
     lab.draw("cifar-first-switch", plot_curves(curves))
-    rows = table(curves).join(_around_the_switch(curves)).reset_index(drop=True)
+    rows = table(curves).join(_around_the_switch(curves))
     lab.write("cifar-first-switch", rows, [curves])
 
 

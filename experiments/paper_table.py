@@ -86,7 +86,7 @@ def paper_table(
     cells = pd.concat([_cells(runs, name) for name, runs in curves.items()])
     lab.write("paper-table", compare(cells, pd.read_csv(PUBLISHED)), list(curves.values()))
     rows = {name: table(runs, "de-lange") for name, runs in all_tasks.items()}
-    de_lange = pd.concat(rows, names=["benchmark", "setting"]).reset_index()
+    de_lange = pd.concat(rows, names=["benchmark"]).reset_index("benchmark")
     lab.write("paper-table-de-lange", de_lange, list(all_tasks.values()))
 
 

@@ -12,7 +12,6 @@ import csv
 import json
 import statistics
 import timeit
-from functools import partial
 from pathlib import Path
 
 import jax
@@ -22,11 +21,9 @@ from matplotlib.ticker import NullLocator
 from timing import fresh_process, peak_memory, settings, table, use_cores
 
 from gainjax.data import Dataset, Stream, permuted
-from gainjax.gain import GainDynamics
 from gainjax.methods import get_method
-from gainjax.models import MLP
-from gainjax.models.layers import Modulate
-from gainjax.training import Program, Protocol, train
+from gainjax.models import MLP, from_linen
+from gainjax.training import Program, Protocol, collect, train
 
 BASE = {"seeds": 2, "settings": 1, "updates": 25, "tasks": 2, "width": 400}
 AXES = {
@@ -50,19 +47,20 @@ def noise(tasks: int) -> Stream:
 
 def child(seeds: int, settings: int, updates: int, tasks: int, width: int) -> None:
     """Print the seconds of a run and the peak memory of this process in GB."""
-
-    def make_model(num_classes: int, dynamics: GainDynamics | None, modulate: Modulate) -> MLP:
-        return MLP((width, width, num_classes), (0.01, 0.01, 0.05), dynamics=dynamics)
-
+    model = from_linen(MLP((width, width, 10), (0.01, 0.01, 0.05)))
     method = get_method("ngm-sgd")
-    program = Program(make_model, 10, method, Protocol(updates, 128))
+    program = Program(model, method, Protocol(updates, 128))
+    stream = jax.device_put(noise(tasks))
     # A setting is a learning rate; each has all seeds.
     hyperparameters = {
         **method.hyperparameters,
         "learning_rate": np.repeat(np.geomspace(0.001, 0.01, settings), seeds),
     }
     runs = list(range(seeds)) * settings
-    train_all = partial(train, program, jax.device_put(noise(tasks)), runs, hyperparameters)
+
+    def train_all() -> None:
+        collect(train(program, stream, runs, hyperparameters))
+
     train_all()
     seconds = statistics.median(timeit.repeat(train_all, number=1, repeat=3))
     print(json.dumps({"seconds": seconds, "memory": peak_memory()}))
