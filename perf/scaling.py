@@ -21,8 +21,7 @@ import numpy as np
 from matplotlib.ticker import NullLocator
 from timing import fresh_process, peak_memory, settings, table, use_cores
 
-from gainjax.data.sources import ImageDataset
-from gainjax.data.streams import Stream, permuted
+from gainjax.data import Dataset, Stream, permuted
 from gainjax.gain import GainDynamics
 from gainjax.methods import get_method
 from gainjax.models import MLP
@@ -46,10 +45,7 @@ def noise(tasks: int) -> Stream:
     rng = np.random.default_rng(0)
     train_images, test_images = (rng.integers(0, 256, (n, 28, 28, 1), np.uint8) for n in SIZES)
     train_labels, test_labels = ((np.arange(n) % 10).astype(np.int32) for n in SIZES)
-    dataset = ImageDataset(
-        "noise", train_images, train_labels, test_images, test_labels, 10, 255, (0.5,), (0.3,)
-    )
-    return permuted(dataset, tasks)
+    return permuted(Dataset(train_images, train_labels, test_images, test_labels, "noise"), tasks)
 
 
 def child(seeds: int, settings: int, updates: int, tasks: int, width: int) -> None:

@@ -89,7 +89,7 @@ def measure(name: str, data_dir: str | None, seeds: int, updates: int, turns: in
     data = TorchData.of(stream)
     batch, total = program.protocol.batch_size, updates * len(data.ends)
     per_run = {k: jnp.full(seeds, v) for k, v in hyperparameters.items()}
-    image_shape = stream.train_images.shape[1:]
+    image_shape = stream.train_inputs.shape[1:]
     states = init_runs(
         program, make_layout(), np.arange(seeds, dtype=np.uint32), per_run, image_shape
     )

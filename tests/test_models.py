@@ -132,7 +132,7 @@ def test_seeds_together_are_each_alone(library):
     for i in (0, 2):
         alone = jax.jit(run)(keys[i])
         close = functools.partial(assert_allclose, rtol=1e-4, atol=1e-5)
-        jax.tree.map(lambda a, b, i=i: close(a[i], b), together, alone)
+        jax.tree.map(lambda a, b, i=i, close=close: close(a[i], b), together, alone)
     assert (together[0][0] != together[0][2]).all()
 
 
@@ -656,14 +656,14 @@ def test_as_model():
         "Dense(features=3, kernel_init=ones)"
     )
     for other in (Nnx(0.0, nnx.Rngs(0)), len, "mlp"):
-        with pytest.raises(TypeError, match="make it one by gainjax.models.from_nnx"):
+        with pytest.raises(TypeError, match=r"make it one by gainjax\.models\.from_nnx"):
             as_model(other)
 
 
 def test_modules_in_place_of_what_makes_them_are_refused():
     with pytest.raises(TypeError, match="`lambda rngs: Net"):
         from_nnx(Nnx(0.0, nnx.Rngs(0)))
-    with pytest.raises(TypeError, match="must be a flax.linen.Module"):
+    with pytest.raises(TypeError, match=r"must be a flax\.linen\.Module"):
         from_linen(Linen)
     eqx = pytest.importorskip("equinox")
     with pytest.raises(TypeError, match="`lambda key: Net"):

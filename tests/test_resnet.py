@@ -13,13 +13,15 @@ import pytest
 from jax import lax
 
 from gainjax.gain import GainDynamics
-from gainjax.models import conv
+from gainjax.models import conv, from_linen
 from gainjax.models.conv import conv2d
 from gainjax.models.layers import modulated_mask
 from gainjax.models.resnet import BatchNorm, Conv, GainBatchNorm, SlimResNet18
 from gainjax.optim.modulation import gain_modulation
-from gainjax.training.step import TrainState, train_step
+from gainjax.training.goal import Goal, accuracy, cross_entropy, predictive_entropy
+from gainjax.training.step import Batch, TrainState, train_step
 
+GOAL = Goal(cross_entropy, accuracy, predictive_entropy)
 DYNAMICS = GainDynamics(sensitivity=0.3)
 # Most of the time would be compilation.
 quick = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
@@ -289,7 +291,8 @@ def test_gain_in_the_model_equals_gain_in_the_optimiser(x64):
 
     def run(model, optimizer, model_state):
         def body(state, _):
-            return train_step(state, x, labels, model, optimizer)
+            batch = Batch(x, labels, jax.random.key(0))
+            return train_step(state, batch, from_linen(model), GOAL, optimizer)
 
         @quick
         def program(start):
@@ -320,7 +323,8 @@ def test_seeds_together_train_like_each_alone():
 
     def step(params, model_state, x):
         state = TrainState(params, model_state, optimizer.init(params))
-        return train_step(state, x, jnp.arange(6), model, optimizer)
+        batch = Batch(x, jnp.arange(6), jax.random.key(0))
+        return train_step(state, batch, from_linen(model), GOAL, optimizer)
 
     stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *(run[1:] for run in runs))
     together = quick(jax.vmap(step))(*stacked)

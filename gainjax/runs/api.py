@@ -2,13 +2,13 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypedDict, Unpack
+from typing import Any, TypedDict
 
 import jax
 
 from gainjax.checks import check_integer
-from gainjax.curves import FILE, Setting, load
-from gainjax.methods import Method, as_methods
+from gainjax.curves import Setting
+from gainjax.methods import as_methods
 from gainjax.models.layers import Modulate
 from gainjax.runs.benchmark import Benchmark
 from gainjax.runs.benchmarks import BENCHMARKS, get_benchmark
@@ -17,7 +17,6 @@ from gainjax.runs.execution import execute
 from gainjax.runs.extension import extend_run
 from gainjax.runs.plan import How, Plan, make_plan
 from gainjax.runs.settings import resolve_hyperparameters, run_settings, sweep_settings
-from gainjax.runs.store import stored_header
 from gainjax.training.layout import Kind
 from gainjax.training.program import Form
 
@@ -47,7 +46,8 @@ class Options(TypedDict, total=False):
     return_states: bool
 
 
-_OF_HOW = (
+# Options of how a run is carried out, which need not be those it was begun with.
+OF_HOW = (
     "out",
     "data_dir",
     "chunk",
@@ -196,75 +196,6 @@ def sweep(
     return _run(benchmark, methods, seeds, (grid, draws, draw_seed), options)
 
 
-def resume(directory: str | Path, **options: Unpack[Options]) -> Any:
-    """Finish the run or sweep in a directory, whatever it was.
-
-    Args:
-        directory: Output directory of a run that was interrupted. A finished one is returned.
-        **options: ``data_dir``, if the data are elsewhere now, and how to carry the run out:
-            ``chunk``, ``layout``, ``devices``, ``memory``, ``threads``, ``progress``, ``on_chunk``,
-            as for :func:`run`. The layout is the one it was begun with.
-
-    Returns:
-        The curves that the uninterrupted run would have.
-
-    Raises:
-        FileNotFoundError: If there is no run in the directory, or its data are not there.
-        ValueError: If what is stored is damaged, the data are other ones, or the benchmark or a
-            method has no name by which it can be found again.
-
-    Example:
-        >>> import tempfile
-        >>> with tempfile.TemporaryDirectory() as out:
-        ...     curves = run("split-digits", ["sgd"], seeds=2, updates_per_task=10, out=out)
-        ...     resume(out).identical(curves)
-        True
-    """
-    header = stored_header(directory)
-    if header is None:
-        if (Path(directory).expanduser() / FILE).exists():
-            return load(directory)
-        raise FileNotFoundError(
-            f"no run in {directory}: give the output directory of a run that was interrupted"
-        )
-    spec = header.spec
-    nameless = [label for label, found in spec.references.items() if found is None]
-    if spec.benchmark not in BENCHMARKS or nameless:
-        what = (
-            f"a run on {spec.benchmark!r}, no registered benchmark"
-            if spec.benchmark not in BENCHMARKS
-            else f"the method {nameless[0]!r}, which has no name to find it by"
-        )
-        raise ValueError(
-            f"{directory} holds {what}: to resume it, call gainjax.run or gainjax.sweep as you "
-            "did, with the same out"
-        )
-    if unknown := set(options) - set(_OF_HOW):
-        raise ValueError(
-            f"{', '.join(sorted(unknown))} cannot be changed when a run is resumed: there are "
-            f"{', '.join(name for name in _OF_HOW if name != 'out')}"
-        )
-    methods = as_methods({k: v or k for k, v in spec.references.items()})
-    benchmark = get_benchmark(spec.benchmark).replace(
-        **{k: v for k, v in vars(spec.protocol).items()}
-    )
-    options = {"layout": header.environment.get("layout"), **options}
-    options.setdefault("data_dir", header.data_dir)
-    stream = benchmark.load(options["data_dir"], spec.eval_examples)
-    plan = make_plan(
-        benchmark,
-        methods,
-        spec.settings,
-        spec.seeds,
-        stream,
-        eval_examples=spec.eval_examples,
-        form=spec.form,
-        modulate=spec.modulate,
-        borrowed=_borrowed_again(spec, methods),
-    )
-    return _result(plan, How(**{**options, "out": directory}))
-
-
 def _run(
     benchmark: str | Benchmark,
     methods: Any,
@@ -277,7 +208,7 @@ def _run(
     known = {name: given.pop(name) for name in Options.__annotations__ if name in given}
     bench = _benchmark(benchmark, known.pop("model", None), given)
     by_label, seed_list = as_methods(methods), as_seeds(seeds)
-    how = How(**{name: known.pop(name) for name in _OF_HOW if name in known})
+    how = How(**{name: known.pop(name) for name in OF_HOW if name in known})
     check_integer("chunk", how.chunk, 1)
     if how.threads is not None:
         check_integer("threads", how.threads, 1)
@@ -314,10 +245,11 @@ def _run(
 
     if known.get("extend"):
         return extend_run(plan, settings, seed_list, how)
-    return _result(plan(settings, seed_list), how)
+    return result_of(plan(settings, seed_list), how)
 
 
-def _result(plan: Plan, how: How) -> Any:
+def result_of(plan: Plan, how: How) -> Any:
+    """Return what :func:`run` returns for a plan."""
     curves, states = execute(plan, how)
     return (curves, states) if how.return_states else curves
 
@@ -361,16 +293,3 @@ def as_seeds(seeds: int | Sequence[int]) -> list[int]:
     if not listed or len(set(listed)) < len(listed):
         raise ValueError(f"seeds must be a list of different integers: got {listed}")
     return [int(seed) for seed in listed]
-
-
-def _borrowed_again(spec: Any, methods: Mapping[str, Method]) -> Any:
-    if spec.borrowed is None:
-        return None
-    return borrow_gain(
-        spec.borrowed["directory"],
-        spec.borrowed["setting"],
-        methods,
-        spec.seeds,
-        spec.benchmark,
-        spec.protocol,
-    )

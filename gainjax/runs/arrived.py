@@ -104,9 +104,9 @@ def to_dataset(
         spec.settings,
         arrays,
         seeds=spec.seeds,
-        task_ends=ends,
-        eval_updates=evaluated,
-        seen_updates=seen,
+        task_ends=ends.tolist(),
+        eval_updates=evaluated.tolist(),
+        seen_updates=seen.tolist(),
         attrs=attrs,
     )
 
@@ -115,7 +115,7 @@ def _names_of_gains(plan: Plan) -> dict[str, list[str]]:
     """Return the names of the gains of each setting that has several."""
     found: dict[str, list[str]] = {}
     for group in plan.groups:
-        states = abstract_states(group.program, plan.stream, group.given)
+        states = abstract_states(group.program, plan.stream, group.arguments)
         names = gain_names(states, group.program.model)
         if len(names) > 1:
             found |= {row.label: names for row in group.rows}

@@ -215,7 +215,7 @@ class Benchmark:
             label: Its label, under which the benchmark may have values for it, too.
         """
         values = dict(method.hyperparameters)
-        own = [self.hyperparameters.get(key, {}) for key in (method.name, label)]
+        own = [self.hyperparameters.get(key, {}) for key in (method.name, label or method.name)]
         for overrides in (self.hyperparameters, *own):
             if isinstance(overrides, Mapping):
                 values |= {name: overrides[name] for name in values if name in overrides}
@@ -251,8 +251,8 @@ class Benchmark:
         if self.goal.classifies and not is_classes(stream.train_targets):
             raise ValueError(
                 f"targets of benchmark {self.name!r} are {stream.train_targets.dtype} of shape "
-                f"{('N', *stream.train_targets.shape[1:])}, no classes: give loss= and score=, such "
-                "as loss=lambda outputs, targets: ((outputs - targets) ** 2).mean(-1)"
+                f"{('N', *stream.train_targets.shape[1:])}, no classes: give loss= and score=, "
+                "such as loss=lambda outputs, targets: ((outputs - targets) ** 2).mean(-1)"
             )
         if self.goal.classifies:
             wanted = int(np.max([np.max(stream.train_targets), np.max(stream.test_targets)])) + 1

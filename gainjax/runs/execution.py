@@ -14,7 +14,6 @@ import numpy as np
 import xarray as xr
 
 from gainjax import curves
-from gainjax.methods import TRACE
 from gainjax.runs import arrived, identity
 from gainjax.runs.finished import find_finished
 from gainjax.runs.part_store import PartStore
@@ -38,7 +37,7 @@ class Part(NamedTuple):
 
     name: str
     group: Group
-    index: np.ndarray  # which runs of the group: settings first, then seeds
+    runs: np.ndarray  # which runs of the group: settings first, then seeds
 
 
 class Trained(NamedTuple):
@@ -70,9 +69,9 @@ def execute(plan: Plan, how: How) -> tuple[xr.Dataset, dict[str, Any]]:
     environment = identity.environment(layout.kind)
     unfinished = how.out is not None and is_unfinished(how.out)
     # Somebody may have been killed before removing the unfinished run, which needs the lock.
-    if how.out is not None and not unfinished and not how.return_states:
-        if (kept := _kept(how, plan, environment)) is not None:
-            return kept, {}
+    may_be_kept = how.out is not None and not how.return_states
+    if may_be_kept and not unfinished and (kept := _kept(how, plan, environment)) is not None:
+        return kept, {}
     threads = _threads(how, layout)
     sizes = _batch_sizes(plan, layout, how, threads)
     data_dir = None if how.data_dir is None else str(how.data_dir)
@@ -82,10 +81,10 @@ def execute(plan: Plan, how: How) -> tuple[xr.Dataset, dict[str, Any]]:
         if how.out is not None:
             store = stack.enter_context(open_store(how.out, header))
             # Again: somebody may have finished before the lock was ours.
-            if not how.return_states and (kept := _kept(how, plan, environment)) is not None:
+            if may_be_kept and (kept := _kept(how, plan, environment)) is not None:
                 store.remove()
                 return kept, {}
-            sizes = store.header.batches
+            sizes = dict(store.header.batches)
         parts = _parts(plan, sizes)
         total = int(plan.spec.protocol.task_ends(len(plan.stream.task_end))[-1])
         report = stack.enter_context(progress_bar(total * len(parts), shown=how.progress))
@@ -133,10 +132,10 @@ class _Trainer:
         self.report(part.name, 0)
         with contextlib.ExitStack() as stack:
             store = None if self.store is None else stack.enter_context(self.store.part(part.name))
-            if store is not None and not self.how.return_states:
-                if (kept := store.finished()) is not None:
-                    self.report(part.name, self.total)
-                    return Trained(*kept, None)
+            kept = None if store is None or self.how.return_states else store.finished()
+            if kept is not None:
+                self.report(part.name, self.total)
+                return Trained(*kept, None)
             return self._train(part, hyperparameters, store)
 
     def _train(
@@ -148,8 +147,8 @@ class _Trainer:
             return found
 
         started, states, records = time.monotonic(), None, []
-        seeds = np.tile(self.plan.spec.seeds, len(part.group.rows))[part.index]
-        values = {name: array[part.index] for name, array in hyperparameters.items()}
+        seeds = np.tile(self.plan.spec.seeds, len(part.group.rows))[part.runs]
+        values = {name: array[part.runs] for name, array in hyperparameters.items()}
         for chunk in train(
             part.group.program,
             self.plan.stream,
@@ -179,7 +178,7 @@ class _Trainer:
 
     def _call_back(self, part: Part, chunk: Chunk) -> None:
         if self.how.on_chunk is not None:
-            came_in = arrived.label(self.plan, part.group, part.index, chunk)
+            came_in = arrived.label(self.plan, part.group, part.runs, chunk)
             with self._one_at_a_time:
                 self.how.on_chunk(part.group.rows[0].method, chunk.done, came_in)
 
@@ -189,8 +188,8 @@ class _Trainer:
         program = part.group.program
         length = min(self.how.chunk, program.protocol.longest_task)
         work = Work(program, self.layout, length, program.protocol.batch_size_of(0))
-        values = {k: v[part.index] for k, v in hyperparameters[part.group.name].items()}
-        seeds = np.tile(self.plan.spec.seeds, len(part.group.rows))[part.index]
+        values = {k: v[part.runs] for k, v in hyperparameters[part.group.name].items()}
+        seeds = np.tile(self.plan.spec.seeds, len(part.group.rows))[part.runs]
         return faster_side_by_side(work, self.plan.stream, seeds, values, threads)
 
 
@@ -225,7 +224,7 @@ def _batch_sizes(plan: Plan, layout: Layout, how: How, threads: int) -> dict[str
             layout,
             plan.stream,
             runs[group.name],
-            names=_names(group),
+            names=group.arguments,
             chunk=how.chunk,
             memory=memory,
         )
@@ -235,10 +234,6 @@ def _batch_sizes(plan: Plan, layout: Layout, how: How, threads: int) -> dict[str
     if threads > 1 and count % threads and count < 2 * threads:  # some threads would wait
         sizes = {name: min(size, math.ceil(runs[name] / threads)) for name, size in sizes.items()}
     return sizes
-
-
-def _names(group: Group) -> set[str]:
-    return {*group.given, *([TRACE] if group.program.method.borrows_gain else [])}
 
 
 def _parts(plan: Plan, sizes: Mapping[str, int]) -> list[Part]:

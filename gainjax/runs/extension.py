@@ -4,6 +4,7 @@ import dataclasses
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Literal
 
 import xarray as xr
 
@@ -59,10 +60,11 @@ def extend_run(
             f"{directory} also holds {', '.join(missing)}: name all its methods to add seeds, so "
             "that the run stays whole"
         )
-    for rows, part_seeds, dim in (
+    missing_parts: tuple[tuple[list[Setting], list[int], Literal["seed", "setting"]], ...] = (
         (there, new_seeds, "seed"),
         (new_settings, [*old_seeds, *new_seeds], "setting"),
-    ):
+    )
+    for rows, part_seeds, dim in missing_parts:
         if rows and part_seeds:
             part = directory / f"extension-{dim}"
             added = execute(make_plan(rows, part_seeds), dataclasses.replace(how, out=part))[0]

@@ -73,10 +73,9 @@ def lock(directory: Path, name: str = ".lock") -> Iterator[Callable[[], None]]:
             raise OSError(errno.EINVAL, "the lock is no plain file: remove it", str(path))
         _acquire(file, directory)
         with contextlib.suppress(OSError):  # on a full disk the lock has no name, but it holds
-            file.seek(0)
-            file.truncate()
-            file.write(str(os.getpid()))
-            file.flush()
+            # Past the buffer, which would try again when the file is closed, and fail then.
+            os.ftruncate(file.fileno(), 0)
+            os.write(file.fileno(), str(os.getpid()).encode())
 
         def still_ours() -> None:
             mine = os.fstat(file.fileno())

@@ -42,7 +42,7 @@ def environment(layout: str | None = None) -> dict[str, Any]:
         "platform": device.platform,
         "device": device.device_kind,
         "float": jnp.result_type(float).name,
-        "matmul_precision": str(jax.config.jax_default_matmul_precision),
+        "matmul_precision": str(jax.config.jax_default_matmul_precision),  # type: ignore[attr-defined]
         "layout": layout,
     }
 

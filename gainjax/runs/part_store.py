@@ -10,6 +10,7 @@ import errno
 import os
 import shutil
 import signal
+import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -29,6 +30,9 @@ KEEP = 2  # checkpoints per part: if the newest is damaged, there is the one bef
 # last one, which bounds what checkpoints cost; the first one is due after so many seconds.
 SPACING = 10.0
 FIRST = 1.0
+# Orbax tells its own threads by signals of the whole process that a folder is there, so two
+# checkpoints that are written at once would take each other's.
+_ONE_AT_A_TIME = threading.Lock()
 
 
 class CheckpointWarning(UserWarning):
@@ -129,7 +133,7 @@ class PartStore:
         if chunk.done == chunk.total:
             self._still_ours()
             self._finish(chunk.total)
-        elif due or stop is not None:
+        elif stop is not None or (due and not _ONE_AT_A_TIME.locked()):
             self._still_ours()
             self._checkpoint(chunk)
         if stop is not None:
@@ -194,15 +198,23 @@ class PartStore:
         files.write_curves(path, self._pending, begin - self._clock)
         self._stored, self._clock, self._pending = chunk.done, begin, []
         path = folder / str(chunk.done)
-        with _os_errors(path):
-            self._orbax.save(path, chunk.snapshot())
         self._worker = self._worker or ThreadPoolExecutor(1, "checkpoint")
-        self._sealing = self._worker.submit(self._commit, path, begin)
+        _ONE_AT_A_TIME.acquire()  # until it is written
+        try:
+            with _os_errors(path):
+                self._orbax.save(path, chunk.snapshot())
+            self._sealing = self._worker.submit(self._commit, path, begin)
+        except BaseException:
+            _ONE_AT_A_TIME.release()
+            raise
 
     def _commit(self, path: Path, begin: float) -> float:
         """Wait for a checkpoint, seal it and remove old ones; return when the next one is due."""
-        with _os_errors(path):
-            self._orbax.wait_until_finished()
+        try:
+            with _os_errors(path):
+                self._orbax.wait_until_finished()
+        finally:
+            _ONE_AT_A_TIME.release()
         write_file(files.seal(path), files.checksum(path).encode())
         for step in files.sealed_steps(path.parent)[:-KEEP]:
             files.remove_checkpoint(path.parent / str(step))

@@ -3,7 +3,7 @@
 import dataclasses
 import re
 import zlib
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -60,6 +60,11 @@ class Group(NamedTuple):
     program: Program
     rows: tuple[Setting, ...]
     given: frozenset[str]  # names of the hyper-parameters that are not None
+
+    @property
+    def arguments(self) -> frozenset[str]:
+        """Names of all numbers of a run: those given, and the gain that it borrows."""
+        return self.given | {TRACE} if self.program.method.borrows_gain else self.given
 
 
 class Plan(NamedTuple):
@@ -160,11 +165,8 @@ def _groups(
 
 
 def _fingerprint(group: Group, stream: Stream) -> str:
-    names: Collection[str] = set(group.given)
-    if group.program.method.borrows_gain:
-        names = {*names, TRACE}
     try:
-        return identity.fingerprint(group.program, stream, names)
+        return identity.fingerprint(group.program, stream, group.arguments)
     except TypeError as error:
         if group.program.goal.uncertainty is None and "uncertainty" in str(error):
             raise ValueError(

@@ -87,7 +87,7 @@ def fill_buffer(
     """
     labels = jnp.asarray(stream.train_targets)
     seen = jnp.arange(len(labels)) < jnp.asarray(stream.task_start)[task]
-    priority = jnp.where(seen, jax.random.uniform(key, labels.shape), -1.0)
+    priority = jnp.where(seen, jax.random.uniform(key, (len(labels),)), -1.0)
     if kind == "balanced":
         count = jnp.bincount(labels, weights=seen.astype(jnp.int32), length=num_classes)
         share = size // jnp.maximum(jnp.sum(count > 0), 1)

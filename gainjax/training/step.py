@@ -1,7 +1,7 @@
 """One update of one run: forward, loss and uncertainty, gradient step, gain."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -106,7 +106,9 @@ def train_step(
     info = StepInfo(
         loss,
         jnp.zeros_like(loss) if uncertainty is None else uncertainty.astype(loss.dtype),
-        (jnp.ones(()) if not gains else sum(gains) / len(gains)).astype(loss.dtype),
+        (jnp.ones(()) if not gains else cast(jax.Array, sum(gains)) / len(gains)).astype(
+            loss.dtype
+        ),
         jnp.stack(gains).astype(loss.dtype) if len(gains) > 1 else jnp.zeros((0,), loss.dtype),
     )
     return TrainState(params, model_state, opt_state), info

@@ -1,0 +1,100 @@
+"""Finish an interrupted run from what its directory holds."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, cast
+
+from gainjax.curves import FILE, load
+from gainjax.methods import Method, as_methods
+from gainjax.models.layers import Modulate
+from gainjax.runs.api import OF_HOW, result_of
+from gainjax.runs.benchmarks import BENCHMARKS, get_benchmark
+from gainjax.runs.borrow import borrow_gain
+from gainjax.runs.plan import How, make_plan
+from gainjax.runs.store import stored_header
+from gainjax.training.program import Form
+
+
+def resume(directory: str | Path, **options: Any) -> Any:
+    """Finish the run or sweep in a directory, whatever it was.
+
+    Args:
+        directory: Output directory of a run that was interrupted. A finished one is returned.
+        **options: ``data_dir``, if the data are elsewhere now, and how to carry the run out:
+            ``chunk``, ``layout``, ``devices``, ``memory``, ``threads``, ``progress``, ``on_chunk``,
+            as for :func:`run`. The layout is the one it was begun with.
+
+    Returns:
+        The curves that the uninterrupted run would have.
+
+    Raises:
+        FileNotFoundError: If there is no run in the directory, or its data are not there.
+        ValueError: If what is stored is damaged, the data are other ones, or the benchmark or a
+            method has no name by which it can be found again.
+
+    Example:
+        >>> import tempfile
+        >>> from gainjax.runs.api import run
+        >>> with tempfile.TemporaryDirectory() as out:
+        ...     curves = run("split-digits", ["sgd"], seeds=2, updates_per_task=10, out=out)
+        ...     resume(out).identical(curves)
+        True
+    """
+    header = stored_header(directory)
+    if header is None:
+        if (Path(directory).expanduser() / FILE).exists():
+            return load(directory)
+        raise FileNotFoundError(
+            f"no run in {directory}: give the output directory of a run that was interrupted"
+        )
+    spec = header.spec
+    nameless = [label for label, found in spec.references.items() if found is None]
+    if spec.benchmark not in BENCHMARKS or nameless:
+        what = (
+            f"a run on {spec.benchmark!r}, no registered benchmark"
+            if spec.benchmark not in BENCHMARKS
+            else f"the method {nameless[0]!r}, which has no name to find it by"
+        )
+        raise ValueError(
+            f"{directory} holds {what}: to resume it, call gainjax.run or gainjax.sweep as you "
+            "did, with the same out"
+        )
+    if unknown := set(options) - set(OF_HOW):
+        raise ValueError(
+            f"{', '.join(sorted(unknown))} cannot be changed when a run is resumed: there are "
+            f"{', '.join(name for name in OF_HOW if name != 'out')}"
+        )
+    methods = as_methods({k: v or k for k, v in spec.references.items()})
+    benchmark = get_benchmark(spec.benchmark).replace(**vars(spec.protocol))
+    how: dict[str, Any] = {
+        "layout": header.environment.get("layout"),
+        "data_dir": header.data_dir,
+        **options,
+        "out": directory,
+    }
+    stream = benchmark.load(how["data_dir"], spec.eval_examples)
+    plan = make_plan(
+        benchmark,
+        methods,
+        spec.settings,
+        spec.seeds,
+        stream,
+        eval_examples=spec.eval_examples,
+        form=cast(Form, spec.form),
+        modulate=cast(Modulate | None, spec.modulate),
+        borrowed=_borrowed_again(spec, methods),
+    )
+    return result_of(plan, How(**how))
+
+
+def _borrowed_again(spec: Any, methods: Mapping[str, Method]) -> Any:
+    if spec.borrowed is None:
+        return None
+    return borrow_gain(
+        spec.borrowed["directory"],
+        spec.borrowed["setting"],
+        methods,
+        spec.seeds,
+        spec.benchmark,
+        spec.protocol,
+    )
