@@ -10,9 +10,11 @@ an hour on two CPU cores. What follows from the tables is in docs/adoption.md.
 
 import argparse
 import json
+import os
 import time
 from collections.abc import Callable
 from functools import partial
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +30,8 @@ from gainjax import gain_modulation
 from gainjax.optim.masks import default_mask
 
 RESULTS = Path(__file__).parents[1] / "results"
+PARTS = ("recipes", "switch")
+PACKAGES = ("jax", "optax", "flax", "equinox", "dm-haiku")
 MOMENTUM = partial(optax.sgd, momentum=0.9)
 
 # Library and task, data, recipe, optimizer with its rate.
@@ -151,23 +155,28 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--seeds", type=int, default=3, help="seeds of each recipe")
     parser.add_argument("--switch-seeds", type=int, default=10, help="seeds of each stream")
     parser.add_argument("--only", default="", help="part of the names of what to run")
+    parser.add_argument("--tables", nargs="+", choices=PARTS, default=PARTS, help="which")
     parser.add_argument("--results", type=Path, default=RESULTS, help="where tables go")
     args = parser.parse_args(arguments)
-    start = time.perf_counter()
-    tables = {
-        "adoption-recipes": recipes(args.data, args.seeds, args.only),
-        "adoption-switch": switches(args.data, args.switch_seeds, args.only),
-    }
     args.results.mkdir(parents=True, exist_ok=True)
-    made_with = {
-        "training_seconds": round(time.perf_counter() - start),
-        "seeds": [args.seeds, args.switch_seeds],
-        "versions": {"jax": jax.__version__, "optax": optax.__version__},
-    }
-    for name, rows in tables.items():
+    for table, make, seeds in (
+        ("recipes", recipes, args.seeds),
+        ("switch", switches, args.switch_seeds),
+    ):
+        if table not in args.tables:
+            continue
+        start = time.perf_counter()
+        rows = make(args.data, seeds, args.only)
         text = rows.to_csv(index=False, float_format="%.4g", lineterminator="\n")
-        (args.results / f"{name}.csv").write_text(text)
-        (args.results / f"{name}.json").write_text(json.dumps(made_with, indent=1) + "\n")
+        made_with = {
+            "training_seconds": round(time.perf_counter() - start),
+            "cpus": os.cpu_count(),
+            "seeds": seeds,
+            "versions": {name: version(name) for name in PACKAGES},
+        }
+        path = args.results / f"adoption-{table}"
+        path.with_suffix(".csv").write_text(text)
+        path.with_suffix(".json").write_text(json.dumps(made_with, indent=1) + "\n")
 
 
 if __name__ == "__main__":

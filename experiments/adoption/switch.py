@@ -21,11 +21,10 @@ _UPDATES, _BATCH, _HIDDEN = 200, 128, 100
 
 
 class Stream(NamedTuple):
-    """Tasks of MNIST; images shape (N, 784), test sets shape (tasks, M, 784)."""
+    """Tasks of MNIST; images shape (N, 784), sorted by task, test sets shape (tasks, M, 784)."""
 
     x: jax.Array
     y: jax.Array
-    pixels: jax.Array  # order of the pixels in each task, shape (tasks, 784)
     ends: jax.Array  # training examples up to each task, shape (tasks,)
     x_test: jax.Array
     y_test: jax.Array
@@ -34,30 +33,27 @@ class Stream(NamedTuple):
 def streams(folder: Path) -> dict[str, Stream]:
     """Return the streams by name."""
     data = load(folder, "mnist")
-    order = np.argsort(data.y, kind="stable")
 
     def flat(x: np.ndarray) -> np.ndarray:
         return ((x.reshape(len(x), -1) - 0.1307) / 0.3081).astype(np.float32)
 
-    x, y = flat(data.x)[order], data.y[order]
+    x, x_test = flat(data.x), flat(data.x_test)
+    order = np.argsort(data.y, kind="stable")
     tests = [np.flatnonzero(data.y_test // 2 == task) for task in range(5)]
-    size = min(300, *map(len, tests))
-    tests = [test[:size] for test in tests]
-    split = (np.tile(np.arange(784), (5, 1)), np.searchsorted(y, [2, 4, 6, 8, 10]))
+    tests = [test[: min(150, *map(len, tests))] for test in tests]
+    ends = np.searchsorted(data.y[order], [2, 4, 6, 8, 10])
+    split = (x[order], data.y[order], ends, x_test[np.stack(tests)], data.y_test[np.stack(tests)])
     rng = np.random.RandomState(42)
-    pixels = np.stack([np.arange(784), rng.permutation(784), rng.permutation(784)])
-    permuted = (pixels, np.full(3, len(x)))
-    found = {}
-    for name, (pixels, ends), indices in (
-        ("split", split, tests),
-        ("permuted", permuted, [np.arange(size)] * 3),
-    ):
-        x_test = np.stack(
-            [flat(data.x_test)[i][:, p] for i, p in zip(indices, pixels, strict=True)]
-        )
-        y_test = np.stack([data.y_test[i] for i in indices])
-        found[name] = Stream(*map(jnp.asarray, (x, y, pixels, ends, x_test, y_test)))
-    return found
+    pixels = [np.arange(784), rng.permutation(784), rng.permutation(784)]
+    permuted = (
+        np.concatenate([x[:, p] for p in pixels]),
+        np.tile(data.y, 3),
+        len(x) * np.arange(1, 4),
+        np.stack([x_test[:300, p] for p in pixels]),
+        np.tile(data.y_test[:300], (3, 1)),
+    )
+    found = {"split": split, "permuted": permuted}
+    return {name: Stream(*map(jnp.asarray, arrays)) for name, arrays in found.items()}
 
 
 def _logits(params: list[dict[str, jax.Array]], x: jax.Array) -> jax.Array:
@@ -83,11 +79,10 @@ def stability_gap(
     def update(carry: Any, n: jax.Array, key: jax.Array, stream: Stream) -> tuple[Any, Any]:
         params, opt_state = carry
         task = n // _UPDATES
-        # With replacement from all tasks so far; permuted images belong to a random one of them.
-        of_example, of_task = jax.random.split(jax.random.fold_in(key, n))
-        index = jax.random.randint(of_example, (_BATCH,), 0, stream.ends[task])
-        order = stream.pixels[jax.random.randint(of_task, (_BATCH,), 0, task + 1)]
-        x = jnp.take_along_axis(stream.x[index], order, 1)
+        # With replacement, from all tasks so far.
+        of_update = jax.random.fold_in(key, n)
+        index = jax.random.randint(of_update, (_BATCH,), 0, stream.ends[task])
+        x = stream.x[index]
 
         def loss_fn(params: Any) -> tuple[jax.Array, jax.Array]:
             logits = _logits(params, x)
