@@ -23,6 +23,11 @@ from gainjax.optim.extra_args import for_raw_weights, with_any_extra_args
 from gainjax.optim.masks import Mask, scale_modulated
 from gainjax.optim.states import GainModulationState
 
+_NO_PARAMS = (
+    "gain modulation needs the parameters: call "
+    "`optimizer.update(grads, state, params, uncertainty=...)`"
+)
+
 
 class GainRule(NamedTuple):
     """Where the gain comes from: its value before the first update, and the next one.
@@ -207,10 +212,7 @@ def _modulated(
         **extra_args: Any,
     ) -> tuple[optax.Updates, GainModulationState]:
         if params is None:
-            raise ValueError(
-                "gain modulation needs the parameters: call "
-                "`optimizer.update(grads, state, params, uncertainty=...)`"
-            )
+            raise ValueError(_NO_PARAMS)
         marks = masks.marks_of(mask, params)
         _check_marks(state.modulated, masks.fingerprints(params, marks))
         rule = rule_for(sum(jax.tree.leaves(marks)))
@@ -227,15 +229,9 @@ def _modulated(
             **for_raw_weights(extra_args, functools.partial(scale_modulated, marks=marks), gain),
         )
 
-        def to_effective(update: jax.Array, param: jax.Array) -> jax.Array:
-            dtype = jnp.result_type(param)
-            old, new = (x.astype(masks.with_complex(x.dtype, dtype)) for x in (gain, new_gain))
-            wide = (new / old - 1) * jnp.asarray(param, old.dtype)
-            wide += new * jnp.asarray(update, old.dtype)
-            return wide.astype(dtype)
-
+        emit = functools.partial(_effective, gain=gain, new_gain=new_gain)
         is_number = jnp.isfinite(uncertainty) & (uncertainty >= 0)
-        return masks.map_modulated(to_effective, marks, params, raw_updates), GainModulationState(
+        return masks.map_modulated(emit, marks, params, raw_updates), GainModulationState(
             step=optax.safe_increment(state.step),
             gain=new_gain,
             carried=jnp.array(new_gain),
@@ -299,6 +295,17 @@ def ngm_sgd(
         max_gain=max_gain,
         mask=mask,
     )
+
+
+def _effective(
+    update: jax.Array, param: jax.Array, gain: jax.Array, new_gain: jax.Array
+) -> jax.Array:
+    """Return the update of an effective weight for one of the raw weight, with the next gain."""
+    dtype = jnp.result_type(param)
+    old, new = (x.astype(masks.with_complex(x.dtype, dtype)) for x in (gain, new_gain))
+    wide = (new / old - 1) * jnp.asarray(param, old.dtype)
+    wide += new * jnp.asarray(update, old.dtype)
+    return wide.astype(dtype)
 
 
 def _dtype_of_gain(params: optax.Params) -> Any:
