@@ -194,12 +194,10 @@ PartStore.keep, PartStore.restore = slow_keep, noting_restore
 
 def position():
     progress = out / "progress"
-    for method in reversed(methods):
-        if (progress / f"{method}.npz").exists():  # finished; its checkpoints do not count
-            return None
-        steps = [int(p.stem) for p in (progress / method).glob("*.crc32")]
-        if steps:
-            return f"{method} {max(steps)}"
+    for method in methods:
+        if not (progress / f"{method}.npz").exists():  # what is finished is not resumed
+            steps = [int(p.stem) for p in (progress / method).glob("*.crc32")]
+            return f"{method} {max(steps, default=0)}"
 
 
 def torture(signum, kills):
