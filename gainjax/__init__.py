@@ -33,7 +33,7 @@ _HOME = {
     "plot_heatmap": "show.plots",
     "concat": "curves",
     "from_curves": "curves",
-    "load": "curves",
+    "load": "runs.partial",
     "per_seed": "curves",
     "DivergenceWarning": "runs.execution",
     "resume": "runs.resumption",

@@ -249,7 +249,7 @@ def test_programs_of_one_method_must_be_the_same_where_they_can_be_compared():
     spec = json.loads(curves.attrs["spec"])
 
     def with_program(seed, program, **environment):
-        attrs = {"spec": json.dumps(spec | {"programs": {"sgd": program}})}
+        attrs = {"spec": json.dumps(spec | {"programs": {"sgd": {"": program}}})}
         if environment:
             attrs["environment"] = json.dumps(environment)
         return curves.sel(seed=[seed]).assign_attrs(attrs)

@@ -14,7 +14,7 @@ from gainjax.cli.values import parse_settings, parse_values
 from gainjax.curves import FILE
 from gainjax.methods import as_methods, get_method
 from gainjax.runs.benchmarks import get_benchmark
-from gainjax.runs.execution import _parts
+from gainjax.runs.parts import split
 from gainjax.runs.guard import Interrupted
 from gainjax.runs.part_store import PartStore
 from gainjax.runs.plan import make_plan
@@ -132,7 +132,7 @@ def test_parts_hold_every_run_once_and_have_one_size():
     methods = as_methods(["sgd", "adam"])
     rows = run_settings(methods, resolve_hyperparameters(bench, methods, {}))
     plan = make_plan(bench, methods, rows, range(11), bench.load())
-    parts = _parts(plan, {"sgd": 11, "adam": 4})
+    parts = split(plan.runs, {"sgd": 11, "adam": 4})
     # Programs take turns, so that side by side several are compiled.
     assert [part.name for part in parts] == ["sgd", "adam.0000", "adam.0001", "adam.0002"]
     joined = np.concatenate([part.runs for part in parts[1:]])

@@ -18,6 +18,7 @@ from gainjax.cli.values import parse_settings, parse_values
 from gainjax.runs.api import run, sweep
 from gainjax.runs.benchmarks import BENCHMARKS
 from gainjax.runs.guard import Interrupted
+from gainjax.runs.partial import load
 from gainjax.runs.resumption import resume
 
 Name = Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="BENCHMARK")]
@@ -92,7 +93,9 @@ def table_command(
     directories: Annotated[tyro.conf.Positional[tuple[Path, ...]], tyro.conf.arg(metavar="DIR")],
     output: Shown = _ALL,
 ) -> None:
-    """Print the table of a finished run, or of several that belong together as one table.
+    """Print the table of a run, or of several that belong together as one table.
+
+    Of a run in progress, what is finished is shown, or how far all have come.
 
     Args:
         directories: Output folders, or files of curves.
@@ -100,9 +103,11 @@ def table_command(
     """
     if not directories:
         raise ValueError("table needs at least one output folder of a run: gainjax table DIR")
-    found = [curves.load(directory) for directory in directories]
+    found = [load(directory, partial=True) for directory in directories]
     whole = found[0] if len(found) == 1 else curves.concat(found, "setting")
     shown.show_table(whole, output)
+    for directory, each in zip(directories, found, strict=True):
+        shown.show_unfinished(each, directory, output)
 
 
 def demo_command(seeds: int = 5, out: Path = Path("gainjax-demo")) -> None:

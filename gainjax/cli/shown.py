@@ -1,6 +1,7 @@
 """What commands print: tables of curves, and the lists of benchmarks and methods."""
 
 import dataclasses
+import json
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -58,6 +59,28 @@ def show_table(curves: xr.Dataset, output: Output) -> None:
         sys.stdout.write(frame.reset_index().to_json(orient="records", indent=1) + "\n")
     elif not output.quiet:
         (show.print_ranking if is_sweep else show.print_table)(curves, console())
+
+
+def show_unfinished(curves: xr.Dataset, directory: Path, output: Output) -> None:
+    """Print how far the settings of a run in progress are that the table does not have, or in part.
+
+    Args:
+        curves: The curves.
+        directory: Directory of the run.
+        output: What to print.
+    """
+    unfinished = json.loads(curves.attrs.get("unfinished", "{}"))
+    if not unfinished or output.quiet or output.json:
+        return
+    until = json.loads(curves.attrs["spec"]).get("cut_off_after")
+    console().print(
+        f"{escape(str(directory))} is in progress; "
+        + ("shown is what is finished." if until is None else f"shown are {until} updates.")
+        + " Updates stored:",
+        highlight=False,
+    )
+    for label, (done, total) in unfinished.items():
+        console().print(f"  {escape(label)}: {done} of {total}", highlight=False)
 
 
 def show_registries() -> None:

@@ -110,11 +110,19 @@ def _check_belong(first: xr.Dataset, other: xr.Dataset, dim: Dimension) -> None:
         names.discard("programs")  # the fingerprints of other versions say nothing
     old, new = ({k: v for k, v in each.items() if k in names} for each in (old, new))
     if "programs" in names:
-        shared = old["programs"].keys() & new["programs"].keys()
-        for each in (old, new):
-            each["programs"] = {k: v for k, v in each["programs"].items() if k in shared}
+        theirs, ours = old["programs"], new["programs"]
+        old["programs"], new["programs"] = _shared(theirs, ours), _shared(ours, theirs)
     if old != new:
         raise ValueError(f"curves do not belong together: they differ in {difference(old, new)}")
+
+
+def _shared(programs: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
+    """Return the fingerprints of those methods and kinds of numbers that both have."""
+    return {
+        label: {kind: mark for kind, mark in found.items() if kind in other[label]}
+        for label, found in programs.items()
+        if label in other
+    }
 
 
 def _described(part: xr.Dataset, dim: Dimension) -> dict[str, Any]:
@@ -137,9 +145,13 @@ def _joined_attrs(parts: Sequence[xr.Dataset], dim: Dimension) -> dict[str, Any]
     joined = dict(next((spec for spec in specs if "protocol" in spec), specs[0]))
     key = f"{dim}s"
     joined[key] = [item for spec in specs for item in spec[key]]
-    for name in ("programs", "references"):
-        if any(name in spec for spec in specs):
-            joined[name] = {k: v for spec in specs for k, v in spec.get(name, {}).items()}
+    if any("references" in spec for spec in specs):
+        joined["references"] = {k: v for s in specs for k, v in s.get("references", {}).items()}
+    if any("programs" in spec for spec in specs):
+        programs: dict[str, dict[str, str]] = {}
+        for label, found in [item for s in specs for item in s.get("programs", {}).items()]:
+            programs[label] = programs.get(label, {}) | found
+        joined["programs"] = programs
     if any("borrowed" in spec for spec in specs):
         joined["borrowed"] = next((s["borrowed"] for s in specs if s.get("borrowed")), None)
     if elsewhere := dict.fromkeys(label for s in specs for label in s.get("elsewhere", [])):

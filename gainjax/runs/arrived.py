@@ -9,6 +9,7 @@ import xarray as xr
 
 from gainjax.curves import make_curves
 from gainjax.runs.plan import Group, Plan
+from gainjax.runs.spec import RunSpec
 from gainjax.training import Chunk, Record
 from gainjax.training.loop import abstract_states
 from gainjax.training.step import gain_names
@@ -65,21 +66,51 @@ def label(plan: Plan, group: Group, index: np.ndarray, chunk: Chunk) -> Arrived:
     )
 
 
+class Columns(NamedTuple):
+    """Which curves there are, besides those that every run has."""
+
+    uncertainty: bool  # whether it is measured
+    gains: Mapping[str, Sequence[str]]  # for each label that has several gains, their names
+
+
+def columns_of(plan: Plan) -> Columns:
+    """Return which curves the runs of a plan have.
+
+    Args:
+        plan: What is trained.
+    """
+    gains: dict[str, list[str]] = {}
+    for group in plan.groups:
+        states = abstract_states(group.program, plan.stream, group.arguments)
+        names = gain_names(states, group.program.model)
+        if len(names) > 1:
+            gains |= {row.label: names for row in group.rows}
+    return Columns(plan.groups[0].program.goal.uncertainty is not None, gains)
+
+
 def to_dataset(
-    plan: Plan, by_label: Mapping[str, Record], environment: Mapping[str, Any], seconds: float
+    spec: RunSpec,
+    by_label: Mapping[str, Record],
+    columns: Columns,
+    environment: Mapping[str, Any],
+    seconds: float,
 ) -> xr.Dataset:
     """Return the labelled curves of all settings, in the order of the description.
 
     Args:
-        plan: What was trained.
-        by_label: Curves of each setting, arrays of shape (seeds, updates, ...).
+        spec: What was trained.
+        by_label: Curves of each setting, arrays of shape (seeds, updates, ...): of all updates, or
+            of the first ones, up to an evaluation.
+        columns: Which curves there are.
         environment: What the numbers depend on besides the description.
         seconds: Duration of the training.
     """
-    spec, tasks = plan.spec, len(plan.stream.task_end)
-    ends = spec.protocol.task_ends(tasks)
-    evaluated, seen = spec.protocol.eval_updates(tasks), spec.protocol.seen_updates(tasks)
     rows = [by_label[label] for label in spec.labels]
+    number = rows[0].gain.shape[1]
+    ends = spec.protocol.task_ends(spec.tasks)
+    ends = np.append(ends[ends < number], number)
+    evaluated, seen = spec.protocol.eval_updates(spec.tasks), spec.protocol.seen_updates(spec.tasks)
+    evaluated, seen = evaluated[evaluated <= number], seen[seen <= number]
     arrays = {
         "train_loss": np.stack([row.train_loss for row in rows]),
         "gain": np.stack([row.gain for row in rows]),
@@ -87,7 +118,7 @@ def to_dataset(
         "eval_loss": np.stack([row.eval_loss[:, evaluated - 1] for row in rows]),
         "seen_accuracy": np.stack([row.seen_accuracy[:, seen - 1] for row in rows]),
     }
-    if plan.groups[0].program.goal.uncertainty is not None:
+    if columns.uncertainty:
         arrays["uncertainty"] = np.stack([row.uncertainty for row in rows])
     attrs = {
         "benchmark": spec.benchmark,
@@ -96,10 +127,9 @@ def to_dataset(
         "score": spec.score,
         "wall_time_seconds": float(seconds),
     }
-    names = _names_of_gains(plan)
-    if gain_names_of_all := list(dict.fromkeys(name for each in names.values() for name in each)):
-        arrays["gains"] = _by_name(by_label, spec.labels, names, gain_names_of_all)
-        attrs["gain_names"] = gain_names_of_all
+    if names := list(dict.fromkeys(name for each in columns.gains.values() for name in each)):
+        arrays["gains"] = _by_name(by_label, spec.labels, columns.gains, names)
+        attrs["gain_names"] = names
     return make_curves(
         spec.settings,
         arrays,
@@ -111,21 +141,10 @@ def to_dataset(
     )
 
 
-def _names_of_gains(plan: Plan) -> dict[str, list[str]]:
-    """Return the names of the gains of each setting that has several."""
-    found: dict[str, list[str]] = {}
-    for group in plan.groups:
-        states = abstract_states(group.program, plan.stream, group.arguments)
-        names = gain_names(states, group.program.model)
-        if len(names) > 1:
-            found |= {row.label: names for row in group.rows}
-    return found
-
-
 def _by_name(
     by_label: Mapping[str, Record],
     labels: Sequence[str],
-    names: Mapping[str, list[str]],
+    names: Mapping[str, Sequence[str]],
     all_names: Sequence[str],
 ) -> np.ndarray:
     """Return the gains (settings, seeds, updates, names), NaN where a setting has no such gain."""

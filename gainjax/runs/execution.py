@@ -17,6 +17,7 @@ from gainjax import curves
 from gainjax.runs import arrived, identity
 from gainjax.runs.finished import find_finished
 from gainjax.runs.part_store import PartStore
+from gainjax.runs.parts import Part, split
 from gainjax.runs.plan import Group, How, Plan
 from gainjax.runs.progress import Report, progress_bar
 from gainjax.runs.store import Header, RunStore, is_unfinished, open_store
@@ -30,14 +31,6 @@ from gainjax.training.threads import cores, faster_side_by_side, may_share_cores
 
 class DivergenceWarning(UserWarning):
     """The loss of a seed became NaN or infinite. Other seeds are not affected."""
-
-
-class Part(NamedTuple):
-    """Runs of a group that are trained at once."""
-
-    name: str
-    group: Group
-    runs: np.ndarray  # which runs of the group: settings first, then seeds
 
 
 class Trained(NamedTuple):
@@ -75,7 +68,8 @@ def execute(plan: Plan, how: How) -> tuple[xr.Dataset, dict[str, Any]]:
     threads = _threads(how, layout)
     sizes = _batch_sizes(plan, layout, how, threads)
     data_dir = None if how.data_dir is None else str(how.data_dir)
-    header = Header(plan.spec, environment, data_dir, jax.process_count(), sizes)
+    columns = arrived.columns_of(plan)
+    header = Header(plan.spec, environment, data_dir, jax.process_count(), sizes, columns)
     with contextlib.ExitStack() as stack:
         store = None
         if how.out is not None:
@@ -85,12 +79,12 @@ def execute(plan: Plan, how: How) -> tuple[xr.Dataset, dict[str, Any]]:
                 store.remove()
                 return kept, {}
             sizes = dict(store.header.batches)
-        parts = _parts(plan, sizes)
+        parts = split(plan.runs, sizes)
         total = int(plan.spec.protocol.task_ends(len(plan.stream.task_end))[-1])
         report = stack.enter_context(progress_bar(total * len(parts), shown=how.progress))
         trainer = _Trainer(plan, how, layout, total, store, report)
         trained = trainer.all(parts, threads)
-        dataset = _dataset(plan, parts, trained, environment)
+        dataset = _dataset(plan, parts, trained, environment, columns)
         if store is not None and how.out is not None:
             if jax.process_index() == 0:
                 curves.save(dataset, how.out)
@@ -114,6 +108,7 @@ class _Trainer:
     ) -> None:
         self.plan, self.how, self.layout, self.total = plan, how, layout, total
         self.store, self.report = store, report
+        self._groups = {group.name: group for group in plan.groups}
         self._failed = threading.Event()
         self._one_at_a_time = threading.Lock()
 
@@ -122,9 +117,7 @@ class _Trainer:
         hyperparameters = {g.name: self.plan.hyperparameters(g) for g in self.plan.groups}
         if threads > 1 and self.how.threads is None and len(parts) > 1:
             threads = threads if self._is_faster(parts[0], hyperparameters, threads) else 1
-        tasks = [
-            functools.partial(self._part, part, hyperparameters[part.group.name]) for part in parts
-        ]
+        tasks = [functools.partial(self._part, part, hyperparameters[part.group]) for part in parts]
         return run_all(tasks, min(threads, len(parts)), self._failed.set)
 
     def _part(self, part: Part, hyperparameters: Mapping[str, np.ndarray]) -> Trained:
@@ -147,10 +140,11 @@ class _Trainer:
             return found
 
         started, states, records = time.monotonic(), None, []
-        seeds = np.tile(self.plan.spec.seeds, len(part.group.rows))[part.runs]
+        group = self._groups[part.group]
+        seeds = np.tile(self.plan.spec.seeds, len(group.rows))[part.runs]
         values = {name: array[part.runs] for name, array in hyperparameters.items()}
         for chunk in train(
-            part.group.program,
+            group.program,
             self.plan.stream,
             seeds,
             values,
@@ -161,7 +155,7 @@ class _Trainer:
             if self._failed.is_set():
                 raise _Cancelled
             self.report(part.name, chunk.done - chunk.start)
-            self._call_back(part, chunk)
+            self._call_back(group, part.runs, chunk)
             if self.how.return_states and chunk.done == chunk.total:
                 states = chunk.snapshot()
             if store is not None:
@@ -176,20 +170,21 @@ class _Trainer:
         record = jax.tree.map(lambda *x: np.concatenate(x, axis=1), *records)
         return Trained(record, time.monotonic() - started, states)
 
-    def _call_back(self, part: Part, chunk: Chunk) -> None:
+    def _call_back(self, group: Group, index: np.ndarray, chunk: Chunk) -> None:
         if self.how.on_chunk is not None:
-            came_in = arrived.label(self.plan, part.group, part.runs, chunk)
+            came_in = arrived.label(self.plan, group, index, chunk)
             with self._one_at_a_time:
-                self.how.on_chunk(part.group.rows[0].method, chunk.done, came_in)
+                self.how.on_chunk(group.kind.label, chunk.done, came_in)
 
     def _is_faster(
         self, part: Part, hyperparameters: Mapping[str, Mapping[str, np.ndarray]], threads: int
     ) -> bool:
-        program = part.group.program
+        group = self._groups[part.group]
+        program = group.program
         length = min(self.how.chunk, program.protocol.longest_task)
         work = Work(program, self.layout, length, program.protocol.batch_size_of(0))
-        values = {k: v[part.runs] for k, v in hyperparameters[part.group.name].items()}
-        seeds = np.tile(self.plan.spec.seeds, len(part.group.rows))[part.runs]
+        values = {k: v[part.runs] for k, v in hyperparameters[part.group].items()}
+        seeds = np.tile(self.plan.spec.seeds, len(group.rows))[part.runs]
         return faster_side_by_side(work, self.plan.stream, seeds, values, threads)
 
 
@@ -215,8 +210,7 @@ def _threads(how: How, layout: Layout) -> int:
 
 def _batch_sizes(plan: Plan, layout: Layout, how: How, threads: int) -> dict[str, int]:
     """Return how many runs of each group are trained at once."""
-    seeds = len(plan.spec.seeds)
-    runs = {group.name: len(share(len(group.rows) * seeds)) for group in plan.groups}
+    runs = {name: len(share(number)) for name, number in plan.runs.items()}
     memory = None if how.memory is None else how.memory / threads
     sizes = {
         group.name: runs_at_once(
@@ -236,36 +230,21 @@ def _batch_sizes(plan: Plan, layout: Layout, how: How, threads: int) -> dict[str
     return sizes
 
 
-def _parts(plan: Plan, sizes: Mapping[str, int]) -> list[Part]:
-    """Return which runs of this process are trained at once.
-
-    All parts of a group have the same size, so that one compilation serves them; the last run fills
-    up. Groups take turns, so that side by side different programs are compiled.
-    """
-    rounds: list[tuple[int, int, Part]] = []
-    for order, group in enumerate(plan.groups):
-        mine = share(len(group.rows) * len(plan.spec.seeds))
-        size = sizes[group.name]
-        count = -(-len(mine) // size)
-        index = np.pad(mine, (0, count * size - len(mine)), mode="edge").reshape(count, size)
-        for i in range(count):
-            name = group.name if count == 1 else f"{group.name}.{i:04d}"
-            these = index[i, : len(mine)] if count == 1 else index[i]
-            rounds.append((i, order, Part(name, group, these)))
-    return [part for *_, part in sorted(rounds, key=lambda item: item[:2])]
-
-
 def _joined(plan: Plan, group: Group, parts: Sequence[Part], trees: Sequence[Any]) -> Any:
     """Return the arrays of all runs of a group from the parts that this process trained."""
-    runs = len(group.rows) * len(plan.spec.seeds)
+    runs = plan.runs[group.name]
     mine = len(share(runs))
-    own = [tree for part, tree in zip(parts, trees, strict=True) if part.group is group]
+    own = [tree for part, tree in zip(parts, trees, strict=True) if part.group == group.name]
     joined = jax.tree.map(lambda *arrays: np.concatenate(arrays)[:mine], *own)
     return gather(joined, runs)
 
 
 def _dataset(
-    plan: Plan, parts: Sequence[Part], trained: Sequence[Trained], environment: Mapping[str, Any]
+    plan: Plan,
+    parts: Sequence[Part],
+    trained: Sequence[Trained],
+    environment: Mapping[str, Any],
+    columns: arrived.Columns,
 ) -> xr.Dataset:
     """Label the curves of all settings, in the order of the description."""
     records = [part.record for part in trained]
@@ -276,7 +255,7 @@ def _dataset(
             seeds = slice(i * len(plan.spec.seeds), (i + 1) * len(plan.spec.seeds))
             by_label[row.label] = jax.tree.map(lambda x, s=seeds: x[s], joined)
     seconds = sum(part.seconds for part in trained)
-    return arrived.to_dataset(plan, by_label, environment, seconds)
+    return arrived.to_dataset(plan.spec, by_label, columns, environment, seconds)
 
 
 def _states(plan: Plan, parts: Sequence[Part], trained: Sequence[Trained]) -> dict[str, Any]:

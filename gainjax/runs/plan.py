@@ -20,7 +20,7 @@ from gainjax.runs.borrow import Borrowed
 from gainjax.runs.settings import Schedule
 from gainjax.runs.spec import RunSpec
 from gainjax.training import Program
-from gainjax.training.layout import Kind
+from gainjax.training.layout import Kind as LayoutKind
 from gainjax.training.program import Form
 
 
@@ -44,7 +44,7 @@ class How:
     out: str | Path | None = None
     data_dir: str | Path | None = None
     chunk: int = 100
-    layout: Kind | None = None
+    layout: LayoutKind | None = None
     devices: Sequence[jax.Device] | None = None
     memory: float | None = None
     threads: int | None = None
@@ -53,18 +53,32 @@ class How:
     return_states: bool = False
 
 
+class Kind(NamedTuple):
+    """What settings that share a compiled program have in common."""
+
+    label: str  # of the method
+    given: frozenset[str]  # names of the hyper-parameters that are not None
+    schedules: frozenset[str]  # names of those that have one value per update
+
+    def described(self) -> str:
+        """Return the kinds of numbers as text."""
+        names = (f"{name}[]" if name in self.schedules else name for name in sorted(self.given))
+        return ", ".join(names)
+
+
 class Group(NamedTuple):
     """Settings that share a compiled program: of one method, and with the same kinds of numbers."""
 
     name: str  # also of its files
     program: Program
     rows: tuple[Setting, ...]
-    given: frozenset[str]  # names of the hyper-parameters that are not None
+    kind: Kind
 
     @property
     def arguments(self) -> frozenset[str]:
         """Names of all numbers of a run: those given, and the gain that it borrows."""
-        return self.given | {TRACE} if self.program.method.borrows_gain else self.given
+        given = self.kind.given
+        return given | {TRACE} if self.program.method.borrows_gain else given
 
 
 class Plan(NamedTuple):
@@ -75,12 +89,17 @@ class Plan(NamedTuple):
     stream: Stream
     borrowed: Borrowed | None
 
+    @property
+    def runs(self) -> dict[str, int]:
+        """Number of runs of each group: settings times seeds."""
+        return {g.name: len(g.rows) * len(self.spec.seeds) for g in self.groups}
+
     def hyperparameters(self, group: Group) -> dict[str, np.ndarray]:
         """Return the hyper-parameters of all runs of a group, settings first and then seeds."""
         seeds = len(self.spec.seeds)
         values = {
             name: np.repeat([_plain(row.hyperparameters[name]) for row in group.rows], seeds, 0)
-            for name in group.given
+            for name in group.kind.given
         }
         if self.borrowed is not None and group.program.method.borrows_gain:
             gain = self.borrowed.of_seeds(self.spec.seeds)
@@ -119,6 +138,7 @@ def make_plan(
         benchmark=benchmark.name,
         model=model.description,
         score=benchmark.goal.score_name,
+        tasks=len(stream.task_end),
         settings=tuple(settings),
         seeds=tuple(seeds),
         protocol=benchmark.protocol,
@@ -127,7 +147,7 @@ def make_plan(
         modulate=modulate or benchmark.modulate,
         data=identity.checksum(stream),
         borrowed=None if borrowed is None else borrowed.described(),
-        programs={g.name: _fingerprint(g, stream) for g in groups},
+        programs=_programs(groups, stream),
         references={
             label: label if METHODS.get(label) is method else method.reference
             for label, method in methods.items()
@@ -144,24 +164,43 @@ def _groups(
     form: Form,
     modulate: Modulate | None,
 ) -> tuple[Group, ...]:
-    kinds: dict[tuple[str, frozenset[str], frozenset[str]], list[Setting]] = {}
-    for row in settings:
-        values = row.hyperparameters
-        given = frozenset(name for name, value in values.items() if value is not None)
-        schedules = frozenset(name for name in given if isinstance(values[name], Schedule))
-        kinds.setdefault((row.method, given, schedules), []).append(row)
-    names = _file_names([label for label, *_ in kinds])
     return tuple(
         Group(
             name,
             benchmark.program(
-                methods[label], stream, form=form, modulate=modulate, schedules=schedules
+                methods[kind.label], stream, form=form, modulate=modulate, schedules=kind.schedules
             ),
-            tuple(rows),
-            given,
+            rows,
+            kind,
         )
-        for name, ((label, given, schedules), rows) in zip(names, kinds.items(), strict=True)
+        for name, (kind, rows) in group_settings(settings).items()
     )
+
+
+def group_settings(settings: Sequence[Setting]) -> dict[str, tuple[Kind, tuple[Setting, ...]]]:
+    """Return the settings of each compiled program, by the name of its files.
+
+    Args:
+        settings: The rows of the results.
+    """
+    kinds: dict[Kind, list[Setting]] = {}
+    for row in settings:
+        values = row.hyperparameters
+        given = frozenset(name for name, value in values.items() if value is not None)
+        schedules = frozenset(name for name in given if isinstance(values[name], Schedule))
+        kinds.setdefault(Kind(row.method, given, schedules), []).append(row)
+    names = _file_names([kind.label for kind in kinds])
+    return {
+        name: (kind, tuple(rows)) for name, (kind, rows) in zip(names, kinds.items(), strict=True)
+    }
+
+
+def _programs(groups: Sequence[Group], stream: Stream) -> dict[str, dict[str, str]]:
+    """Return the fingerprint of each program, by label and by the kinds of its numbers."""
+    found: dict[str, dict[str, str]] = {}
+    for group in groups:
+        found.setdefault(group.kind.label, {})[group.kind.described()] = _fingerprint(group, stream)
+    return found
 
 
 def _fingerprint(group: Group, stream: Stream) -> str:

@@ -17,6 +17,7 @@ class RunSpec:
         benchmark: Name of the benchmark.
         model: Description of the model, for people.
         score: What the score is.
+        tasks: Number of tasks.
         settings: The rows of the results: methods with values for their hyper-parameters.
         seeds: Seeds, which all settings share.
         protocol: How the stream is trained on and evaluated.
@@ -25,7 +26,7 @@ class RunSpec:
         modulate: Gain of "all" layers or the "head", or None for the model's mask.
         data: Checksum of all data.
         borrowed: Where a borrowed gain comes from: directory, setting and checksum; or None.
-        programs: Fingerprint of the program of each method, by label.
+        programs: For each label the fingerprints of its programs, by the kinds of their numbers.
         references: For each label what finds the method again: a registered name or
             ``"module:attribute"``; None for an object of the caller's.
     """
@@ -33,6 +34,7 @@ class RunSpec:
     benchmark: str
     model: str
     score: str
+    tasks: int
     settings: tuple[Setting, ...]
     seeds: tuple[int, ...]
     protocol: Protocol
@@ -41,7 +43,7 @@ class RunSpec:
     modulate: str | None
     data: str
     borrowed: Mapping[str, str] | None
-    programs: Mapping[str, str]
+    programs: Mapping[str, Mapping[str, str]]
     references: Mapping[str, str | None]
 
     def replace(self, **changes: Any) -> "RunSpec":
@@ -81,7 +83,7 @@ class RunSpec:
             "seeds": list(self.seeds),
             "protocol": protocol,
             "borrowed": None if self.borrowed is None else dict(self.borrowed),
-            "programs": dict(self.programs),
+            "programs": {label: dict(found) for label, found in self.programs.items()},
             "references": dict(self.references),
         }
 

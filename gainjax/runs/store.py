@@ -27,6 +27,7 @@ import jax
 from gainjax.curves import FILE, difference
 from gainjax.files import write_file
 from gainjax.runs import guard, identity
+from gainjax.runs.arrived import Columns
 from gainjax.runs.part_store import CheckpointWarning, PartStore
 from gainjax.runs.spec import RunSpec
 
@@ -41,11 +42,13 @@ class Header(NamedTuple):
     environment: Mapping[str, Any]
     data_dir: str | None
     processes: int
-    batches: Mapping[str, int]  # for each method the runs per batch with which it was begun
+    batches: Mapping[str, int]  # for each group the runs per batch with which it was begun
+    columns: Columns  # which curves come in
 
     def to_json(self) -> dict[str, Any]:
         """Return the header as JSON values, with a checksum."""
         fields = self._asdict() | {"spec": self.spec.to_json(), "format": FORMAT}
+        fields["columns"] = self.columns._asdict()
         return identity.seal(json.loads(json.dumps(fields)))
 
 
@@ -187,8 +190,9 @@ def _read_header(path: Path) -> Header | None:
         raise _damaged(path, "its checksum is wrong")
     try:
         fields = {name: stored[name] for name in Header._fields}
-        return Header(**fields | {"spec": RunSpec.from_json(stored["spec"])})
-    except (KeyError, ValueError) as error:
+        spec, columns = RunSpec.from_json(stored["spec"]), Columns(**stored["columns"])
+        return Header(**fields | {"spec": spec, "columns": columns})
+    except (KeyError, ValueError, TypeError) as error:
         raise _damaged(path, str(error)) from error
 
 

@@ -14,18 +14,21 @@ from jax.experimental import multihost_utils
 Tree = TypeVar("Tree")
 
 
-def share(runs: int) -> np.ndarray:
-    """Return the indices of the runs of this process; every process has equally many.
+def share(runs: int, process: int | None = None, processes: int | None = None) -> np.ndarray:
+    """Return the indices of the runs of a process; every process has equally many.
 
     Args:
         runs: Number of all runs, >= 1. Where it does not divide evenly, the last run fills up.
+        process: Which process, or None for this one.
+        processes: Number of processes, or None for those that there are.
 
     Example:
         >>> share(3)
         array([0, 1, 2])
     """
-    each = -(-runs // jax.process_count())
-    return np.minimum(np.arange(each) + jax.process_index() * each, runs - 1)
+    process = jax.process_index() if process is None else process
+    each = -(-runs // (processes or jax.process_count()))
+    return np.minimum(np.arange(each) + process * each, runs - 1)
 
 
 def gather(tree: Tree, runs: int) -> Tree:
