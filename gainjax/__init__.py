@@ -44,7 +44,7 @@ _HOME = {
     "table": "show.tables",
 }
 
-_ROOMS = ("curves", "data", "methods", "metrics", "models", "show", "training")
+_ROOMS = ("callbacks", "curves", "data", "methods", "metrics", "models", "show", "training")
 
 __all__ = [
     "GainDynamics",

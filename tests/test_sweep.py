@@ -14,9 +14,9 @@ from gainjax.cli.values import parse_settings, parse_values
 from gainjax.curves import FILE
 from gainjax.methods import as_methods, get_method
 from gainjax.runs.benchmarks import get_benchmark
-from gainjax.runs.parts import split
 from gainjax.runs.guard import Interrupted
 from gainjax.runs.part_store import PartStore
+from gainjax.runs.parts import split
 from gainjax.runs.plan import make_plan
 from gainjax.runs.settings import resolve_hyperparameters, run_settings, sweep_settings
 from gainjax.training import make_layout
