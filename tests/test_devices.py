@@ -111,7 +111,9 @@ def test_two_processes_with_two_devices_each(tmp_path):
     words = ["sweep", "split-digits", "--methods", "sgd", "--seeds", "3", *WORDS]
     words += ["--chunk", "2", "--grid", "learning_rate=.1,.03,.01"]
     told, codes = run_two(tmp_path, *words, stop=True)
-    assert all("stopped by SIGTERM after update" in text for text in told), (codes, told)
+    # A process may have finished its share when the signal comes; it stops with the other.
+    assert any("stopped by SIGTERM after update" in text for text in told), (codes, told)
+    assert all("stopped" in text for text in told), (codes, told)
     # Once all is stored, JAX may abort a process that leaves while its coordinator shuts down.
     assert set(codes) <= {128 + signal.SIGTERM, -signal.SIGABRT}, (codes, told)
     assert {p.name for p in tmp_path.glob("out/progress*")} == {"progress", "progress-1"}

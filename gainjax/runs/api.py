@@ -126,7 +126,8 @@ def run(
             extend: Add seeds or methods to the finished run in ``out``, whose own are kept.
 
             return_states: Also return the final states, a mapping from the label of each setting
-            to its :class:`gainjax.training.TrainState` with a leading axis of seeds.
+            to its :class:`gainjax.training.TrainState` with a leading axis of seeds. With ``out``
+            they are kept there, too.
 
     Returns:
         The dataset that :func:`gainjax.curves.make_curves` describes, or with ``return_states`` a

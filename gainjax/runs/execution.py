@@ -3,10 +3,12 @@
 import contextlib
 import functools
 import math
+import signal
 import threading
 import time
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -14,7 +16,8 @@ import numpy as np
 import xarray as xr
 
 from gainjax import curves
-from gainjax.runs import arrived, identity
+from gainjax.runs import arrived, guard, identity
+from gainjax.runs.final_states import load_states, save_states
 from gainjax.runs.finished import find_finished
 from gainjax.runs.part_store import PartStore
 from gainjax.runs.parts import Part, split
@@ -24,8 +27,9 @@ from gainjax.runs.store import Header, RunStore, is_unfinished, open_store
 from gainjax.training import Chunk, Record, TrainState, make_layout, train
 from gainjax.training.advance import Work
 from gainjax.training.layout import Layout
+from gainjax.training.loop import abstract_states
 from gainjax.training.memory import runs_at_once
-from gainjax.training.processes import agree, gather, same_everywhere, share, wait_for_all
+from gainjax.training.processes import agree, gather, in_any, same_everywhere, share, wait_for_all
 from gainjax.training.threads import cores, faster_side_by_side, may_share_cores, run_all
 
 
@@ -62,9 +66,8 @@ def execute(plan: Plan, how: How) -> tuple[xr.Dataset, dict[str, Any]]:
     environment = identity.environment(layout.kind)
     unfinished = how.out is not None and is_unfinished(how.out)
     # Somebody may have been killed before removing the unfinished run, which needs the lock.
-    may_be_kept = how.out is not None and not how.return_states
-    if may_be_kept and not unfinished and (kept := _kept(how, plan, environment)) is not None:
-        return kept, {}
+    if not unfinished and (kept := _kept(how, plan, environment)) is not None:
+        return kept
     threads = _threads(how, layout)
     sizes = _batch_sizes(plan, layout, how, threads)
     data_dir = None if how.data_dir is None else str(how.data_dir)
@@ -75,23 +78,26 @@ def execute(plan: Plan, how: How) -> tuple[xr.Dataset, dict[str, Any]]:
         if how.out is not None:
             store = stack.enter_context(open_store(how.out, header))
             # Again: somebody may have finished before the lock was ours.
-            if may_be_kept and (kept := _kept(how, plan, environment)) is not None:
+            if (kept := _kept(how, plan, environment)) is not None:
                 store.remove()
-                return kept, {}
+                return kept
             sizes = dict(store.header.batches)
         parts = split(plan.runs, sizes)
         total = int(plan.spec.protocol.task_ends(len(plan.stream.task_end))[-1])
         report = stack.enter_context(progress_bar(total * len(parts), shown=how.progress))
         trainer = _Trainer(plan, how, layout, total, store, report)
-        trained = trainer.all(parts, threads)
+        trained = _unless_stopped(lambda: trainer.all(parts, threads), how)
         dataset = _dataset(plan, parts, trained, environment, columns)
+        states = _states(plan, parts, trained) if how.return_states else {}
         if store is not None and how.out is not None:
             if jax.process_index() == 0:
+                if how.return_states:
+                    save_states(Path(how.out).expanduser(), plan.spec, states)
                 curves.save(dataset, how.out)
             wait_for_all("gainjax: results are saved")
             store.remove()
     warn_of_divergence(dataset)
-    return dataset, _states(plan, parts, trained) if how.return_states else {}
+    return dataset, states
 
 
 class _Trainer:
@@ -124,22 +130,33 @@ class _Trainer:
         """Train what is left of a part."""
         self.report(part.name, 0)
         with contextlib.ExitStack() as stack:
-            store = None if self.store is None else stack.enter_context(self.store.part(part.name))
-            kept = None if store is None or self.how.return_states else store.finished()
-            if kept is not None:
-                self.report(part.name, self.total)
-                return Trained(*kept, None)
+            store = None
+            if self.store is not None:
+                keep_states = self.how.return_states
+                store = stack.enter_context(self.store.part(part.name, keep_states=keep_states))
+                if (kept := store.finished()) is not None:
+                    states = self._final_states(part, store) if keep_states else None
+                    if states is not None or not keep_states:
+                        self.report(part.name, self.total)
+                        return Trained(*kept, states)
             return self._train(part, hyperparameters, store)
 
     def _train(
         self, part: Part, hyperparameters: Mapping[str, np.ndarray], store: PartStore | None
     ) -> Trained:
+        started = time.monotonic()
+        states: TrainState | None = None
+
         def restore(abstract: TrainState) -> tuple[int, TrainState] | None:
+            nonlocal states
             found = None if store is None else store.restore(abstract)
             self.report(part.name, found[0] if found else 0)
+            if store is not None and found is not None and found[0] == self.total:
+                store.finish(self.total)
+                states = found[1]
             return found
 
-        started, states, records = time.monotonic(), None, []
+        records = []
         group = self._groups[part.group]
         seeds = np.tile(self.plan.spec.seeds, len(group.rows))[part.runs]
         values = {name: array[part.runs] for name, array in hyperparameters.items()}
@@ -170,6 +187,14 @@ class _Trainer:
         record = jax.tree.map(lambda *x: np.concatenate(x, axis=1), *records)
         return Trained(record, time.monotonic() - started, states)
 
+    def _final_states(self, part: Part, store: PartStore) -> TrainState | None:
+        group = self._groups[part.group]
+        one = abstract_states(group.program, self.plan.stream, group.arguments)
+        number = len(part.runs)
+        return store.final_states(
+            jax.tree.map(lambda x: jax.ShapeDtypeStruct((number, *x.shape), x.dtype), one)
+        )
+
     def _call_back(self, group: Group, index: np.ndarray, chunk: Chunk) -> None:
         if self.how.on_chunk is not None:
             came_in = arrived.label(self.plan, group, index, chunk)
@@ -188,17 +213,40 @@ class _Trainer:
         return faster_side_by_side(work, self.plan.stream, seeds, values, threads)
 
 
+def _unless_stopped(work: Callable[[], list[Trained]], how: How) -> list[Trained]:
+    """Do the work of this process, and stop if another one was stopped: its share is missing."""
+    try:
+        done = work()
+    except guard.Interrupted:
+        in_any(True)  # or the others would wait for ever
+        raise
+    if in_any(False):
+        raise guard.Interrupted(
+            f"stopped, since another process of this run was. All is stored in {how.out}: give all "
+            "processes the same command again to resume",
+            signal.SIGTERM,
+        )
+    return done
+
+
 class _Cancelled(Exception):
     """Another part has failed."""
 
 
-def _kept(how: How, plan: Plan, environment: Mapping[str, Any]) -> xr.Dataset | None:
+def _kept(
+    how: How, plan: Plan, environment: Mapping[str, Any]
+) -> tuple[xr.Dataset, dict[str, Any]] | None:
     """Return the finished run in a directory if it is this one, the same for every process."""
     kept = find_finished(how.out, plan.spec, environment) if how.out else None
     if not agree(f"{how.out} holds this run already", kept is not None) or kept is None:
         return None
+    states: dict[str, Any] | None = {}
+    if how.return_states and how.out is not None:
+        states = load_states(Path(how.out).expanduser(), plan)
+        if not agree(f"{how.out} holds the final states already", states is not None):
+            return None
     warn_of_divergence(kept)
-    return kept
+    return kept, states or {}
 
 
 def _threads(how: How, layout: Layout) -> int:

@@ -1,8 +1,12 @@
 """The files of an unfinished run: curves and checkpoints, each with a checksum."""
 
+import contextlib
+import errno
 import io
+import os
 import shutil
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import jax
@@ -74,3 +78,16 @@ def remove_checkpoint(path: Path) -> None:
     """Remove a checkpoint and its checksum."""
     seal(path).unlink(missing_ok=True)  # first: what is half removed does not count
     shutil.rmtree(path, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def os_errors(path: Path) -> Iterator[None]:
+    """Turn whatever Orbax raises when it cannot write into an OSError with the path."""
+    try:
+        yield
+    except Exception as error:
+        code = getattr(error, "errno", None) or errno.EIO
+        if "No space left" in str(error):
+            code = errno.ENOSPC
+        reason = f"cannot write the checkpoint: {os.strerror(code)}"
+        raise OSError(code, reason, str(path)) from error

@@ -7,13 +7,12 @@ checksum does not count. So at any moment the newest checkpoint and the curves b
 
 import contextlib
 import errno
-import os
 import shutil
 import signal
 import threading
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -47,12 +46,20 @@ class PartStore:
         name: Name of the part.
         stop: Whether a signal has asked to stop.
         still_ours: Raises OSError if the directory is not this run's any more.
+        keep_states: Whether final states stay beside the curves of the finished part.
     """
 
     def __init__(
-        self, folder: Path, name: str, stop: guard.Stop, still_ours: Callable[[], None]
+        self,
+        folder: Path,
+        name: str,
+        stop: guard.Stop,
+        still_ours: Callable[[], None],
+        *,
+        keep_states: bool = False,
     ) -> None:
         self.name = name
+        self._keep_states = keep_states
         self._folder = folder
         self._stop = stop
         self._still_ours = still_ours
@@ -75,6 +82,19 @@ class PartStore:
                 f"{path} is damaged: {self.name} is trained again", CheckpointWarning, stacklevel=2
             )
         return found
+
+    def final_states(self, abstract: TrainState) -> TrainState | None:
+        """Return the final states of a finished part, or None if they were not kept or are damaged.
+
+        Args:
+            abstract: Shapes and dtypes of the states of its runs.
+        """
+        folder = self._folder / self.name
+        for step in files.sealed_steps(folder)[-1:]:
+            path = folder / str(step)
+            if files.checksum(path) == files.seal(path).read_text(errors="replace"):
+                return self._load(path, abstract)
+        return None
 
     def restore(self, abstract: TrainState) -> tuple[int, TrainState] | None:
         """Return the newest intact checkpoint, and forget all that came after it.
@@ -132,7 +152,9 @@ class PartStore:
         due = self._sealing is None and time.monotonic() >= self._next
         if chunk.done == chunk.total:
             self._still_ours()
-            self._finish(chunk.total)
+            if self._keep_states:
+                self._checkpoint(chunk)
+            self.finish(chunk.total)
         elif stop is not None or (due and not _ONE_AT_A_TIME.locked()):
             self._still_ours()
             self._checkpoint(chunk)
@@ -145,6 +167,41 @@ class PartStore:
                 f"resume, or, if benchmark and methods have names, gainjax resume {directory}",
                 stop,
             )
+
+    def finish(self, total: int) -> None:
+        """Replace what is stored of the part by its curves and maybe its final states.
+
+        Args:
+            total: Number of updates, each of which the curves must cover once.
+
+        Raises:
+            OSError: If curves are missing, or cannot be written.
+        """
+        self._wait()
+        folder = self._folder / self.name
+        stored, complete, seconds = [], 0, time.monotonic() - self._clock
+        for start, end, path in files.curve_files(folder):
+            found = files.read_curves(path) if start == complete else None
+            if found is None:
+                raise OSError(errno.EIO, "curves were damaged or removed during the run", str(path))
+            stored.append(found[0])
+            complete, seconds = end, seconds + found[1]
+        parts = stored + self._pending
+        if (covered := sum(part.gain.shape[1] for part in parts)) != total:
+            raise OSError(
+                errno.EIO,
+                f"curves of {total - covered} of {total} updates were removed during the run",
+                str(folder),
+            )
+        files.write_curves(self._folder / f"{self.name}.npz", parts, seconds)
+        if self._keep_states:
+            for _, _, path in files.curve_files(folder):
+                path.unlink()
+            for step in files.sealed_steps(folder)[:-1]:
+                files.remove_checkpoint(folder / str(step))
+        else:
+            shutil.rmtree(folder, ignore_errors=True)
+        self._pending = []
 
     def close(self) -> None:
         """Wait for what is being written."""
@@ -167,28 +224,6 @@ class PartStore:
             complete = end
         return complete
 
-    def _finish(self, total: int) -> None:
-        """Replace everything of the part by its curves, which must cover each update once."""
-        self._wait()
-        folder = self._folder / self.name
-        stored, complete, seconds = [], 0, time.monotonic() - self._clock
-        for start, end, path in files.curve_files(folder):
-            found = files.read_curves(path) if start == complete else None
-            if found is None:
-                raise OSError(errno.EIO, "curves were damaged or removed during the run", str(path))
-            stored.append(found[0])
-            complete, seconds = end, seconds + found[1]
-        parts = stored + self._pending
-        if (covered := sum(part.gain.shape[1] for part in parts)) != total:
-            raise OSError(
-                errno.EIO,
-                f"curves of {total - covered} of {total} updates were removed during the run",
-                str(folder),
-            )
-        files.write_curves(self._folder / f"{self.name}.npz", parts, seconds)
-        shutil.rmtree(folder, ignore_errors=True)
-        self._pending = []
-
     def _checkpoint(self, chunk: Chunk) -> None:
         self._wait()
         self._open_orbax()
@@ -201,7 +236,7 @@ class PartStore:
         self._worker = self._worker or ThreadPoolExecutor(1, "checkpoint")
         _ONE_AT_A_TIME.acquire()  # until it is written
         try:
-            with _os_errors(path):
+            with files.os_errors(path):
                 self._orbax.save(path, chunk.snapshot())
             self._sealing = self._worker.submit(self._commit, path, begin)
         except BaseException:
@@ -211,7 +246,7 @@ class PartStore:
     def _commit(self, path: Path, begin: float) -> float:
         """Wait for a checkpoint, seal it and remove old ones; return when the next one is due."""
         try:
-            with _os_errors(path):
+            with files.os_errors(path):
                 self._orbax.wait_until_finished()
         finally:
             _ONE_AT_A_TIME.release()
@@ -253,19 +288,6 @@ class PartStore:
         warnings.warn(
             f"{path} is damaged: continuing from before {what}", CheckpointWarning, stacklevel=3
         )
-
-
-@contextlib.contextmanager
-def _os_errors(path: Path) -> Iterator[None]:
-    """Turn whatever Orbax raises when it cannot write into an OSError with the path."""
-    try:
-        yield
-    except Exception as error:
-        code = getattr(error, "errno", None) or errno.EIO
-        if "No space left" in str(error):
-            code = errno.ENOSPC
-        reason = f"cannot write the checkpoint: {os.strerror(code)}"
-        raise OSError(code, reason, str(path)) from error
 
 
 def _check_alike(found: Any, wanted: np.ndarray) -> None:

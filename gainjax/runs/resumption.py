@@ -1,16 +1,18 @@
 """Finish an interrupted run from what its directory holds."""
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
-from gainjax.curves import FILE, load
+from gainjax.curves import FILE, load, spec_of
 from gainjax.methods import Method, as_methods
 from gainjax.models.layers import Modulate
 from gainjax.runs.api import OF_HOW, result_of
 from gainjax.runs.benchmarks import BENCHMARKS, get_benchmark
 from gainjax.runs.borrow import borrow_gain
 from gainjax.runs.plan import How, make_plan
+from gainjax.runs.spec import RunSpec
 from gainjax.runs.store import stored_header
 from gainjax.training.program import Form
 
@@ -22,10 +24,10 @@ def resume(directory: str | Path, **options: Any) -> Any:
         directory: Output directory of a run that was interrupted. A finished one is returned.
         **options: ``data_dir``, if the data are elsewhere now, and how to carry the run out:
             ``chunk``, ``layout``, ``devices``, ``memory``, ``threads``, ``progress``, ``on_chunk``,
-            as for :func:`run`. The layout is the one it was begun with.
+            ``return_states``, as for :func:`run`. The layout is the one it was begun with.
 
     Returns:
-        The curves that the uninterrupted run would have.
+        What the uninterrupted run would have returned.
 
     Raises:
         FileNotFoundError: If there is no run in the directory, or its data are not there.
@@ -42,12 +44,18 @@ def resume(directory: str | Path, **options: Any) -> Any:
     """
     header = stored_header(directory)
     if header is None:
-        if (Path(directory).expanduser() / FILE).exists():
-            return load(directory)
-        raise FileNotFoundError(
-            f"no run in {directory}: give the output directory of a run that was interrupted"
-        )
-    spec = header.spec
+        if not (Path(directory).expanduser() / FILE).exists():
+            raise FileNotFoundError(
+                f"no run in {directory}: give the output directory of a run that was interrupted"
+            )
+        curves = load(directory)
+        if not options.get("return_states"):
+            return curves
+        spec, data_dir = RunSpec.from_json(spec_of(curves)), None
+        layout = json.loads(curves.attrs["environment"]).get("layout")
+    else:
+        spec, data_dir = header.spec, header.data_dir
+        layout = header.environment.get("layout")
     nameless = [label for label, found in spec.references.items() if found is None]
     if spec.benchmark not in BENCHMARKS or nameless:
         what = (
@@ -67,8 +75,8 @@ def resume(directory: str | Path, **options: Any) -> Any:
     methods = as_methods({k: v or k for k, v in spec.references.items()})
     benchmark = get_benchmark(spec.benchmark).replace(**vars(spec.protocol))
     how: dict[str, Any] = {
-        "layout": header.environment.get("layout"),
-        "data_dir": header.data_dir,
+        "layout": layout,
+        "data_dir": data_dir,
         **options,
         "out": directory,
     }

@@ -64,9 +64,9 @@ class RunStore:
         self._still_ours = still_ours
 
     @contextlib.contextmanager
-    def part(self, name: str) -> Iterator[PartStore]:
+    def part(self, name: str, *, keep_states: bool = False) -> Iterator[PartStore]:
         """Open what is stored of a part, until the block ends."""
-        store = PartStore(self._folder, name, self._stop, self._still_ours)
+        store = PartStore(self._folder, name, self._stop, self._still_ours, keep_states=keep_states)
         try:
             yield store
         finally:

@@ -103,8 +103,8 @@ def train(
             done, states = 0, init_runs(program, layout, seed_array, settings, example)
         else:
             done, states = found[0], layout.put(found[1], runs)
-    if not 0 <= done < total:
-        raise ValueError(f"restore must leave something of {total} updates: got {done} done")
+    if not 0 <= done <= total:
+        raise ValueError(f"restore must return at most {total} updates: got {done} done")
     while done < total:
         task = int(np.searchsorted(ends, done, side="right"))
         begin, end = int(ends[task - 1]) if task else 0, int(ends[task])

@@ -50,6 +50,17 @@ def wait_for_all(what: str) -> None:
         multihost_utils.sync_global_devices(what)
 
 
+def in_any(here: bool) -> bool:
+    """Return whether something holds in at least one process; waits for all of them.
+
+    Args:
+        here: Whether it holds in this process.
+    """
+    if jax.process_count() == 1:
+        return here
+    return bool(np.any(multihost_utils.process_allgather(np.asarray(here))))
+
+
 def agree(what: str, here: bool) -> bool:
     """Return whether something holds, which must be the same for every process.
 
