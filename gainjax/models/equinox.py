@@ -94,15 +94,17 @@ def from_equinox(make: Callable[[jax.Array], Any], *, mask: Mask = None) -> Mode
         outputs, new_memory = over_batch(x, memory, keys)
         return outputs, (buffers, strong_arrays("the module", new_memory)) if train else state
 
+    return Model(init, apply, _mask_of_params(mask), description=name_of(make))
+
+
+def _mask_of_params(mask: Any) -> Any:
+    """Return a mask as the model takes it; a module whose leaves are booleans is a tree of them."""
+    import equinox as eqx
+
     is_tree = isinstance(mask, eqx.Module) and any(
         isinstance(leaf, bool) for leaf in jax.tree.leaves(mask)
     )
-    return Model(
-        init,
-        apply,
-        functools.partial(_by_path, mask) if is_tree else mask,
-        description=name_of(make),
-    )
+    return functools.partial(_by_path, mask) if is_tree else mask
 
 
 def _by_path(mask: Any, params: Any) -> Any:

@@ -211,22 +211,19 @@ def _modulated(
         uncertainty: ArrayLike | None = None,
         **extra_args: Any,
     ) -> tuple[optax.Updates, GainModulationState]:
-        if params is None:
-            raise ValueError(_NO_PARAMS)
-        marks = masks.marks_of(mask, params)
-        _check_marks(state.modulated, masks.fingerprints(params, marks))
+        marks = _marks_of_update(mask, params, state)
         rule = rule_for(sum(jax.tree.leaves(marks)))
         gain = state.carried
         uncertainty = _check_uncertainty(uncertainty).astype(gain.dtype)
         new_gain = rule.next_gain(state.gain, state.step, uncertainty, extra_args)
         new_gain = new_gain.astype(gain.dtype)
-
+        scaled = functools.partial(scale_modulated, marks=marks)
         raw_updates, base_state = base.update(
-            scale_modulated(updates, gain, marks),
+            scaled(updates, gain),
             state.base_state,
-            scale_modulated(params, 1 / gain, marks),
+            scaled(params, 1 / gain),
             uncertainty=uncertainty,
-            **for_raw_weights(extra_args, functools.partial(scale_modulated, marks=marks), gain),
+            **for_raw_weights(extra_args, scaled, gain),
         )
 
         emit = functools.partial(_effective, gain=gain, new_gain=new_gain)
@@ -315,8 +312,15 @@ def _dtype_of_gain(params: optax.Params) -> Any:
     return at_least_float32(*(jnp.finfo(dtype).dtype for dtype in inexact))
 
 
-def _check_marks(before: jax.Array, now: np.ndarray) -> None:
-    """Raise if other parameters are modulated than at `init`; inside jit, if their number is."""
+def _marks_of_update(mask: Mask, params: optax.Params | None, state: GainModulationState) -> Any:
+    """Return which parameters are modulated; raise if others were when the state was made.
+
+    Inside jit their values are not known, so only another number of them is noticed.
+    """
+    if params is None:
+        raise ValueError(_NO_PARAMS)
+    marks = masks.marks_of(mask, params)
+    before, now = state.modulated, masks.fingerprints(params, marks)
     same = before.shape == now.shape
     if same and not isinstance(before, jax.core.Tracer):
         same = np.array_equal(np.asarray(before), now)
@@ -326,6 +330,7 @@ def _check_marks(before: jax.Array, now: np.ndarray) -> None:
             "gain: keep mask, partition and structure of the parameters, or start anew with "
             "`params, _ = gainjax.reset(params, state)` and `init(params)`"
         )
+    return marks
 
 
 def _check_uncertainty(uncertainty: ArrayLike | None) -> jax.Array:
