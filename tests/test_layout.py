@@ -41,10 +41,7 @@ def functions(path):
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             body = node.body
-            has_docstring = isinstance(body[0], ast.Expr) and isinstance(
-                body[0].value, ast.Constant
-            )
-            docstring = body[0].end_lineno - body[0].lineno + 1 if has_docstring else 0
+            docstring = (ast.get_docstring(node, clean=False) or "").splitlines()
             length = node.end_lineno - node.lineno + 1 - len(docstring)
             signature = "\n".join(lines[node.lineno - 1 : body[0].lineno - 1])
             a = node.args

@@ -78,6 +78,7 @@ def show_unfinished(curves: xr.Dataset, directory: Path, output: Output) -> None
         + ("shown is what is finished." if until is None else f"shown are {until} updates.")
         + " Updates stored:",
         highlight=False,
+        soft_wrap=True,
     )
     for label, (done, total) in unfinished.items():
         console().print(f"  {escape(label)}: {done} of {total}", highlight=False)

@@ -24,7 +24,8 @@ def sgd_with_backbone(
         "modulated": optax.sgd(learning_rate),
         "backbone": optax.sgd(learning_rate, backbone_momentum),
     }
-    return optax.partition(groups, jax.tree.map(lambda on: "modulated" if on else "backbone", mask))
+    labels = jax.tree.map(lambda on: "modulated" if on else "backbone", mask)
+    return optax.partition(groups, lambda _: labels)  # a module that can be called is no function
 
 
 def dynamics(

@@ -6,7 +6,7 @@ from typing import Any
 import flax.linen as nn
 import jax
 
-from gainjax.gain import GainDynamics, predictive_entropy
+from gainjax.gain import GainDynamics, predictive_entropy, sigmoid_entropy
 from gainjax.models.layers import GainDense, Modulate
 
 
@@ -71,7 +71,7 @@ class MLP(nn.Module):
                 modulated.append(GainDense(dynamics=self.dynamics, **options))
                 x = modulated[-1](x)
         if modulated:
-            uncertainty = predictive_entropy(x)
+            uncertainty = predictive_entropy(x) if self.features[-1] > 1 else sigmoid_entropy(x)
             for layer in modulated:
                 layer.advance(uncertainty)
         return x

@@ -148,6 +148,33 @@ def map_modulated(function: Callable[..., Any], marks: Any, params: Any, tree: A
     return jax.tree.map(lambda on, x, p: function(x, p) if on else x, marks, tree, params)
 
 
+def same_marks(mask: Mask, params: Any, before: jax.Array) -> Any:
+    """Return which parameters are modulated; raise if others were when the state was made.
+
+    Inside jit their values are not known, so only another number of them is noticed.
+
+    Args:
+        mask: Which parameters are modulated.
+        params: The parameters.
+        before: The :func:`fingerprints` of those that were modulated.
+
+    Raises:
+        ValueError: If they differ.
+    """
+    marks = marks_of(mask, params)
+    now = fingerprints(params, marks)
+    same = before.shape == now.shape
+    if same and not isinstance(before, jax.core.Tracer):
+        same = np.array_equal(np.asarray(before), now)
+    if not same:
+        raise ValueError(
+            "other parameters are modulated than when the state was made, whose weights carry the "
+            "gain: keep mask, partition and structure of the parameters, or start anew with "
+            "`params, _ = gainjax.reset(params, state)` and `init(params)`"
+        )
+    return marks
+
+
 def scale_modulated(tree: Any, factor: jax.Array, marks: Any) -> Any:
     """Multiply the marked leaves of a tree in the dtype of the factor; leaf dtypes stay."""
 

@@ -8,16 +8,16 @@ from types import MappingProxyType
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from gainjax.data import Stream, check_stream
 from gainjax.methods import Method
 from gainjax.models import MLP, Model, as_model
 from gainjax.models.layers import Modulate
+from gainjax.runs.fit import check_fit, is_classes
 from gainjax.training import Goal, Program, Protocol
 from gainjax.training.goal import accuracy, cross_entropy, predictive_entropy
-from gainjax.training.program import Augment, Form, Preprocess, one_input, seed_key
+from gainjax.training.program import Augment, Form, Preprocess
 
 MakeStream = Callable[..., Stream]  # (data_dir=None, eval_examples=None) -> Stream
 _HIDDEN = 200  # units of the default network's two hidden layers
@@ -225,57 +225,7 @@ class Benchmark:
         """Raise ValueError unless the stream is sound and the model and the goal fit it."""
         check_stream(stream)
         self.protocol.task_ends(len(stream.task_end))
-        model = self.model_for(stream)
-        program = Program(
-            model, _NO_METHOD, dataclasses.replace(self.protocol, regime="joint"), self.goal
-        )
-        program = dataclasses.replace(program, preprocess=self.preprocess)
-        example = one_input(program, stream)
-        inputs = jax.ShapeDtypeStruct((2, *example.shape[1:]), example.dtype)
-        targets = jax.ShapeDtypeStruct(
-            (2, *stream.train_targets.shape[1:]), stream.train_targets.dtype
-        )
-        try:
-            params, state = jax.eval_shape(model.init, seed_key(0, 0), inputs)
-            outputs, _ = jax.eval_shape(
-                lambda p, s, x: model.apply(p, s, x, train=False, key=None), params, state, inputs
-            )
-        except Exception as error:
-            raise ValueError(
-                f"model of benchmark {self.name!r} cannot take its inputs, {inputs.dtype} of shape "
-                f"{('B', *inputs.shape[1:])}: {type(error).__name__}: {error}"
-            ) from error
-        self._check_goal(outputs, targets, stream)
-
-    def _check_goal(self, outputs: Any, targets: Any, stream: Stream) -> None:
-        if self.goal.classifies and not is_classes(stream.train_targets):
-            raise ValueError(
-                f"targets of benchmark {self.name!r} are {stream.train_targets.dtype} of shape "
-                f"{('N', *stream.train_targets.shape[1:])}, no classes: give loss= and score=, "
-                "such as loss=lambda outputs, targets: ((outputs - targets) ** 2).mean(-1)"
-            )
-        if self.goal.classifies:
-            wanted = int(np.max([np.max(stream.train_targets), np.max(stream.test_targets)])) + 1
-            if len(getattr(outputs, "shape", ())) != 2 or outputs.shape[1] < wanted:
-                raise ValueError(
-                    f"model of benchmark {self.name!r} must have at least {wanted} outputs, since "
-                    f"labels go up to {wanted - 1}: its outputs have shape "
-                    f"{('B', *getattr(outputs, 'shape', ('?', '?'))[1:])}"
-                )
-        for name, shape in (("loss", (2,)), ("score", (2,))):
-            found = jax.eval_shape(getattr(self.goal, name), outputs, targets)
-            if found.shape != shape:
-                raise ValueError(
-                    f"{name} of benchmark {self.name!r} must return one number per example, shape "
-                    f"(B,): got shape {found.shape} for B = 2"
-                )
-        if self.goal.uncertainty is not None:
-            found = jax.eval_shape(self.goal.uncertainty, outputs)
-            if found.shape != () or not jnp.issubdtype(found.dtype, jnp.floating):
-                raise ValueError(
-                    f"uncertainty of benchmark {self.name!r} must return one real number for a "
-                    f"batch: got {found.dtype} of shape {found.shape}"
-                )
+        check_fit(self.name, self.model_for(stream), self.goal, self.preprocess, stream)
 
 
 def changed_protocol(protocol: Protocol | None, changes: Mapping[str, Any]) -> Protocol:
@@ -304,11 +254,6 @@ def num_classes(goal: Goal, stream: Stream) -> int:
     return int(np.max(targets)) + 1 if goal.classifies and is_classes(targets) else 0
 
 
-def is_classes(targets: Any) -> bool:
-    """Whether targets are integers, one per example."""
-    return targets.ndim == 1 and np.issubdtype(targets.dtype, np.integer)
-
-
 def _default_model(stream: Stream) -> Model:
     targets = np.asarray(stream.train_targets)
     if is_classes(targets):
@@ -316,6 +261,3 @@ def _default_model(stream: Stream) -> Model:
     else:
         outputs = 1 if targets.ndim == 1 else targets.shape[-1]
     return as_model(MLP((_HIDDEN, _HIDDEN, outputs), (0.05, 0.05, 0.05)))
-
-
-_NO_METHOD: Any = None

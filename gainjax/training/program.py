@@ -15,6 +15,7 @@ import optax
 from jax.typing import ArrayLike
 
 from gainjax.data import Stream, normalize
+from gainjax.gain import predictive_entropy
 from gainjax.methods import TRACE, Hyperparameters, Method, schedule
 from gainjax.models import Model
 from gainjax.training.goal import CLASSIFICATION, Goal
@@ -66,6 +67,11 @@ class Program:
             raise ValueError(
                 "form='model' needs a model whose layers carry the gain, such as gainjax.GainDense:"
                 " this one has none, so use form='optimizer', which gives the same runs"
+            )
+        if self.form == "model" and self.goal.uncertainty is not predictive_entropy:
+            raise ValueError(
+                "form='model' follows the entropy of a softmax, which is not the uncertainty of "
+                "this benchmark: use form='optimizer'"
             )
         if self.protocol.regime == "replay" and self.protocol.buffer == "balanced":
             if not self.num_classes:
