@@ -325,7 +325,6 @@ def test_regression_with_a_score_of_its_own(tmp_path):
     gentle = {"ngm-sgd": {"sensitivity": 0.02}}  # this uncertainty has no bound
     curves = survives(tmp_path, bench, chunk=10, hyperparameters=gentle)
     assert curves.attrs["score"] == "r2"
-    assert "r2" in " ".join(map(str, gainjax.table(curves).columns)).lower()
     at_end = curves.accuracy.sel(setting="sgd", eval_update=40, eval_task=1)
     assert (at_end > 0.1).all()
     # The opposite task undoes it: the gap of a score that may be negative.
@@ -343,14 +342,15 @@ def test_a_loss_that_mixes_examples_is_refused():
     def score(outputs, targets):
         return -((outputs[:, 0] - targets) ** 2)
 
+    options = {"updates_per_task": 4, "batch_size": 16}
     with pytest.raises(ValueError, match=r"loss of benchmark 'mixed' must be that of each example"):
-        gainjax.Benchmark("mixed", stream=stream, loss=loss, score=score, **SHORT)
+        gainjax.Benchmark("mixed", stream=stream, loss=loss, score=score, **options)
     model = gainjax.models.from_functions(
         lambda key, x: ({"w": jnp.zeros((10, 1))}, {}),
         lambda params, state, x, *, train, key: ((x @ params["w"]).reshape(1, -1), state),
     )
     with pytest.raises(ValueError, match="must return a row of outputs for each example"):
-        gainjax.Benchmark("mixed", stream=stream, model=model, loss=loss, score=score, **SHORT)
+        gainjax.Benchmark("mixed", stream=stream, model=model, loss=loss, score=score, **options)
 
 
 def test_several_labels(tmp_path):
