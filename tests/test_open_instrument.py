@@ -17,6 +17,7 @@ from PIL import Image
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits
 
 import gainjax
+from gainjax.cli import main
 from gainjax.runs import part_store
 from gainjax.runs.part_store import PartStore
 
@@ -373,6 +374,69 @@ def test_several_labels(tmp_path):
     curves = survives(tmp_path, bench)
     assert curves.attrs["score"] == "exact_match"
     assert 0 < curves.uncertainty.max() <= math.log(2) + 1e-6
+
+
+# --- From outside the package ---------------------------------------------------------------------
+
+MINE = """
+import optax
+from sklearn.datasets import load_iris
+import gainjax
+
+def lion(learning_rate=1e-3, b1=0.9):
+    "The sign of an interpolated momentum."
+    return optax.lion(learning_rate, b1=b1)
+
+def bench():
+    x, y = load_iris(return_X_y=True)
+    stream = gainjax.data.class_incremental(x[::2], y[::2], x[1::2], y[1::2], tasks=[[0], [1, 2]])
+    return gainjax.Benchmark("iris", stream=stream, updates_per_task=[20, 30], batch_size=8)
+"""
+
+
+def test_a_benchmark_and_a_method_in_a_file_are_named_and_found_again(
+    tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.py").write_text(MINE)
+    command = ["run", "./mine.py:bench", "--methods", "ngm-sgd", "./mine.py:lion", "--seeds", "5:8"]
+    command += ["--set", "lion.b1=0.8", "--quiet", "--chunk", "10", "--threads", "1"]
+    main([*command, "--out", "whole"])
+
+    def crash(label, done, _):
+        if (label, done) == ("lion", 20):
+            raise Crash
+
+    options = {"chunk": 10, "threads": 1, "hyperparameters": {"lion": {"b1": 0.8}}}
+    bench, methods = gainjax.get_benchmark("./mine.py:bench"), ["ngm-sgd", "./mine.py:lion"]
+    with pytest.raises(Crash):
+        gainjax.run(bench, methods, range(5, 8), out="killed", on_chunk=crash, **options)
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    main(["resume", "../killed", "--quiet"])
+    found, whole = gainjax.load("../killed"), gainjax.load("../whole")
+    assert found.drop_attrs(deep=False).identical(whole.drop_attrs(deep=False))
+    assert whole.setting.values.tolist() == ["ngm-sgd", "lion"]
+    assert whole.seed.values.tolist() == [5, 6, 7]
+    assert whole.task_end.values.tolist() == [20, 50]
+    main(["list", "../mine.py:lion"])
+    main(["list", "../mine.py:bench"])
+    printed = capsys.readouterr().out
+    assert "The sign of an interpolated momentum." in printed
+    assert "(20, 30)" in printed
+
+
+def test_a_registered_method_is_in_every_list(monkeypatch, capsys):
+    monkeypatch.setattr("gainjax.methods.registry._METHODS", registered := dict(gainjax.METHODS))
+    monkeypatch.setattr("gainjax.methods.registry.METHODS", registered)
+    monkeypatch.setattr("gainjax.cli.shown.METHODS", registered)
+    gainjax.register(gainjax.Method("my-lion", lion, "mine", "nowhere"))
+    main(["list"])
+    assert "my-lion" in capsys.readouterr().out
+    curves = gainjax.run("split-digits", ["my-lion"], seeds=1, updates_per_task=2)
+    assert curves.setting.values.tolist() == ["my-lion"]
+    with pytest.raises(ValueError, match="there is a method 'my-lion' already"):
+        gainjax.register(gainjax.Method("my-lion", lion))
 
 
 # --- Curves ---------------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from gainjax.cli import shown
 from gainjax.cli.options import Cluster, Output, RunOptions
 from gainjax.cli.values import parse_settings, parse_values
 from gainjax.runs.api import run, sweep
-from gainjax.runs.benchmarks import BENCHMARKS
+from gainjax.runs.benchmarks import BENCHMARKS, get_benchmark
 from gainjax.runs.guard import Interrupted
 from gainjax.runs.partial import load
 from gainjax.runs.resumption import resume
@@ -33,11 +33,12 @@ def run_command(benchmark: Name, options: Options) -> None:
     Example: gainjax run split-mnist --methods ngm-sgd ./mine.py:lion --data-dir ~/data
 
     Args:
-        benchmark: Name of the benchmark, see `gainjax list`.
+        benchmark: Name of the benchmark, see `gainjax list`; or your own, as ./mine.py:bench.
         options: What to run.
     """
-    out = options.out or Path("runs") / benchmark
-    shown.show_results(run(benchmark, **options.arguments(out)), out, options.output)
+    bench = get_benchmark(benchmark)
+    out = options.out or Path("runs") / bench.name
+    shown.show_results(run(bench, **options.arguments(out)), out, options.output)
 
 
 def sweep_command(
@@ -52,17 +53,18 @@ def sweep_command(
     Example: gainjax sweep split-digits --grid learning_rate=.1,.03,.01 sensitivity=.2,.4
 
     Args:
-        benchmark: Name of the benchmark, see `gainjax list`.
+        benchmark: Name of the benchmark, see `gainjax list`; or your own, as ./mine.py:bench.
         grid: What to vary: learning_rate=.1,.01 for all methods that have it, adam.b1=.8,.9 for
             one. With --draws also learning_rate=log:1e-4:1 or sensitivity=uniform:0:1.
         options: What to run.
         draws: Random settings per method instead of the whole product.
         draw_seed: Seed of the draws.
     """
-    out = options.out or Path("runs") / f"{benchmark}-sweep"
+    bench = get_benchmark(benchmark)
+    out = options.out or Path("runs") / f"{bench.name}-sweep"
     arguments = options.arguments(out)
     varied = parse_settings(grid, "--grid", parse_values)
-    found = sweep(benchmark, varied, draws=draws, draw_seed=draw_seed, **arguments)
+    found = sweep(bench, varied, draws=draws, draw_seed=draw_seed, **arguments)
     shown.show_results(found, out, options.output)
 
 

@@ -18,6 +18,7 @@ from gainjax.cli.options import Output
 from gainjax.curves import FILE, swept_names
 from gainjax.methods import METHODS, Method, as_method, lookup
 from gainjax.methods.method import FINITE, RANGES
+from gainjax.references import imported
 from gainjax.runs.benchmarks import BENCHMARKS, Benchmark, get_benchmark
 
 _COLUMNS = 100  # where there is no terminal, whose width is known
@@ -102,15 +103,22 @@ def show_entry(name: str) -> None:
     """Print a benchmark with its protocol, or a method with its hyper-parameters and ranges.
 
     Args:
-        name: Name of one, or ``module:attribute`` of a method.
+        name: Name of one, or ``module:attribute``.
 
     Raises:
         ValueError: If there is neither.
     """
     if name in BENCHMARKS:
         _print_benchmark(get_benchmark(name))
-    elif name in METHODS or ":" in name:
+    elif name in METHODS:
         _print_method(as_method(name))
+    elif ":" in name:
+        found = imported("benchmark or method", name)
+        made = found() if callable(found) else found  # both kinds have defaults for all arguments
+        if isinstance(made, Benchmark):
+            _print_benchmark(made)
+        else:
+            _print_method(as_method(name))
     else:
         lookup({**BENCHMARKS, **METHODS}, "benchmark or method", name)
 

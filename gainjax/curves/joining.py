@@ -15,7 +15,7 @@ from gainjax.curves.shape import to_json
 Dimension = Literal["setting", "seed"]
 
 # What may differ between parts: `_joined_spec` puts it together.
-_OF_PARTS = ("settings", "seeds", "programs", "references", "borrowed", "elsewhere")
+_OF_PARTS = ("settings", "seeds", "programs", "references", "found_by", "borrowed", "elsewhere")
 
 
 def concat(curves: Sequence[xr.Dataset], dim: Dimension) -> xr.Dataset:

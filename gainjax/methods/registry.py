@@ -2,16 +2,13 @@
 
 import dataclasses
 import difflib
-import importlib
-import importlib.util
-import sys
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypeVar
 
 from gainjax.methods import controls, gains, plain
 from gainjax.methods.method import Method
+from gainjax.references import absolute, imported
 
 T = TypeVar("T")
 
@@ -120,8 +117,8 @@ def as_method(thing: Any, label: str | None = None) -> Method:
     if isinstance(thing, str):
         if ":" not in thing:
             return get_method(thing)
-        method = as_method(_imported(thing), label or thing.rpartition(":")[2])
-        return dataclasses.replace(method, reference=_absolute(thing))
+        method = as_method(imported("method", thing), label or thing.rpartition(":")[2])
+        return dataclasses.replace(method, reference=absolute(thing))
     if hasattr(thing, "init") and hasattr(thing, "update"):
         if label is None:
             raise TypeError(
@@ -141,55 +138,3 @@ def as_method(thing: Any, label: str | None = None) -> Method:
         "a method must be a name, a gainjax.Method, a function that returns an optimizer, or, in "
         f"a mapping, an optimizer: got {thing!r}"
     )
-
-
-def _imported(reference: str) -> Any:
-    """Return what ``module:attribute`` or ``path/file.py:attribute`` refers to."""
-    where, _, attribute = reference.rpartition(":")
-    try:
-        if where.endswith(".py"):
-            module = _module_from(Path(where).expanduser())
-        else:
-            here = str(Path.cwd())  # as `python -m` does
-            if here not in sys.path:
-                sys.path.insert(0, here)
-            module = importlib.import_module(where)
-    except (ImportError, FileNotFoundError) as error:
-        raise ValueError(f"method {reference!r}: cannot import {where!r}: {error}") from error
-    found = module
-    for name in attribute.split("."):
-        if not hasattr(found, name):
-            known = [n for n in vars(module) if not n.startswith("_") and callable(vars(module)[n])]
-            raise ValueError(
-                f"method {reference!r}: {where} has no {attribute!r}; it has "
-                f"{', '.join(known) or 'no functions'}"
-            )
-        found = getattr(found, name)
-    return found
-
-
-def _absolute(reference: str) -> str:
-    """Return a reference that is found from any directory, if it names a file."""
-    where, _, attribute = reference.rpartition(":")
-    return (
-        f"{Path(where).expanduser().resolve()}:{attribute}" if where.endswith(".py") else reference
-    )
-
-
-def _module_from(path: Path) -> Any:
-    if not path.is_file():
-        raise FileNotFoundError(f"there is no file {path}")
-    name = f"_gainjax_{path.stem}_{abs(hash(path.resolve()))}"
-    if name in sys.modules:
-        return sys.modules[name]
-    spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None:
-        raise ImportError(f"{path} is no Python file")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    try:
-        spec.loader.exec_module(module)
-    except BaseException:
-        del sys.modules[name]
-        raise
-    return module

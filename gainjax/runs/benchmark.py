@@ -91,6 +91,7 @@ class Benchmark:
             if function is not None and not callable(function):
                 raise TypeError(f"{option} must be a function or None: got {function!r}")
         self.name, self.summary, self.source = name, summary, source
+        self.reference: str | None = None  # "module:attribute" that it was found by
         self.stream = stream
         self._given_model = model
         self.goal = Goal(
@@ -122,6 +123,8 @@ class Benchmark:
         other = object.__new__(Benchmark)
         other.__dict__.update(self.__dict__)
         other.name = name or self.name
+        if name is not None or model is not None or "stream" in changes:
+            other.reference = None
         for field in ("stream", "modulate"):
             if field in changes:
                 setattr(other, field, changes.pop(field))

@@ -12,6 +12,7 @@ from gainjax.data import Stream, domain_cifar100, load_source, permuted, rotated
 from gainjax.data.augment import crop_and_flip
 from gainjax.methods import lookup
 from gainjax.models import MLP, SlimResNet18, from_linen
+from gainjax.references import absolute, imported
 from gainjax.runs.benchmark import Benchmark
 
 _PAPER = "Rodriguez-Garcia et al., arXiv 2507.14056"
@@ -147,17 +148,22 @@ _ENTRIES = (
     ),
 )
 
+for _entry in _ENTRIES:
+    _entry.reference = _entry.name
+
 BENCHMARKS: Mapping[str, Benchmark] = MappingProxyType({entry.name: entry for entry in _ENTRIES})
 
 
 def get_benchmark(name: str) -> Benchmark:
-    """Return a registered benchmark.
+    """Return a registered benchmark, or one of the user's by reference.
 
     Args:
-        name: Name of the benchmark, as ``gainjax list`` shows it.
+        name: Name of the benchmark, as ``gainjax list`` shows it; or
+            ``"package.module:attribute"`` or ``"./file.py:attribute"``, which refers to a
+            :class:`gainjax.Benchmark` or a function without arguments that makes one.
 
     Returns:
-        The registry's entry.
+        The benchmark.
 
     Raises:
         ValueError: If there is no such benchmark; names the nearest one.
@@ -166,4 +172,12 @@ def get_benchmark(name: str) -> Benchmark:
         >>> get_benchmark("split-mnist").protocol.updates_per_task
         200
     """
-    return lookup(BENCHMARKS, "benchmark", name)
+    if ":" not in name:
+        return lookup(BENCHMARKS, "benchmark", name)
+    found = imported("benchmark", name)
+    benchmark = found if isinstance(found, Benchmark) or not callable(found) else found()
+    if not isinstance(benchmark, Benchmark):
+        raise ValueError(f"benchmark {name!r} must be a gainjax.Benchmark: got {benchmark!r}")
+    benchmark = benchmark.replace()
+    benchmark.reference = absolute(name)
+    return benchmark

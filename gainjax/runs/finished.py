@@ -11,7 +11,7 @@ import xarray as xr
 from gainjax.curves import FILE, difference, load
 from gainjax.runs import identity
 from gainjax.runs.part_store import CheckpointWarning
-from gainjax.runs.spec import RunSpec
+from gainjax.runs.spec import OF_FINDING, RunSpec
 
 
 def find_finished(
@@ -32,7 +32,8 @@ def find_finished(
     if not path.exists():
         return None
     found = load(directory)
-    old, new = json.loads(found.attrs["spec"]), json.loads(json.dumps(spec.to_json()))
+    old, new = json.loads(found.attrs["spec"]), json.loads(json.dumps(spec.decisive()))
+    old = {name: value for name, value in old.items() if name not in OF_FINDING}
     theirs = json.loads(found.attrs.get("environment", "{}"))
     remedy = "\nChoose another directory, or remove that file"
     programs = old.pop("programs", {}), new.pop("programs", {})

@@ -148,6 +148,7 @@ def make_plan(
         data=identity.checksum(stream),
         borrowed=None if borrowed is None else borrowed.described(),
         programs=_programs(groups, stream),
+        found_by=benchmark.reference,
         references={
             label: label if METHODS.get(label) is method else method.reference
             for label, method in methods.items()

@@ -9,7 +9,7 @@ from gainjax.curves import FILE, load, spec_of
 from gainjax.methods import Method, as_methods
 from gainjax.models.layers import Modulate
 from gainjax.runs.api import OF_HOW, result_of
-from gainjax.runs.benchmarks import BENCHMARKS, get_benchmark
+from gainjax.runs.benchmarks import get_benchmark
 from gainjax.runs.borrow import borrow_gain
 from gainjax.runs.plan import How, make_plan
 from gainjax.runs.spec import RunSpec
@@ -57,15 +57,11 @@ def resume(directory: str | Path, **options: Any) -> Any:
         spec, data_dir = header.spec, header.data_dir
         layout = header.environment.get("layout")
     nameless = [label for label, found in spec.references.items() if found is None]
-    if spec.benchmark not in BENCHMARKS or nameless:
-        what = (
-            f"a run on {spec.benchmark!r}, no registered benchmark"
-            if spec.benchmark not in BENCHMARKS
-            else f"the method {nameless[0]!r}, which has no name to find it by"
-        )
+    if spec.found_by is None or nameless:
+        what = f"the method {nameless[0]!r}" if nameless else f"the benchmark {spec.benchmark!r}"
         raise ValueError(
-            f"{directory} holds {what}: to resume it, call gainjax.run or gainjax.sweep as you "
-            "did, with the same out"
+            f"{directory} holds {what}, an object that has no name to find it by: to resume the "
+            "run, call gainjax.run or gainjax.sweep as you did, with the same out"
         )
     if unknown := set(options) - set(OF_HOW):
         raise ValueError(
@@ -73,7 +69,7 @@ def resume(directory: str | Path, **options: Any) -> Any:
             f"{', '.join(name for name in OF_HOW if name != 'out')}"
         )
     methods = as_methods({k: v or k for k, v in spec.references.items()})
-    benchmark = get_benchmark(spec.benchmark).replace(**vars(spec.protocol))
+    benchmark = get_benchmark(spec.found_by).replace(**vars(spec.protocol))
     how: dict[str, Any] = {
         "layout": layout,
         "data_dir": data_dir,

@@ -8,6 +8,8 @@ from gainjax.curves import Setting
 from gainjax.runs.settings import Schedule, Value
 from gainjax.training import Protocol
 
+OF_FINDING = ("found_by", "references")  # fields that say where code is found, and change nothing
+
 
 @dataclasses.dataclass(frozen=True)
 class RunSpec:
@@ -27,6 +29,8 @@ class RunSpec:
         data: Checksum of all data.
         borrowed: Where a borrowed gain comes from: directory, setting and checksum; or None.
         programs: For each label the fingerprints of its programs, by the kinds of their numbers.
+        found_by: What finds the benchmark again: its registered name or ``"module:attribute"``;
+            None for an object of the caller's.
         references: For each label what finds the method again: a registered name or
             ``"module:attribute"``; None for an object of the caller's.
     """
@@ -44,6 +48,7 @@ class RunSpec:
     data: str
     borrowed: Mapping[str, str] | None
     programs: Mapping[str, Mapping[str, str]]
+    found_by: str | None
     references: Mapping[str, str | None]
 
     def replace(self, **changes: Any) -> "RunSpec":
@@ -71,6 +76,11 @@ class RunSpec:
             programs={k: v for k, v in self.programs.items() if k in methods},
             references={k: v for k, v in self.references.items() if k in methods},
         )
+
+    def decisive(self) -> dict[str, Any]:
+        """Return as JSON values what decides about numbers: not how code is found again."""
+        stored = self.to_json()
+        return {name: stored[name] for name in stored if name not in OF_FINDING}
 
     def to_json(self) -> dict[str, Any]:
         """Return the description as plain JSON values."""

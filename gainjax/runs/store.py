@@ -150,7 +150,7 @@ def _begin(folder: Path, wanted: Header) -> Header:
             f"the run in {directory} was begun in another environment, where the same program gives"
             f" other numbers: {decisive}. Resume it as it was begun, or choose another directory"
         )
-    old, new = found.spec.to_json(), wanted.spec.to_json()
+    old, new = found.spec.decisive(), wanted.spec.decisive()
     if not same_packages:  # the fingerprints of other versions say nothing
         old["programs"] = new["programs"]
     if old != new:
