@@ -6,7 +6,7 @@ NGM-SGD raises the gain where it is uncertain, and a gain g makes the step g² t
 controls keep the mean step and change when it is taken: SGD at the learning rate times the mean of
 NGM-SGD's g² (``sgd-raised``), NGM-SGD's mean gain held constant, or its gain shuffled in time; a
 bump at the known switches; a learning rate that follows the signal without scaling a weight. Others
-forget the optimiser's state at a switch, average weights, or seek flat minima. A gain that is
+forget the optimizer's state at a switch, average weights, or seek flat minima. A gain that is
 replayed to the seed it comes from must give the same run again, so that row is a check. All at one
 learning rate, everything else at its defaults.
 """

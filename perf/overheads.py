@@ -3,7 +3,7 @@
     python perf/overheads.py --data-dir DIR
 
 1. A bare training step (forward, backward, update; no evaluation) of the MNIST network with
-   `gain_modulation` around an optimiser, against that optimiser alone, which needs no entropy.
+   `gain_modulation` around an optimizer, against that optimizer alone, which needs no entropy.
 2. `gainjax.run` with progress bar, checkpoints and results on disk, against `train` alone.
    Data are loaded and programs compiled before, on both sides.
 3. Compilation and peak memory of a whole run, each in a fresh process.
@@ -75,7 +75,7 @@ def bare_steps(
 
 
 def gain_rows(batch_size: int, updates: int, turns: int) -> list[tuple[str, ...]]:
-    """Time bare steps with and without the gain, for each base optimiser."""
+    """Time bare steps with and without the gain, for each base optimizer."""
     rows = []
     for name, base in BASES.items():
         sides = {"base": base, "gain": gainjax.gain_modulation(base, sensitivity=0.01)}
@@ -153,7 +153,7 @@ def main() -> None:
         return child(given.child, given.data_dir, given.seeds, given.updates)
 
     print(f"\n**The gain**: bare steps, batch {given.batch_size}, {given.step_turns} turns\n")
-    header = ("optimiser", "us per step", "with gain", "added")
+    header = ("optimizer", "us per step", "with gain", "added")
     print(table(header, gain_rows(given.batch_size, given.steps, given.step_turns)), flush=True)
 
     print("\n**Compilation and memory**, in a fresh process\n")

@@ -2,7 +2,7 @@
 
     python perf/resnet_step.py
 
-Needs ``torch`` beside gainjax. One step is forward and backward pass with batch normalisation and
+Needs ``torch`` beside gainjax. One step is forward and backward pass with batch normalization and
 an update by SGD with momentum. gainjax runs the engine's own step in a compiled loop; PyTorch runs
 eagerly, in both memory formats. They take turns, so that all see the same machine; what counts is
 the median of the ratios of times of the same turn, which should be at most 1.5.

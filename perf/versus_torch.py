@@ -5,7 +5,7 @@
 
 Needs ``torch`` beside gainjax. Both sides follow the benchmark's protocol: batches with replacement
 from the pooled images, forward and backward pass, SGD on the raw weights, entropy, gain, and after
-every update loss and accuracy on the full test set of task 1. PyTorch keeps normalised images in
+every update loss and accuracy on the full test set of task 1. PyTorch keeps normalized images in
 memory, draws all batches of a task at once, never waits for a number, and evaluates the test set in
 one pass. Its variants differ in who takes the gradient, who multiplies matrices, whether seeds are
 batched and whether ``torch.compile`` is used. First, they must give gainjax's curves on gainjax's

@@ -34,7 +34,7 @@ EXTRA = {"value": 1.0, "is_switch": False, "grad_fn": lambda params, i: params, 
 
 
 class Case(NamedTuple):
-    """An optimiser as a function of its numbers, which may be traced."""
+    """An optimizer as a function of its numbers, which may be traced."""
 
     make: Callable[[Mapping[str, Any]], optax.GradientTransformationExtraArgs]
     hyperparameters: Mapping[str, ArrayLike]

@@ -1,4 +1,4 @@
-"""The optimiser form: update rule, consequences, errors, and where its state is found."""
+"""The optimizer form: update rule, consequences, errors, and where its state is found."""
 
 import functools
 
@@ -164,7 +164,7 @@ def test_masks(mask):
 
 
 def spy():
-    """An optimiser that does nothing and keeps what it was given."""
+    """An optimizer that does nothing and keeps what it was given."""
 
     def update(updates, state, params=None, **extra):
         del state

@@ -23,7 +23,7 @@ def averaged_weights(
     .. math:: \bar\theta_{t+1} = \delta \bar\theta_t + (1 - \delta) \theta_{t+1}
 
     Args:
-        base: The optimiser, which this does not change.
+        base: The optimizer, which this does not change.
         decay: Decay of the average per update, in [0, 1).
 
     Returns:

@@ -86,7 +86,7 @@ class EntropyScaledState(NamedTuple):
 def entropy_scaled(
     base: optax.GradientTransformation, dynamics: GainDynamics
 ) -> optax.GradientTransformationExtraArgs:
-    r"""Scale the steps of an optimiser by the squared gain signal, but no weight.
+    r"""Scale the steps of an optimizer by the squared gain signal, but no weight.
 
     .. math:: \theta_{t+1} = \theta_t + g_t^2 B(\nabla_\theta L, \theta_t)
 
@@ -94,7 +94,7 @@ def entropy_scaled(
     the weights themselves.
 
     Args:
-        base: The optimiser whose updates are scaled.
+        base: The optimizer whose updates are scaled.
         dynamics: How the signal follows uncertainty.
 
     Returns:
@@ -135,10 +135,10 @@ def entropy_scaled(
 def reset_at_switches(
     base: optax.GradientTransformation,
 ) -> optax.GradientTransformationExtraArgs:
-    """Forget the optimiser's state at each known switch of tasks (an oracle of the boundary).
+    """Forget the optimizer's state at each known switch of tasks (an oracle of the boundary).
 
     Args:
-        base: An optimiser with a state, such as momentum.
+        base: An optimizer with a state, such as momentum.
 
     Returns:
         A transformation with ``update(grads, state, params, *, is_switch, **extra_args)``, where
@@ -181,7 +181,7 @@ def sharpness_aware(
     .. math:: u = B\left(\nabla L\left(\theta + \rho \frac{\nabla L}{\|\nabla L\|}\right)\right)
 
     Args:
-        base: The optimiser that takes the second gradient.
+        base: The optimizer that takes the second gradient.
         radius: Distance rho to the worst point, >= 0.
 
     Returns:

@@ -1,7 +1,7 @@
 """Extra arguments of Optax that are about parameters, for a base that trains the raw weights.
 
 Line searches and SAM evaluate functions of the parameters themselves. The caller has the effective
-weights, gain times raw weights; the base optimiser knows nothing of a gain.
+weights, gain times raw weights; the base optimizer knows nothing of a gain.
 """
 
 import inspect

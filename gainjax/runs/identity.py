@@ -84,9 +84,9 @@ def checksum(stream: Stream) -> str:
 
 
 def fingerprint(program: Program, stream: Stream, names: Collection[str]) -> str:
-    """Return a fingerprint of the code of a run: how it is initialised, trained and evaluated.
+    """Return a fingerprint of the code of a run: how it is initialized, trained and evaluated.
 
-    It is a hash of the lowered text of one update and of the initialisation with their constants:
+    It is a hash of the lowered text of one update and of the initialization with their constants:
     equal for equal programs of equal package versions, whatever functions and classes are called.
 
     Args:

@@ -25,7 +25,7 @@ class Goal:
     """Functions of outputs and targets that say what training is for.
 
     Args:
-        loss: ``loss(outputs, targets)`` of each example, shape (B,); training minimises its mean.
+        loss: ``loss(outputs, targets)`` of each example, shape (B,); training minimizes its mean.
         score: ``score(outputs, targets)`` of each example, shape (B,), higher is better; what the
             curves show is its mean over a test set. Where it is not finite it counts as 0.
         uncertainty: ``uncertainty(outputs)`` of a batch, shape (), >= 0; None where there is none,

@@ -15,7 +15,7 @@ from gainjax.training.goal import Goal
 class TrainState(NamedTuple):
     """All that the next update of a run needs, besides its seed and hyper-parameters."""
 
-    params: Any  # what the optimiser trains: effective weights, or raw ones if the model has gains
+    params: Any  # what the optimizer trains: effective weights, or raw ones if the model has gains
     model_state: Any  # what the model keeps besides: batch statistics, a gain of its own
     opt_state: optax.OptState
 
@@ -71,7 +71,7 @@ def train_step(
         batch: What to train on.
         model: The model.
         goal: Loss and uncertainty.
-        optimizer: Optimiser of ``state.params``.
+        optimizer: Optimizer of ``state.params``.
         **extra_args: Passed on to the optimizer: ``is_switch``, ``task``, ``update``.
 
     Returns:
