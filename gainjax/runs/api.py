@@ -18,6 +18,7 @@ from gainjax.runs.extension import extend_run
 from gainjax.runs.plan import How, Plan, make_plan
 from gainjax.runs.settings import resolve_hyperparameters, run_settings, sweep_settings
 from gainjax.training.layout import Kind
+from gainjax.training.loop import reproducible
 from gainjax.training.program import Form
 
 DEFAULT_METHODS = ("ngm-sgd", "sgd", "msgd", "adam")
@@ -197,6 +198,7 @@ def sweep(
     return _run(benchmark, methods, seeds, (grid, draws, draw_seed), options)
 
 
+@reproducible()
 def _run(
     benchmark: str | Benchmark,
     methods: Any,

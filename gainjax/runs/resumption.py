@@ -14,9 +14,11 @@ from gainjax.runs.borrow import borrow_gain
 from gainjax.runs.plan import How, make_plan
 from gainjax.runs.spec import RunSpec
 from gainjax.runs.store import stored_header
+from gainjax.training.loop import reproducible
 from gainjax.training.program import Form
 
 
+@reproducible()
 def resume(directory: str | Path, **options: Any) -> Any:
     """Finish the run or sweep in a directory, whatever it was.
 

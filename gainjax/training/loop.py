@@ -150,8 +150,13 @@ def collect(chunks: Iterator[Chunk]) -> Record:
 
 @contextlib.contextmanager
 def reproducible() -> Iterator[None]:
-    """Make random numbers what they are by default, whatever JAX is told elsewhere."""
-    with jax.threefry_partitionable(True):
+    """Set random numbers and promotion as they are by default, whatever JAX is told elsewhere."""
+    with (
+        jax.threefry_partitionable(True),
+        jax.default_prng_impl("threefry2x32"),
+        jax.numpy_dtype_promotion("standard"),  # Optax needs it
+        jax.numpy_rank_promotion("allow"),
+    ):
         yield
 
 

@@ -160,8 +160,8 @@ def evaluate(
         index = first + jnp.arange(batch_size)
         counts = (index < size) & (index >= start)
         outputs = predict(batch)
-        scores = goal.score(outputs, target)
-        scores = jnp.where(jnp.isfinite(scores), scores, 0)
+        scores = goal.score(outputs, target).astype(float)
+        scores = jnp.where(jnp.isfinite(scores), scores, 0.0)
         losses = goal.loss(outputs, target)
         return jnp.sum(jnp.where(counts, scores, 0.0)), jnp.sum(jnp.where(counts, losses, 0.0))
 
