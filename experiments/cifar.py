@@ -16,7 +16,7 @@ import xarray as xr
 
 from experiments.lab import METHODS, Lab, first_tasks
 from gainjax import plot_curves, table
-from gainjax.curves.dataset import task_ends
+from gainjax.curves import task_ends
 
 
 def cifar(lab: Annotated[Lab, tyro.conf.arg(name="")], seeds: int = 3) -> None:
@@ -29,7 +29,7 @@ def cifar(lab: Annotated[Lab, tyro.conf.arg(name="")], seeds: int = 3) -> None:
     (benchmark,) = lab.benchmarks(["split-cifar10-small"])
     curves = lab.run("cifar/small", benchmark, METHODS, seeds, eval_examples=None)
     lab.draw("cifar", plot_curves(curves))
-    lab.write("cifar", table(curves).reset_index(), [curves])
+    lab.write("cifar", table(curves), [curves])
 
 
 def cifar_first_switch(lab: Annotated[Lab, tyro.conf.arg(name="")], seeds: int = 1) -> None:
@@ -49,7 +49,7 @@ def cifar_first_switch(lab: Annotated[Lab, tyro.conf.arg(name="")], seeds: int =
         eval_every=5,
     )
     lab.draw("cifar-first-switch", plot_curves(curves))
-    rows = table(curves).join(_around_the_switch(curves)).reset_index()
+    rows = table(curves).join(_around_the_switch(curves))
     lab.write("cifar-first-switch", rows, [curves])
 
 
@@ -66,5 +66,5 @@ def _around_the_switch(curves: xr.Dataset) -> pd.DataFrame:
             "end": after.accuracy.isel(eval_update=-1),
             "highest_loss": after.eval_loss.max("eval_update"),
         },
-        index=pd.Index(curves.method.values.tolist(), name="method"),
+        index=pd.Index(curves.setting.values.tolist(), name="setting"),
     )

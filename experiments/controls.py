@@ -6,7 +6,7 @@ NGM-SGD raises the gain where it is uncertain, and a gain g makes the step g² t
 controls keep the mean step and change when it is taken: SGD at the learning rate times the mean of
 NGM-SGD's g² (``sgd-raised``), NGM-SGD's mean gain held constant, or its gain shuffled in time; a
 bump at the known switches; a learning rate that follows the signal without scaling a weight. Others
-forget the optimiser's state at a switch, average weights, or seek flat minima. A gain that is
+forget the optimizer's state at a switch, average weights, or seek flat minima. A gain that is
 replayed to the seed it comes from must give the same run again, so that row is a check. All at one
 learning rate, everything else at its defaults.
 """
@@ -22,7 +22,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator
 
 from experiments.lab import Lab
-from gainjax import Benchmark, comparison, get_method, table
+from gainjax import Benchmark, comparison, concat, get_method, table
 
 RAISED = "sgd-raised"
 STEP_OR_TIMING = (
@@ -49,8 +49,7 @@ def controls(
     """
     for benchmark in lab.benchmarks(benchmarks):
         curves = _train(lab, benchmark, methods, seeds)
-        joined = xr.concat(curves, "method", combine_attrs="override")
-        rows = _differences(joined.assign_coords(method=list(methods)))
+        rows = _differences(_joined(curves))
         rows.insert(1, "learning_rate", [_learning_rate(one) for one in curves])
         lab.write(f"controls-{benchmark.name}", rows, curves)
         lab.draw(f"controls-{benchmark.name}", _plot(rows))
@@ -63,20 +62,30 @@ def _train(lab: Lab, benchmark: Benchmark, methods: Sequence[str], seeds: int) -
     for method in methods:
         options: dict[str, Any] = {}
         if method == RAISED:
-            rate = benchmark.defaults("ngm-sgd")["learning_rate"]
+            rate = benchmark.defaults(get_method("ngm-sgd"))["learning_rate"]
             rate *= float((curves[0].gain.astype(float) ** 2).mean())
             options = {"hyperparameters": {"learning_rate": rate}}
-        elif get_method(method).needs_trace:
+        elif get_method(method).borrows_gain:
             options = {"gain_from": lab.runs / folder / methods[0]}
-        name = "sgd" if method == RAISED else method
-        curves.append(lab.run(f"{folder}/{method}", benchmark, [name], seeds, **options))
+        named = {method: "sgd" if method == RAISED else method}
+        curves.append(lab.run(f"{folder}/{method}", benchmark, named, seeds, **options))
     return curves
 
 
 def _learning_rate(curves: xr.Dataset) -> float:
     """Return the learning rate of a run of one method."""
-    (values,) = json.loads(curves.attrs["config"])["methods"].values()
-    return values["learning_rate"]
+    (row,) = json.loads(curves.attrs["spec"])["settings"]
+    return row["hyperparameters"]["learning_rate"]
+
+
+def _joined(curves: Sequence[xr.Dataset]) -> xr.Dataset:
+    """Return all curves as those of one run, whichever gain they borrowed."""
+    fields = [json.loads(one.attrs["spec"]) for one in curves]
+    same = [
+        one.assign_attrs(spec=json.dumps(spec | {"borrowed": None}))
+        for one, spec in zip(curves, fields, strict=True)
+    ]
+    return concat(same, "setting")
 
 
 def _plot(rows: pd.DataFrame) -> Figure:
@@ -108,4 +117,4 @@ def _differences(runs: xr.Dataset) -> pd.DataFrame:
     metrics = [f"{name}{end}" for name in COMPARED for end in ("", "_low", "_high")]
     differences = comparison(runs, "ngm-sgd", COMPARED).drop(columns="reference")
     rows = table(runs)[[*metrics, "seeds", "diverged"]].join(differences.add_prefix("minus_ngm_"))
-    return rows.reset_index()
+    return rows.rename_axis("method").reset_index()

@@ -4,7 +4,6 @@ import dataclasses
 import json
 import os
 from collections.abc import Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +13,15 @@ from matplotlib.figure import Figure
 
 import gainjax
 from gainjax import Benchmark, get_benchmark
-from gainjax.curves.dataset import write_file
+from gainjax.data import Stream
+from gainjax.files import write_file
 
 METHODS = ("ngm-sgd", "sgd", "msgd", "adam")
 MNIST = ("split-mnist", "permuted-mnist", "rotated-mnist")
 
 # All smoke versions are alike, one run at a time, so that they share what is compiled.
 _SMOKE = {"updates_per_task": 4, "batch_size": 8, "eval_every": 1, "seen_every": 2, "memory": 1}
+_OF_TASKS = ("task_start", "task_end", "test_inputs", "test_targets", "test_sizes")
 _SMOKE_SEEDS = _SMOKE_VALUES = _SMOKE_TASKS = 2
 
 
@@ -49,7 +50,7 @@ class Lab:
         self,
         folder: str,
         benchmark: Benchmark,
-        methods: Sequence[str],
+        methods: Sequence[str] | Mapping[str, str],
         seeds: int | Sequence[int],
         **options: Any,
     ) -> xr.Dataset:
@@ -104,14 +105,15 @@ class Lab:
             rows: The table, without its index.
             curves: All curves that its numbers come from.
         """
-        configs = [json.loads(dataset.attrs["config"]) for dataset in curves]
+        specs = [json.loads(dataset.attrs["spec"]) for dataset in curves]
+        environments = [json.loads(dataset.attrs["environment"]) for dataset in curves]
         made_with = {
             "training_seconds": round(sum(c.attrs["wall_time_seconds"] for c in curves)),
             "cpus": os.cpu_count(),
-            "devices": sorted({dataset.attrs["device"] for dataset in curves}),
-            "versions": json.loads(curves[0].attrs["versions"]),
-            "seeds": sorted({seed for config in configs for seed in config["seeds"]}),
-            "eval_examples": sorted({str(config["eval_examples"]) for config in configs}),
+            "devices": sorted({environment["device"] for environment in environments}),
+            "versions": environments[0]["versions"],
+            "seeds": sorted({seed for spec in specs for seed in spec["seeds"]}),
+            "eval_examples": sorted({str(spec["eval_examples"]) for spec in specs}),
         }
         text = rows.to_csv(index=False, float_format="%.5g", lineterminator="\n")
         write_file(self.results / f"{name}.csv", text.encode())
@@ -146,8 +148,17 @@ def first_tasks(whole: Benchmark, count: int) -> Benchmark:
         whole: The benchmark with all tasks.
         count: Number of tasks.
     """
-    return dataclasses.replace(
-        whole,
-        name=f"{whole.name}-{count}-tasks",
-        make_stream=partial(whole.make_stream, num_tasks=count),
+
+    def stream(**options: Any) -> Stream:
+        return keep_tasks(whole.stream(**options), count)
+
+    return whole.replace(name=f"{whole.name}-{count}-tasks", stream=stream)
+
+
+def keep_tasks(stream: Stream, count: int) -> Stream:
+    """Return the first tasks of a stream."""
+    end = int(stream.task_end[count - 1])
+    by_task = {name: getattr(stream, name)[:count] for name in _OF_TASKS}
+    return stream._replace(
+        train_inputs=stream.train_inputs[:end], train_targets=stream.train_targets[:end], **by_task
     )

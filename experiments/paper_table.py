@@ -32,7 +32,7 @@ import xarray as xr
 
 from experiments.lab import METHODS, MNIST, Lab
 from gainjax import plot_curves, table
-from gainjax.curves.dataset import task_ends
+from gainjax.curves import task_ends
 from gainjax.metrics import mean_curve_metrics
 
 PUBLISHED = Path(__file__).with_name("published.csv")
@@ -86,7 +86,7 @@ def paper_table(
     cells = pd.concat([_cells(runs, name) for name, runs in curves.items()])
     lab.write("paper-table", compare(cells, pd.read_csv(PUBLISHED)), list(curves.values()))
     rows = {name: table(runs, "de-lange") for name, runs in all_tasks.items()}
-    de_lange = pd.concat(rows, names=["benchmark", "method"]).reset_index()
+    de_lange = pd.concat(rows, names=["benchmark"]).reset_index("benchmark")
     lab.write("paper-table-de-lange", de_lange, list(all_tasks.values()))
 
 
@@ -134,8 +134,8 @@ def _cells(runs: xr.Dataset, benchmark: str) -> pd.DataFrame:
     """Return what is known of each method of a run, a row per quantity."""
     per_seed = table(runs, "rodriguez-garcia")
     rows = []
-    for method in runs.method.values.tolist():
-        one = runs.sel({"method": method, "eval_task": 1})
+    for method in runs.setting.values.tolist():
+        one = runs.sel(setting=method, eval_task=1)
         of_mean = mean_curve_metrics(one.accuracy.values, one.eval_update.values, task_ends(one))
         cells = {}
         for title, (name, unit) in _METRICS.items():

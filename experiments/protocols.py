@@ -65,11 +65,10 @@ def protocols(
     columns = [f"{name}{end}" for name in METRICS for end in ("", "_low", "_high")]
     tables = []
     for name, runs in curves.items():
-        rows = table(runs)[columns]
+        rows = table(runs)[["method", *columns]]
         if len(rows) > 1:
             differences = comparison(runs, "ngm-sgd", METRICS).drop(columns="reference")
             rows = rows.join(differences.add_prefix("minus_ngm_"))
-        rows.insert(0, "method", rows.index)
         rows.insert(0, "protocol", name)
         tables.append(rows)
     lab.write("protocols", pd.concat(tables), list(curves.values()))

@@ -4,7 +4,7 @@
 
 A map on the first benchmark; then a row of sensitivities at the default decay on each, to compare
 one sensitivity for all with each benchmark's own. Every network here has ten outputs, so that the
-normalised entropy H / ln C, with one setting for all, is nothing but a sensitivity divided by
+normalized entropy H / ln C, with one setting for all, is nothing but a sensitivity divided by
 ln 10: the question that is left is whether one sensitivity serves all.
 """
 

@@ -1,34 +1,42 @@
 """Measure and close the stability gap of continual learning in JAX.
 
 The mechanism is imported at once; what needs Flax, xarray or Matplotlib is imported when it is
-first used, so that a project that only takes the optimiser pays for no more.
+first used, so that a project that only takes the optimizer pays for no more.
 """
 
 import importlib
 from importlib.metadata import version
 from typing import Any
 
-from gainjax.gain import GainDynamics, predictive_entropy
-from gainjax.optim.modulation import gain_modulation, get_gain, ngm_sgd, slow_params
+from gainjax.gain import GainDynamics, predictive_entropy, sigmoid_entropy
+from gainjax.optim.modulation import gain_modulation, ngm_sgd
+from gainjax.optim.states import get_gain, get_gains, reset, slow_params
 
 __version__ = version("gainjax")
 
 _HOME = {
     "BENCHMARKS": "runs.benchmarks",
-    "Benchmark": "runs.benchmarks",
+    "Benchmark": "runs.benchmark",
     "get_benchmark": "runs.benchmarks",
     "GainDense": "models.layers",
     "modulated_mask": "models.layers",
     "METHODS": "methods",
     "Method": "methods",
     "get_method": "methods",
+    "register": "methods",
+    "METRICS": "metrics",
+    "register_metric": "metrics",
     "MLP": "models.mlp",
+    "TrainState": "train_state",
     "plot_curves": "show.plots",
     "plot_frontier": "show.plots",
     "plot_heatmap": "show.plots",
-    "load": "curves.dataset",
+    "concat": "curves",
+    "from_curves": "curves",
+    "load": "runs.partial",
+    "per_seed": "curves",
     "DivergenceWarning": "runs.execution",
-    "resume": "runs.api",
+    "resume": "runs.resumption",
     "run": "runs.api",
     "sweep": "runs.api",
     "comparison": "show.tables",
@@ -36,22 +44,29 @@ _HOME = {
     "table": "show.tables",
 }
 
+_ROOMS = ("callbacks", "curves", "data", "methods", "metrics", "models", "show", "training")
+
 __all__ = [
     "GainDynamics",
     "gain_modulation",
     "get_gain",
+    "get_gains",
     "ngm_sgd",
     "predictive_entropy",
+    "reset",
+    "sigmoid_entropy",
     "slow_params",
     *_HOME,
 ]
 
 
 def __getattr__(name: str) -> Any:
+    if name in _ROOMS:
+        return importlib.import_module(f"gainjax.{name}")
     if name not in _HOME:
         raise AttributeError(f"module 'gainjax' has no attribute {name!r}")
     return getattr(importlib.import_module(f"gainjax.{_HOME[name]}"), name)
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted({*globals(), *__all__, *_ROOMS})

@@ -47,7 +47,7 @@ class GainDynamics:
         2.0280
         1.9252
 
-    Source:
+    References:
         Rodriguez-Garcia et al., arXiv 2507.14056, gain dynamics of the noradrenergic model.
         ``max_gain`` and the handling of a non-finite uncertainty are ours.
     """
@@ -69,6 +69,49 @@ class GainDynamics:
                     f"max_gain must be at least the baseline, {self.baseline}: got {self.max_gain}"
                 )
 
+    @classmethod
+    def for_layers(
+        cls,
+        layers: int,
+        decay: ArrayLike = 0.9,
+        baseline: ArrayLike = 1.0,
+        *,
+        max_gain: ArrayLike | None = None,
+    ) -> "GainDynamics":
+        r"""Return dynamics that leave a recipe made without them standing.
+
+        One nat of lasting uncertainty raises the gain so far that all modulated layers together
+        double the output of the network, and more than that is not allowed:
+
+        .. math:: g_{max} = g_0\, 2^{1/L}, \qquad \eta = (1 - \gamma)\,(g_{max} - g_0)
+
+        So the gradients of layers behind each other, and with them the step of the output under
+        SGD, grow at most by :math:`2^2`, whatever the depth and the number of classes.
+
+        Args:
+            layers: Number L of modulated layers, at least 1 (0 counts as 1). Layers whose weights
+                are stacked in one array, as a scan over layers does, count each.
+            decay: Decay per update, in [0, 1).
+            baseline: Tonic gain, > 0.
+            max_gain: Upper bound on the gain instead of this one; the sensitivity follows it.
+
+        Raises:
+            ValueError: As for the class.
+
+        Example:
+            >>> dynamics = GainDynamics.for_layers(4)
+            >>> print(f"{dynamics.max_gain:.3f} {dynamics.sensitivity:.4f}")
+            1.189 0.0189
+
+        References:
+            Ours; what it was measured on is in ``docs/adoption.md``.
+        """
+        cls(decay, baseline, 0.0, max_gain)  # for its checks
+        low: Any = baseline
+        kept: Any = decay
+        top: Any = low * 2 ** (1 / max(layers, 1)) if max_gain is None else max_gain
+        return cls(decay, baseline, (1 - kept) * (top - low), top)
+
     def tree_flatten_with_keys(self) -> tuple[list[tuple[jax.tree_util.GetAttrKey, Any]], None]:
         """Return the numbers as leaves, each with its name."""
         names = [field.name for field in dataclasses.fields(self)]
@@ -88,7 +131,8 @@ class GainDynamics:
 
         .. math:: g \leftarrow \gamma g + (1 - \gamma) g_0 + \eta H
 
-        A non-finite uncertainty says nothing, so it leaves the gain as it was.
+        A non-finite uncertainty says nothing, so it leaves the gain as it was; a negative one
+        counts as 0.
 
         Args:
             gain: Current gain, > 0, any shape. Its dtype is the dtype of the result.
@@ -99,6 +143,7 @@ class GainDynamics:
 
         Raises:
             ValueError: If the uncertainty is a finite plain number below 0.
+            TypeError: If it is complex.
 
         Example:
             >>> float(GainDynamics(decay=0.5, sensitivity=1.0).step(jnp.float32(3.0), 0.25))
@@ -107,11 +152,14 @@ class GainDynamics:
         if isinstance(uncertainty, numbers.Real) and -math.inf < uncertainty < 0:
             raise ValueError(f"uncertainty must be >= 0: got {uncertainty!r}")
         gain = jnp.asarray(gain, jnp.result_type(gain, float))  # never an integer
+        if jnp.iscomplexobj(uncertainty):
+            raise TypeError(f"uncertainty must be real: got {uncertainty!r}")
         uncertainty = jnp.asarray(uncertainty, gain.dtype)
         decay = jnp.asarray(self.decay, gain.dtype)
         baseline = jnp.asarray(self.baseline, gain.dtype)
         sensitivity = jnp.asarray(self.sensitivity, gain.dtype)
-        new_gain = decay * gain + (1 - decay) * baseline + sensitivity * uncertainty
+        drive = sensitivity * jnp.maximum(uncertainty, 0)
+        new_gain = decay * gain + (1 - decay) * baseline + drive
         if self.max_gain is not None:
             new_gain = jnp.minimum(new_gain, jnp.asarray(self.max_gain, gain.dtype))
         return jnp.where(jnp.isfinite(uncertainty), new_gain, gain)
@@ -150,39 +198,96 @@ def at_least_float32(*dtypes: DTypeLike) -> jnp.dtype:
         return functools.reduce(jnp.promote_types, dtypes, jnp.dtype(jnp.float32))
 
 
-def predictive_entropy(logits: ArrayLike, *, normalize: bool = False) -> jax.Array:
+def predictive_entropy(
+    logits: ArrayLike, *, normalize: bool = False, where: ArrayLike | None = None
+) -> jax.Array:
     r"""Return the mean entropy of the softmax of a batch of logits, in nats.
 
     .. math:: H = -\frac{1}{N} \sum_n \sum_c p_{nc} \ln p_{nc}, \quad p_n = \mathrm{softmax}(z_n)
 
     Args:
-        logits: Logits, shape (..., C) with any leading batch shape. ``-inf`` masks a class.
+        logits: Logits, shape (..., C) with any leading batch shape, C >= 2. ``-inf`` masks a class.
         normalize: Divide by ln C, so that uniform predictions give 1 for any number of classes.
+        where: Which rows count, booleans that broadcast to the batch shape (...): False for padded
+            ones, whatever their logits. None: all. If none counts the mean is NaN, which the gain
+            ignores.
 
     Returns:
-        The mean entropy, shape (), between 0 and ln C (1 if normalised), at least float32.
+        The mean entropy, shape (), between 0 and ln C (1 if normalized), at least float32.
 
     Raises:
-        ValueError: If there is no class axis, or fewer than two classes to normalise by.
+        ValueError: If there is no class axis, fewer than two classes, or ``where`` does not fit.
 
     Example:
         >>> print(predictive_entropy(jnp.zeros((32, 10))), predictive_entropy(jnp.eye(3) * 1e4))
         2.302585 0.0
 
-    Source:
+    References:
         Rodriguez-Garcia et al., arXiv 2507.14056: the uncertainty that drives the gain.
-        Normalisation by ln C is ours.
+        Normalization by ln C is ours.
     """
     logits = jnp.asarray(logits)
     if logits.ndim == 0:
         raise ValueError("logits must have a class axis, shape (..., C): got a scalar")
+    if logits.shape[-1] < 2:
+        raise ValueError(
+            f"logits must be of at least 2 classes, shape (..., C): got {logits.shape}. One output "
+            "of a sigmoid has gainjax.sigmoid_entropy"
+        )
     logits = logits.astype(at_least_float32(logits.dtype))
+    where = _rows(where, logits.shape[:-1])
+    if where is not None:
+        logits = jnp.where(where[..., None], logits, 0)  # before any NaN gets into the gradient
     log_p = jax.nn.log_softmax(logits, axis=-1)
     # 0 ln 0 = 0: a logarithm of 0 makes the term and its gradient 0; with -inf they would be NaN.
     log_p = jnp.where(jnp.isneginf(log_p), 0.0, log_p)
-    entropy = jnp.mean(jnp.sum(-jnp.exp(log_p) * log_p, axis=-1))
-    if not normalize:
-        return entropy
-    if logits.shape[-1] < 2:
-        raise ValueError(f"normalize=True needs at least 2 classes: got {logits.shape[-1]}")
-    return entropy / math.log(logits.shape[-1])
+    entropy = jnp.mean(jnp.sum(-jnp.exp(log_p) * log_p, axis=-1), where=where)
+    return entropy / math.log(logits.shape[-1]) if normalize else entropy
+
+
+def sigmoid_entropy(logits: ArrayLike, *, where: ArrayLike | None = None) -> jax.Array:
+    r"""Return the mean entropy of independent yes-no predictions, in nats: one logit, multi-label.
+
+    .. math::
+        H = -\frac{1}{N} \sum_n \left[p_n \ln p_n + (1 - p_n) \ln(1 - p_n)\right],
+        \quad p_n = \frac{1}{1 + e^{-z_n}}
+
+    Args:
+        logits: Logits, any shape. The mean is over all of them, so that many labels drive the gain
+            no more than one.
+        where: Which of them count, booleans that broadcast to that shape. None: all.
+
+    Returns:
+        The mean entropy, shape (), between 0 and ln 2, at least float32.
+
+    Raises:
+        ValueError: If ``where`` does not fit.
+
+    Example:
+        >>> print(sigmoid_entropy(jnp.zeros((32, 1))).round(4), sigmoid_entropy(jnp.array([1e4])))
+        0.6931 0.0
+
+    References:
+        Ours: :func:`predictive_entropy` of the logits (0, z) of two classes.
+    """
+    logits = jnp.asarray(logits)
+    logits = logits.astype(at_least_float32(logits.dtype))
+    where = _rows(where, logits.shape)
+    if where is not None:
+        logits = jnp.where(where, logits, 0)
+    return predictive_entropy(jnp.stack([jnp.zeros_like(logits), logits], axis=-1), where=where)
+
+
+def _rows(where: ArrayLike | None, shape: tuple[int, ...]) -> jax.Array | None:
+    """Return which rows count, in the shape of the batch."""
+    if where is None:
+        return None
+    where = jnp.asarray(where)
+    if where.dtype != bool:
+        raise ValueError(f"where must hold booleans, True for rows that count: got {where.dtype}")
+    try:
+        return jnp.broadcast_to(where, shape)
+    except ValueError as error:
+        raise ValueError(
+            f"where must broadcast to the shape of the batch, {shape}: got {where.shape}"
+        ) from error

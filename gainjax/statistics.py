@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike
 
 _EXACT_SEEDS = 16  # up to here all 2^n sign patterns are enumerated: 65,536 of them
 _DRAWN_PATTERNS = 2**16
+_AT_ONCE = 2**24  # numbers held at a time: memory does not follow patterns, resamples and rows
 
 
 class Interval(NamedTuple):
@@ -58,7 +59,7 @@ def bootstrap_interval(
         >>> print(f"{mean:.2f} [{low:.2f}, {high:.2f}]")
         0.30 [0.18, 0.42]
 
-    Source:
+    References:
         Efron and Tibshirani, An Introduction to the Bootstrap, 1993, section 13.3.
     """
     values = _check_samples("samples", samples)
@@ -71,8 +72,12 @@ def bootstrap_interval(
     if count == 1:
         return Interval(mean, np.full_like(mean, np.nan), np.full_like(mean, np.nan))
     # How often each seed is drawn is all that a mean needs, so a resample is a row of weights.
-    draws = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), resamples)
-    means = mean[..., None] + (values - mean[..., None]) @ (draws.T / count)
+    rng, even = np.random.default_rng(seed), np.full(count, 1 / count)
+    means = np.empty((*mean.shape, resamples))
+    for done in range(0, resamples, step := max(1, _AT_ONCE // count)):
+        draws = rng.multinomial(count, even, min(step, resamples - done))
+        means[..., done : done + step] = (values - mean[..., None]) @ (draws.T / count)
+    means += mean[..., None]
     tail = (1 - confidence) / 2
     low, high = np.quantile(means, [tail, 1 - tail], axis=-1)
     return Interval(mean, low, high)
@@ -107,21 +112,28 @@ def paired_permutation_test(
         >>> float(paired_permutation_test([0.9, 0.8, 0.9, 0.7], [0.5, 0.6, 0.8, 0.6]))
         0.125
 
-    Source:
+    References:
         Fisher, The Design of Experiments, 1935, section 21.
     """
     differences = _paired(samples, reference)
     count = differences.shape[-1]
     # A pattern and its opposite tie, so half of them are enough: the last sign is kept.
-    if count <= _EXACT_SEEDS:
-        flips = (np.arange(2 ** (count - 1))[:, None] >> np.arange(count)) & 1
-    else:
-        flips = np.random.default_rng(seed).integers(2, size=(_DRAWN_PATTERNS, count))
-        flips[0] = 0
-    totals = np.abs(differences @ (1.0 - 2.0 * flips).T)
+    exact = count <= _EXACT_SEEDS
+    patterns = 2 ** (count - 1) if exact else _DRAWN_PATTERNS
+    rng = np.random.default_rng(seed)
     slack = 1e-12 * np.abs(differences).sum(axis=-1)  # a tie must survive rounding
-    observed = np.abs(differences.sum(axis=-1))
-    return (totals >= (observed - slack)[..., None]).mean(axis=-1)
+    bound = (np.abs(differences.sum(axis=-1)) - slack)[..., None]
+    extreme = np.zeros(differences.shape[:-1], np.int64)
+    step = max(1, _AT_ONCE // max(count, differences.size // count))
+    for first in range(0, patterns, step):
+        number = np.arange(first, min(first + step, patterns))
+        if exact:
+            flips = (number[:, None] >> np.arange(count)) & 1
+        else:
+            flips = rng.integers(2, size=(len(number), count))
+            flips[number == 0] = 0
+        extreme += (np.abs(differences @ (1.0 - 2.0 * flips).T) >= bound).sum(axis=-1)
+    return extreme / patterns
 
 
 def paired_difference(
@@ -155,7 +167,7 @@ def paired_difference(
         >>> print(f"{difference.mean:.2f}, p = {difference.p_value}")
         0.20, p = 0.125
 
-    Source:
+    References:
         See the two functions it joins.
     """
     interval = bootstrap_interval(
@@ -187,7 +199,7 @@ def holm(p_values: ArrayLike) -> np.ndarray:
         >>> holm([0.01, 0.04, 0.03, np.nan])
         array([0.03, 0.06, 0.06,  nan])
 
-    Source:
+    References:
         Holm 1979, A simple sequentially rejective multiple test procedure.
     """
     values = _real("p_values", p_values)
@@ -225,7 +237,7 @@ def frontier(gap: ArrayLike, accuracy: ArrayLike) -> np.ndarray:
         >>> frontier(gap=[0.1, 0.2, 0.3], accuracy=[0.8, 0.9, 0.85])
         array([ True,  True, False])
 
-    Source:
+    References:
         Pareto efficiency.
     """
     cost, gain = _real("gap", gap), _real("accuracy", accuracy)

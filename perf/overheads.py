@@ -3,7 +3,7 @@
     python perf/overheads.py --data-dir DIR
 
 1. A bare training step (forward, backward, update; no evaluation) of the MNIST network with
-   `gain_modulation` around an optimiser, against that optimiser alone, which needs no entropy.
+   `gain_modulation` around an optimizer, against that optimizer alone, which needs no entropy.
 2. `gainjax.run` with progress bar, checkpoints and results on disk, against `train` alone.
    Data are loaded and programs compiled before, on both sides.
 3. Compilation and peak memory of a whole run, each in a fresh process.
@@ -12,7 +12,6 @@ Sides alternate; what counts is the ratio of the times of one turn, its median o
 """
 
 import argparse
-import dataclasses
 import json
 import tempfile
 import time
@@ -36,10 +35,12 @@ from timing import (
 )
 
 import gainjax
+from gainjax.data import Stream
 from gainjax.methods import get_method
+from gainjax.models import MLP, from_linen
 from gainjax.runs.benchmarks import get_benchmark
-from gainjax.training import train
-from gainjax.training.step import TrainState, train_step
+from gainjax.training import CLASSIFICATION, Program, TrainState, collect, train
+from gainjax.training.step import Batch, train_step
 
 METHOD = get_method("ngm-sgd")
 BASES = {
@@ -53,28 +54,28 @@ def bare_steps(
     optimizer: optax.GradientTransformation, batch_size: int, updates: int
 ) -> Callable[[], object]:
     """Return a function that does nothing but training steps on one batch."""
-    benchmark = get_benchmark("split-mnist")
-    model = benchmark.make_model(benchmark.num_classes, None, benchmark.modulate)
+    model, goal = from_linen(MLP((400, 400, 10), (0.01, 0.01, 0.05))), CLASSIFICATION  # MNIST's
     rng = np.random.default_rng(0)
     x = jnp.asarray(rng.random((batch_size, 28, 28, 1), np.float32))
     y = jnp.asarray(rng.integers(0, 10, batch_size, np.int32))
+    batch = Batch(x, y, jax.random.key(0))
     optimizer = optax.with_extra_args_support(optimizer)
-    params = model.init(jax.random.key(0), x[:1])["params"]
-    state = TrainState(params, {}, optimizer.init(params))
+    params, model_state = model.init(batch.key, x[:1])
+    state = TrainState(params, model_state, optimizer.init(params))
 
     @jax.jit
-    def program(state: TrainState, x: jax.Array, y: jax.Array) -> tuple[TrainState, jax.Array]:
+    def program(state: TrainState, batch: Batch) -> tuple[TrainState, jax.Array]:
         def body(state: TrainState, _: None) -> tuple[TrainState, jax.Array]:
-            state, info = train_step(state, x, y, model, optimizer)
+            state, info = train_step(state, batch, model, goal, optimizer)
             return state, info.train_loss  # so the base alone computes no entropy
 
         return jax.lax.scan(body, state, length=updates)
 
-    return lambda: jax.block_until_ready(program(state, x, y))
+    return lambda: jax.block_until_ready(program(state, batch))
 
 
 def gain_rows(batch_size: int, updates: int, turns: int) -> list[tuple[str, ...]]:
-    """Time bare steps with and without the gain, for each base optimiser."""
+    """Time bare steps with and without the gain, for each base optimizer."""
     rows = []
     for name, base in BASES.items():
         sides = {"base": base, "gain": gainjax.gain_modulation(base, sensitivity=0.01)}
@@ -86,24 +87,27 @@ def gain_rows(batch_size: int, updates: int, turns: int) -> list[tuple[str, ...]
     return rows
 
 
+def train_all(
+    program: Program, stream: Stream, seeds: int, hyperparameters: dict[str, float | None]
+) -> None:
+    """Train some seeds and nothing else."""
+    collect(train(program, stream, list(range(seeds)), hyperparameters))
+
+
 def host_row(data_dir: str | None, seeds: int, updates: int, turns: int) -> tuple[str, ...]:
     """Time runs with progress bar, checkpoints and results on disk, and training alone."""
     benchmark = get_benchmark("split-mnist")
     stream = benchmark.load(data_dir)
-    # Loading is not what is measured: this one loads the small digits and returns the stream.
-    loaded = dataclasses.replace(
-        benchmark, data="digits", make_stream=lambda dataset, eval_examples: stream
-    )
-    program = loaded.program(METHOD, updates_per_task=updates)
-    defaults = loaded.defaults(METHOD.name)
+    # Loading is not what is measured.
+    loaded = benchmark.replace(stream=stream, updates_per_task=updates)
+    program = loaded.program(METHOD, stream)
+    defaults = loaded.defaults(METHOD)
 
     def with_host() -> None:
         with tempfile.TemporaryDirectory() as out:
-            gainjax.run(
-                loaded, [METHOD.name], seeds, out=out, progress=True, updates_per_task=updates
-            )
+            gainjax.run(loaded, [METHOD.name], seeds, out=out, progress=True, threads=1)
 
-    alone = partial(train, program, stream, list(range(seeds)), defaults)
+    alone = partial(train_all, program, stream, seeds, defaults)
     times = in_turns({"train": alone, "run": with_host}, turns)
     seconds = medians(times)
     ratio = paired_ratio(times, "run", "train")
@@ -117,10 +121,11 @@ def host_row(data_dir: str | None, seeds: int, updates: int, turns: int) -> tupl
 
 def child(name: str, data_dir: str | None, seeds: int, updates: int) -> None:
     """Print what a fresh process needs: seconds of compilation, and peak memory of a run in GB."""
-    benchmark = get_benchmark(name)
-    program = benchmark.program(METHOD, updates_per_task=1)
+    benchmark = get_benchmark(name).replace(updates_per_task=1)
     stream = jax.device_put(benchmark.load(data_dir))
-    run = partial(train, program, stream, list(range(seeds)), benchmark.defaults(METHOD.name))
+    program, defaults = benchmark.program(METHOD, stream), benchmark.defaults(METHOD)
+
+    run = partial(train_all, program, stream, seeds, defaults)
     first, second = (timeit.timeit(run, number=1) for _ in range(2))
     del stream, run
     with tempfile.TemporaryDirectory() as out:
@@ -148,7 +153,7 @@ def main() -> None:
         return child(given.child, given.data_dir, given.seeds, given.updates)
 
     print(f"\n**The gain**: bare steps, batch {given.batch_size}, {given.step_turns} turns\n")
-    header = ("optimiser", "us per step", "with gain", "added")
+    header = ("optimizer", "us per step", "with gain", "added")
     print(table(header, gain_rows(given.batch_size, given.steps, given.step_turns)), flush=True)
 
     print("\n**Compilation and memory**, in a fresh process\n")

@@ -2,7 +2,7 @@
 
     python perf/resnet_step.py
 
-Needs ``torch`` beside gainjax. One step is forward and backward pass with batch normalisation and
+Needs ``torch`` beside gainjax. One step is forward and backward pass with batch normalization and
 an update by SGD with momentum. gainjax runs the engine's own step in a compiled loop; PyTorch runs
 eagerly, in both memory formats. They take turns, so that all see the same machine; what counts is
 the median of the ratios of times of the same turn, which should be at most 1.5.
@@ -20,8 +20,9 @@ import torch
 from timing import in_turns, paired_ratio, settings, table, use_cores
 from torch import nn
 
-from gainjax.models.resnet import SlimResNet18
-from gainjax.training.step import TrainState, train_step
+from gainjax.models import SlimResNet18, from_linen
+from gainjax.training import CLASSIFICATION, TrainState
+from gainjax.training.step import Batch, train_step
 
 OURS = "gainjax"
 
@@ -79,22 +80,21 @@ def torch_run(
 
 def gainjax_run(images: np.ndarray, labels: np.ndarray, width: int) -> Callable[[int], object]:
     """Return a function that trains the network of gainjax for some updates, in one program."""
-    x, y = jnp.asarray(images), jnp.asarray(labels)
-    model = SlimResNet18(width=width)
+    batch = Batch(jnp.asarray(images), jnp.asarray(labels), jax.random.key(0))
+    model = from_linen(SlimResNet18(width=width))
     optimizer = optax.with_extra_args_support(optax.sgd(0.01, momentum=0.9))
-    variables = jax.jit(model.init)(jax.random.key(0), x[:1])
-    params = variables.pop("params")
-    state = TrainState(params, variables, optimizer.init(params))
+    params, model_state = jax.jit(model.init)(batch.key, batch.inputs[:1])
+    state = TrainState(params, model_state, optimizer.init(params))
 
-    @partial(jax.jit, static_argnums=3)
-    def program(state: TrainState, x: jax.Array, y: jax.Array, updates: int) -> TrainState:
+    @partial(jax.jit, static_argnums=2)
+    def program(state: TrainState, batch: Batch, updates: int) -> TrainState:
         def body(state: TrainState, _: None) -> tuple[TrainState, jax.Array]:
-            state, info = train_step(state, x, y, model, optimizer)
+            state, info = train_step(state, batch, model, CLASSIFICATION, optimizer)
             return state, info.train_loss
 
         return jax.lax.scan(body, state, length=updates)
 
-    return lambda updates: jax.block_until_ready(program(state, x, y, updates))
+    return lambda updates: jax.block_until_ready(program(state, batch, updates))
 
 
 def main() -> None:

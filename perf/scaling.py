@@ -12,7 +12,6 @@ import csv
 import json
 import statistics
 import timeit
-from functools import partial
 from pathlib import Path
 
 import jax
@@ -21,13 +20,10 @@ import numpy as np
 from matplotlib.ticker import NullLocator
 from timing import fresh_process, peak_memory, settings, table, use_cores
 
-from gainjax.data.sources import ImageDataset
-from gainjax.data.streams import Stream, permuted
-from gainjax.gain import GainDynamics
+from gainjax.data import Dataset, Stream, permuted
 from gainjax.methods import get_method
-from gainjax.models import MLP
-from gainjax.models.layers import Modulate
-from gainjax.training import Program, Protocol, train
+from gainjax.models import MLP, from_linen
+from gainjax.training import Program, Protocol, collect, train
 
 BASE = {"seeds": 2, "settings": 1, "updates": 25, "tasks": 2, "width": 400}
 AXES = {
@@ -46,27 +42,25 @@ def noise(tasks: int) -> Stream:
     rng = np.random.default_rng(0)
     train_images, test_images = (rng.integers(0, 256, (n, 28, 28, 1), np.uint8) for n in SIZES)
     train_labels, test_labels = ((np.arange(n) % 10).astype(np.int32) for n in SIZES)
-    dataset = ImageDataset(
-        "noise", train_images, train_labels, test_images, test_labels, 10, 255, (0.5,), (0.3,)
-    )
-    return permuted(dataset, tasks)
+    return permuted(Dataset(train_images, train_labels, test_images, test_labels, "noise"), tasks)
 
 
 def child(seeds: int, settings: int, updates: int, tasks: int, width: int) -> None:
     """Print the seconds of a run and the peak memory of this process in GB."""
-
-    def make_model(num_classes: int, dynamics: GainDynamics | None, modulate: Modulate) -> MLP:
-        return MLP((width, width, num_classes), (0.01, 0.01, 0.05), dynamics=dynamics)
-
+    model = from_linen(MLP((width, width, 10), (0.01, 0.01, 0.05)))
     method = get_method("ngm-sgd")
-    program = Program(make_model, 10, method, Protocol(updates, 128))
+    program = Program(model, method, Protocol(updates, 128))
+    stream = jax.device_put(noise(tasks))
     # A setting is a learning rate; each has all seeds.
     hyperparameters = {
         **method.hyperparameters,
         "learning_rate": np.repeat(np.geomspace(0.001, 0.01, settings), seeds),
     }
     runs = list(range(seeds)) * settings
-    train_all = partial(train, program, jax.device_put(noise(tasks)), runs, hyperparameters)
+
+    def train_all() -> None:
+        collect(train(program, stream, runs, hyperparameters))
+
     train_all()
     seconds = statistics.median(timeit.repeat(train_all, number=1, repeat=3))
     print(json.dumps({"seconds": seconds, "memory": peak_memory()}))

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from gainjax.data.streams import Stream, normalise
+from gainjax.data import Stream, normalize
 
 Weights = list[torch.Tensor]  # each of shape ([S,] outputs, inputs)
 Numbers = tuple[torch.Tensor, ...]  # each of shape ([S])
@@ -37,7 +37,7 @@ onednn_opaque.register_fake(torch.matmul)
 
 
 class TorchData(NamedTuple):
-    """The stream as PyTorch takes it: everything normalised and in memory beforehand."""
+    """The stream as PyTorch takes it: everything normalized and in memory beforehand."""
 
     x: torch.Tensor  # shape (N, inputs)
     y: torch.Tensor  # shape (N,)
@@ -48,13 +48,13 @@ class TorchData(NamedTuple):
     def of(cls, stream: Stream) -> "TorchData":
         """Copy the arrays of a stream."""
         tests = []
-        for images, labels in zip(stream.test_images, stream.test_labels, strict=True):
-            real = np.asarray(labels) >= 0  # the others are padding
-            x = torch.from_numpy(np.array(images)[real]).flatten(1)
-            tests.append((x, torch.from_numpy(np.array(labels)[real]).long()))
+        fields = (stream.test_inputs, stream.test_targets, stream.test_sizes)
+        for images, labels, size in zip(*map(np.array, fields), strict=True):
+            x = torch.from_numpy(images[:size]).flatten(1)  # the others are padding
+            tests.append((x, torch.from_numpy(labels[:size]).long()))
         return cls(
-            torch.from_numpy(np.array(normalise(stream, stream.train_images))).flatten(1),
-            torch.from_numpy(np.array(stream.train_labels)).long(),
+            torch.from_numpy(np.array(normalize(stream, stream.train_inputs))).flatten(1),
+            torch.from_numpy(np.array(stream.train_targets)).long(),
             tests,
             np.asarray(stream.task_end).tolist(),
         )

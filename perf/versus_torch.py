@@ -5,7 +5,7 @@
 
 Needs ``torch`` beside gainjax. Both sides follow the benchmark's protocol: batches with replacement
 from the pooled images, forward and backward pass, SGD on the raw weights, entropy, gain, and after
-every update loss and accuracy on the full test set of task 1. PyTorch keeps normalised images in
+every update loss and accuracy on the full test set of task 1. PyTorch keeps normalized images in
 memory, draws all batches of a task at once, never waits for a number, and evaluates the test set in
 one pass. Its variants differ in who takes the gradient, who multiplies matrices, whether seeds are
 batched and whether ``torch.compile`` is used. First, they must give gainjax's curves on gainjax's
@@ -27,8 +27,9 @@ from torch_mlp import Multiply, TorchData, TorchRun, Weights, onednn, onednn_opa
 
 from gainjax.methods import get_method
 from gainjax.runs.benchmarks import get_benchmark
-from gainjax.training import make_layout, train
-from gainjax.training.program import _BATCH, Record, init_runs
+from gainjax.training import Record, collect, make_layout, train
+from gainjax.training.loop import reproducible
+from gainjax.training.program import BATCH, init_runs, one_input, seed_key
 from gainjax.training.sampling import sample
 
 METHOD = get_method("ngm-sgd")
@@ -81,18 +82,17 @@ def bare_products(
 def measure(name: str, data_dir: str | None, seeds: int, updates: int, turns: int) -> None:
     """Time one benchmark with some seeds and print a table."""
     torch._dynamo.reset()  # after eight compilations of a function it would run it eagerly
-    benchmark = get_benchmark(name)
-    hyperparameters = benchmark.defaults(METHOD.name)
-    # Accuracy on all tasks seen so far is measured at the end of each task, on both sides.
-    program = benchmark.program(METHOD, updates_per_task=updates, seen_every=updates)
+    benchmark = get_benchmark(name).replace(updates_per_task=updates, seen_every=updates)
+    hyperparameters = benchmark.defaults(METHOD)
     stream = jax.device_put(benchmark.load(data_dir))
+    # Accuracy on all tasks seen so far is measured at the end of each task, on both sides.
+    program = benchmark.program(METHOD, stream)
     data = TorchData.of(stream)
     batch, total = program.protocol.batch_size, updates * len(data.ends)
-    per_run = {k: jnp.full(seeds, v) for k, v in hyperparameters.items()}
-    image_shape = stream.train_images.shape[1:]
-    states = init_runs(
-        program, make_layout(), np.arange(seeds, dtype=np.uint32), per_run, image_shape
-    )
+    per_run = {k: jnp.full(seeds, v) for k, v in hyperparameters.items() if v is not None}
+    every_seed, example = np.arange(seeds, dtype=np.uint32), one_input(program, stream)
+    with reproducible():
+        states = init_runs(program, make_layout(), every_seed, per_run, example)
     kernels = [states.params[f"layer_{i}"]["kernel"] for i in range(3)]
     weights = [torch.from_numpy(np.array(kernel)).mT.contiguous() for kernel in kernels]
 
@@ -100,12 +100,12 @@ def measure(name: str, data_dir: str | None, seeds: int, updates: int, turns: in
         return torch.randint(end, (updates, batch))
 
     def draw_as_gainjax(seed: int, task: int, end: int) -> torch.Tensor:
-        key = jax.random.fold_in(jax.random.key(seed), _BATCH)
+        key = seed_key(seed, BATCH)
         keys = [jax.random.fold_in(key, task * updates + i + 1) for i in range(updates)]
         return torch.from_numpy(np.array([sample(k, stream, task, batch) for k in keys])).long()
 
     def train_gainjax() -> Record:
-        return train(program, stream, list(range(seeds)), hyperparameters)
+        return collect(train(program, stream, list(range(seeds)), hyperparameters))
 
     sides = {
         "PyTorch": TorchRun(data, hyperparameters, by_hand=False),
@@ -116,9 +116,8 @@ def measure(name: str, data_dir: str | None, seeds: int, updates: int, turns: in
     if seeds == 1:
         del sides["PyTorch, seeds batched"]
     records = train_gainjax()
-    expected = np.stack(
-        [*records[:3], records.accuracy[..., 0], records.eval_loss[..., 0]], axis=-1
-    )
+    training = (records.train_loss, records.uncertainty, records.gain)
+    expected = np.stack([*training, records.accuracy[..., 0], records.eval_loss[..., 0]], axis=-1)
     difference = 0.0
     for run in sides.values():
         own = run(weights, draw_as_gainjax).numpy()

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import tempfile
 from pathlib import Path
 
@@ -26,6 +27,9 @@ def pytest_configure(config):
     for name, value in options.items():
         jax.config.update(name, value)
         os.environ[name.upper()] = str(value)
+    # Started in the background, as by nohup, this process and its children would ignore SIGINT.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items):

@@ -1,12 +1,12 @@
 """Plausible curves of a run, without training: for tests of what is told about runs."""
 
 import itertools
-import json
-from types import SimpleNamespace
 
 import numpy as np
 
-from gainjax.curves import dataset as results
+from gainjax.curves import Setting, make_curves
+
+TITLES = {"ngm-sgd": "NGM-SGD", "sgd": "SGD", "msgd": "MSGD", "adam": "Adam"}
 
 # How far accuracy falls at a switch, how long it takes to recover, where it ends, and how long it
 # takes to learn a new task.
@@ -37,32 +37,50 @@ def synthetic_curves(
     seen_every=10,
     diverged=(),
     character=CHARACTER,
+    settings=None,
+    without=(),
 ):
-    """Return a dataset of curves; `diverged` holds triples (method, seed, update)."""
+    """Return a dataset of curves; `diverged` holds triples (setting, seed, update)."""
     seeds = list(range(seeds))
-    records = {
-        name: _record(name, character[name], seeds, tasks, updates_per_task, eval_tasks)
-        for name in methods
+    if settings is None:
+        settings = [Setting(m, m, TITLES.get(m, m), {"learning_rate": 0.01}) for m in methods]
+    labels = [row.label for row in settings]
+    rows = {
+        label: _record(label, character[label], seeds, tasks, updates_per_task, eval_tasks)
+        for label in labels
     }
     update = np.arange(1, tasks * updates_per_task + 1)
     task_end = update % updates_per_task == 0
-    for name, record in records.items():
+    for name, row in rows.items():
         for _, seed, since in (triple for triple in diverged if triple[0] == name):
             after = update >= since
-            for series in (record.train_loss, record.uncertainty, record.eval_loss):
-                series[seed, after] = np.nan
-            record.gain[seed, after] = record.gain[seed, since - 1]
-            record.accuracy[seed, after] = record.seen_accuracy[seed, after] = 0
-        record.accuracy[:, (update % eval_every != 0) & ~task_end] = np.nan
-        record.eval_loss[:, (update % eval_every != 0) & ~task_end] = np.nan
-        record.seen_accuracy[:, (update % seen_every != 0) & ~task_end] = np.nan
-    config = {
-        "benchmark": "synthetic",
-        "methods": {name: {"learning_rate": 0.01} for name in methods},
-        "seeds": seeds,
-        "protocol": {"updates_per_task": updates_per_task, "eval_every": eval_every},
-    }
-    return results.to_dataset(records, config, wall_time_seconds=1.5)
+            for series in ("train_loss", "uncertainty", "eval_loss"):
+                row[series][seed, after] = np.nan
+            row["gain"][seed, after] = row["gain"][seed, since - 1]
+            row["accuracy"][seed, after] = row["seen_accuracy"][seed, after] = 0
+    evaluated = (update % eval_every == 0) | task_end
+    seen = (update % seen_every == 0) | task_end
+    records = {name: np.stack([row[name] for row in rows.values()]) for name in rows[labels[0]]}
+    for name, kept in (("accuracy", evaluated), ("eval_loss", evaluated), ("seen_accuracy", seen)):
+        records[name] = records[name][:, :, kept]
+    return make_curves(
+        settings,
+        {name: array for name, array in records.items() if name not in without},
+        seeds=seeds,
+        task_ends=update[task_end],
+        eval_updates=update[evaluated],
+        seen_updates=() if "seen_accuracy" in without else update[seen],
+        attrs={
+            "benchmark": "synthetic",
+            "spec": {
+                "benchmark": "synthetic",
+                "protocol": {"updates_per_task": updates_per_task, "eval_every": eval_every},
+                "data": "0123abcd",
+            },
+            "environment": {"versions": {"numpy": np.__version__}, "device": "cpu"},
+            "wall_time_seconds": 1.5,
+        },
+    )
 
 
 def synthetic_sweep(grid=GRID, **options):
@@ -70,20 +88,18 @@ def synthetic_sweep(grid=GRID, **options):
     settings, character = [], {}
     for method, (rates, sensitivities) in grid.items():
         for rate, sensitivity in itertools.product(rates, sensitivities):
-            with_gain = "" if np.isnan(sensitivity) else f" sensitivity={sensitivity:g}"
-            label = f"{method} learning_rate={rate:g}{with_gain}"
-            settings.append((label, method, rate, sensitivity))
+            values = {"learning_rate": rate, "sensitivity": sensitivity}
+            values = {name: value for name, value in values.items() if not np.isnan(value)}
+            label = " ".join([method, *(f"{name}={value:g}" for name, value in values.items())])
+            title = TITLES.get(method, method)
+            settings.append(Setting(label, method, title, values, tuple(values)))
             character[label] = _setting(method, rate, sensitivity)
-    labels, methods, rates, sensitivities = zip(*settings, strict=True)
-    curves = synthetic_curves(labels, character=character, **options).rename(method="setting")
-    swept = {"learning_rate": rates, "sensitivity": sensitivities}
-    swept = {name: values for name, values in swept.items() if not np.isnan(values).all()}
-    config = json.loads(curves.attrs["config"]) | {"swept": list(swept)}
-    del config["methods"]
-    return curves.assign_coords(
-        method=("setting", list(methods)),
-        **{name: ("setting", list(values)) for name, values in swept.items()},
-    ).assign_attrs(config=json.dumps(config))
+    return synthetic_curves(settings=settings, character=character, **options)
+
+
+def with_names(curves, names):
+    """Return curves whose settings are methods of these names."""
+    return curves.assign_coords(setting=names, method=("setting", names), title=("setting", names))
 
 
 def _setting(method, rate, sensitivity):
@@ -119,11 +135,11 @@ def _record(name, character, seeds, tasks, updates_per_task, eval_tasks):
         accuracy[..., i] = rng.binomial(400, hits) / 400
     eval_loss = 4 * (1 - accuracy) ** 1.5 + 0.01 * rng.lognormal(0, 0.2, accuracy.shape)
     seen = final * (1 - 0.6 * np.exp(-since / pace)) - 0.01 * current
-    return SimpleNamespace(
-        train_loss=np.float32(uncertainty * 1.2),
-        uncertainty=np.float32(uncertainty),
-        gain=np.float32(gain),
-        accuracy=np.float32(accuracy),
-        eval_loss=np.float32(eval_loss),
-        seen_accuracy=np.float32(rng.binomial(2000, np.clip(seen, 0, 1), uncertainty.shape) / 2000),
-    )
+    return {
+        "train_loss": np.float32(uncertainty * 1.2),
+        "uncertainty": np.float32(uncertainty),
+        "gain": np.float32(gain),
+        "accuracy": np.float32(accuracy),
+        "eval_loss": np.float32(eval_loss),
+        "seen_accuracy": np.float32(rng.binomial(2000, np.clip(seen, 0, 1), gain.shape) / 2000),
+    }

@@ -22,7 +22,8 @@ from jax.typing import ArrayLike
 from numpy.testing import assert_allclose, assert_array_equal
 
 from gainjax.methods import METHODS, TRACE
-from gainjax.optim.modulation import find_gain_states, gain_modulation, ngm_sgd
+from gainjax.optim.modulation import gain_modulation, ngm_sgd
+from gainjax.optim.states import find_gain_states
 
 DTYPES = ("float16", "bfloat16", "float32", "float64")
 MASK = {"layer": {"kernel": True, "bias": False}, "scalar": True}
@@ -33,7 +34,7 @@ EXTRA = {"value": 1.0, "is_switch": False, "grad_fn": lambda params, i: params, 
 
 
 class Case(NamedTuple):
-    """An optimiser as a function of its numbers, which may be traced."""
+    """An optimizer as a function of its numbers, which may be traced."""
 
     make: Callable[[Mapping[str, Any]], optax.GradientTransformationExtraArgs]
     hyperparameters: Mapping[str, ArrayLike]
@@ -61,18 +62,18 @@ def _modulated(base, rate, mask):
             base(hp["rate"]), hp["decay"], hp["baseline"], hp["sensitivity"], mask=mask
         )
 
-    return Case(make, GAIN | {"rate": rate}, mask is None)
+    return Case(make, GAIN | {"rate": rate}, mask is True)
 
 
 def _ngm_sgd(mask):
     def make(hp):
         return ngm_sgd(hp["rate"], hp["decay"], hp["baseline"], hp["sensitivity"], mask=mask)
 
-    return Case(make, GAIN | {"rate": 0.05}, mask is None)
+    return Case(make, GAIN | {"rate": 0.05}, mask is True)
 
 
 CASES: dict[str, Case] = {}
-for _suffix, _mask in (("", None), (", masked", MASK)):
+for _suffix, _mask in (("", True), (", masked", MASK)):
     for _name, (_base, _rate) in BASES.items():
         CASES[f"gain over {_name}{_suffix}"] = _modulated(_base, _rate, _mask)
     CASES[f"ngm_sgd{_suffix}"] = _ngm_sgd(_mask)
@@ -82,7 +83,7 @@ for _name, _method in METHODS.items():
     if _name in _PLAIN:
         continue
     _numbers = dict(_method.hyperparameters)
-    if _method.needs_trace:
+    if _method.borrows_gain:
         _numbers[TRACE] = np.linspace(1, 1.3, 5)
     CASES[f"method {_name}"] = Case(
         functools.partial(_method.optimizer, mask=MASK), _numbers, fits_any_params=False
@@ -238,7 +239,7 @@ def same_twice(optimizer):
 
 
 WRAPPERS = {
-    "chain": lambda case, tx: optax.chain(optax.identity(), tx, optax.scale(1.0)),
+    "chain": lambda case, tx: optax.chain(optax.identity(), optax.scale(1.0), tx),
     "masked": lambda case, tx: optax.masked(tx, lambda p: jax.tree.map(lambda _: True, p)),
     "partition": lambda case, tx: optax.partition(
         {"all": tx, "none": optax.set_to_zero()}, lambda p: jax.tree.map(lambda _: "all", p)
@@ -388,7 +389,9 @@ KEYS = jax.random.split(jax.random.key(0), 2)
 def settings(case):
     """Numbers that differ from run to run."""
     scales = jnp.array([1.0, 0.8])
-    return {k: jnp.multiply.outer(scales, v) for k, v in case.hyperparameters.items()}
+    return {
+        k: jnp.multiply.outer(scales, v) for k, v in case.hyperparameters.items() if v is not None
+    }
 
 
 def assert_each_run_equals(check, batch, alone):

@@ -12,7 +12,7 @@ import pytest
 import xarray as xr
 
 import gainjax
-from gainjax.curves import dataset as results
+from gainjax.curves import FILE
 
 SETTINGS = {"updates_per_task": 4, "batch_size": 16, "eval_examples": 20}
 WORDS = ["--updates-per-task", "4", "--batch-size", "16", "--eval-examples", "20"]
@@ -21,18 +21,18 @@ EIGHT = """
 import signal, sys
 import jax, numpy as np, gainjax
 from gainjax.runs.guard import Interrupted
-from gainjax.runs.store import RunStore
+from gainjax.runs.part_store import PartStore
 assert jax.device_count() == 8
 out, settings = sys.argv[1], eval(sys.argv[2])
 for layout in ("map", "vmap"):
     gainjax.run("split-digits", ["ngm-sgd"], 13, layout=layout, out=f"{out}/{layout}", **settings)
 
-keep = RunStore.keep
-def stop(self, part, chunk):
-    if part == "adam" and chunk.done == 10:
+keep = PartStore.keep
+def stop(self, chunk):
+    if self.name == "adam" and chunk.done == 10:
         signal.raise_signal(signal.SIGTERM)
-    keep(self, part, chunk)
-RunStore.keep = stop
+    keep(self, chunk)
+PartStore.keep = stop
 try:
     gainjax.run("split-digits", ["adam"], 3, chunk=2, out=f"{out}/stopped", **settings)
 except Interrupted as stopped:
@@ -111,7 +111,9 @@ def test_two_processes_with_two_devices_each(tmp_path):
     words = ["sweep", "split-digits", "--methods", "sgd", "--seeds", "3", *WORDS]
     words += ["--chunk", "2", "--grid", "learning_rate=.1,.03,.01"]
     told, codes = run_two(tmp_path, *words, stop=True)
-    assert all("stopped by SIGTERM after update" in text for text in told), (codes, told)
+    # A process may have finished its share when the signal comes; it stops with the other.
+    assert any("stopped by SIGTERM after update" in text for text in told), (codes, told)
+    assert all("stopped" in text for text in told), (codes, told)
     # Once all is stored, JAX may abort a process that leaves while its coordinator shuts down.
     assert set(codes) <= {128 + signal.SIGTERM, -signal.SIGABRT}, (codes, told)
     assert {p.name for p in tmp_path.glob("out/progress*")} == {"progress", "progress-1"}
@@ -125,7 +127,7 @@ def test_two_processes_with_two_devices_each(tmp_path):
     expected = gainjax.sweep("split-digits", grid, ["sgd"], 3, **SETTINGS)
     assert_same(gainjax.load(tmp_path / "out"), expected)
     left = {p.name for p in (tmp_path / "out").iterdir()}
-    assert left >= {".lock", ".lock-1", results.FILE, "ranking.csv"}
+    assert left >= {".lock", ".lock-1", FILE, "ranking.csv"}
     assert not any("progress" in name for name in left)
 
 

@@ -1,4 +1,4 @@
-"""The mechanism in the model and the mechanism in the optimiser are one mechanism."""
+"""The mechanism in the model and the mechanism in the optimizer are one mechanism."""
 
 import functools
 from collections.abc import Callable
@@ -13,7 +13,8 @@ from sklearn.datasets import load_digits
 
 from gainjax.gain import GainDynamics, predictive_entropy
 from gainjax.models.layers import GainDense, modulated_mask
-from gainjax.optim.modulation import gain_modulation, get_gain, slow_params
+from gainjax.optim.modulation import gain_modulation
+from gainjax.optim.states import get_gain, slow_params
 
 DECAY, SENSITIVITY = 0.9, 0.2
 QUICK = {"xla_backend_optimization_level": 0}  # most of the time would be compilation
@@ -77,7 +78,7 @@ def scale_kernels(params, factor):
 
 @functools.partial(jax.jit, static_argnames=("base", "activation"), compiler_options=QUICK)
 def form_in_model(params, data, baseline, base, activation):
-    """Raw weights under the base optimiser; the layers multiply by their gain and move it."""
+    """Raw weights under the base optimizer; the layers multiply by their gain and move it."""
     model = Network(activation, GainDynamics(DECAY, baseline, SENSITIVITY))
     gains = model.init(jax.random.key(1), data[0][0])["gain"]
 
@@ -107,7 +108,7 @@ def form_in_model(params, data, baseline, base, activation):
 
 @functools.partial(jax.jit, static_argnames=("base", "activation"), compiler_options=QUICK)
 def form_in_optimizer(params, data, baseline, base, activation):
-    """Effective weights of a plain model under the wrapped optimiser."""
+    """Effective weights of a plain model under the wrapped optimizer."""
     model = Network(activation)
     shapes = jax.eval_shape(Network(activation, GainDynamics()).init, jax.random.key(1), data[0][0])
     optimizer = gain_modulation(

@@ -12,7 +12,7 @@ from hypothesis.extra import numpy as npst
 from scipy.special import softmax
 from scipy.stats import entropy
 
-from gainjax.gain import GainDynamics, predictive_entropy
+from gainjax.gain import GainDynamics, predictive_entropy, sigmoid_entropy
 
 DTYPES = ("float16", "bfloat16", "float32", "float64")
 
@@ -180,7 +180,7 @@ entropy_of = jax.jit(predictive_entropy, static_argnames="normalize")
 value_and_grad = jax.jit(jax.value_and_grad(predictive_entropy))
 
 
-@pytest.mark.parametrize("shape", [(10,), (3, 10), (2, 3, 4, 10), (5, 2), (4, 1)])
+@pytest.mark.parametrize("shape", [(10,), (3, 10), (2, 3, 4, 10), (5, 2)])
 @pytest.mark.parametrize("scale", [0.1, 3.0, 100.0])
 @pytest.mark.usefixtures("x64", "strict")
 def test_entropy_equals_scipy(shape, scale):
@@ -189,9 +189,8 @@ def test_entropy_equals_scipy(shape, scale):
     result = entropy_of(logits)
     assert result.shape == ()
     np.testing.assert_allclose(result, expected, rtol=1e-12, atol=1e-13)
-    if shape[-1] > 1:
-        normalized = entropy_of(logits, normalize=True)
-        np.testing.assert_allclose(normalized, expected / np.log(shape[-1]), rtol=1e-12, atol=1e-13)
+    normalized = entropy_of(logits, normalize=True)
+    np.testing.assert_allclose(normalized, expected / np.log(shape[-1]), rtol=1e-12, atol=1e-13)
 
 
 @pytest.mark.usefixtures("x64")
@@ -272,8 +271,122 @@ def test_uniform_predictions():
 def test_logits_without_classes():
     with pytest.raises(ValueError, match=r"^logits must have a class axis"):
         predictive_entropy(jnp.float32(1.0))
-    with pytest.raises(ValueError, match=r"^normalize=True needs at least 2 classes: got 1"):
-        predictive_entropy(jnp.ones((3, 1)), normalize=True)
+    for shape in ((3, 1), (1,), (2, 0)):
+        with pytest.raises(ValueError, match=r"at least 2 classes.*sigmoid_entropy"):
+            predictive_entropy(jnp.ones(shape))
+
+
+# --- Rows that count, and outputs of a sigmoid ----------------------------------------------------
+
+
+@pytest.mark.parametrize("junk", [0.0, 1e30, np.inf, np.nan])
+@pytest.mark.usefixtures("x64")
+def test_padded_rows_count_for_nothing(junk):
+    logits = np.random.default_rng(5).normal(size=(4, 3, 5))
+    where = np.array([[True, True, False]] * 3 + [[True, False, False]])
+    padded = np.where(where[..., None], logits, junk)
+    value, grad = jax.value_and_grad(lambda z: predictive_entropy(z, where=where))(padded)
+    expected, expected_grad = value_and_grad(logits[where])
+    np.testing.assert_allclose(value, expected, rtol=1e-13)
+    np.testing.assert_allclose(grad[where], expected_grad, rtol=1e-12)
+    np.testing.assert_array_equal(grad[~where], 0.0)
+    normalized = predictive_entropy(padded, where=where, normalize=True)
+    np.testing.assert_allclose(normalized, expected / np.log(5), rtol=1e-13)
+    rows = predictive_entropy(logits, where=np.array([True, False, True]))  # broadcasts
+    np.testing.assert_allclose(rows, predictive_entropy(logits[:, [0, 2]]), rtol=1e-13)
+
+
+def test_where_nothing_counts_the_gain_is_held():
+    nothing = predictive_entropy(jnp.zeros((3, 4)), where=jnp.zeros(3, bool))
+    assert np.isnan(nothing)
+    assert GainDynamics().step(jnp.float32(1.75), nothing) == 1.75
+
+
+def test_where_that_does_not_fit():
+    for function, logits in (
+        (predictive_entropy, jnp.zeros((3, 4))),
+        (sigmoid_entropy, jnp.zeros(3)),
+    ):
+        with pytest.raises(ValueError, match=r"^where must broadcast to.*\(3,\): got \(4,\)"):
+            function(logits, where=jnp.ones(4, bool))
+        with pytest.raises(ValueError, match=r"^where must hold booleans.*got float32"):
+            function(logits, where=jnp.ones(3))
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    npst.arrays(
+        np.float32, st.sampled_from([(), (4,), (3, 2)]), elements=st.floats(-1e4, 1e4, width=32)
+    )
+)
+def test_sigmoid_entropy_equals_that_of_two_classes(logits):
+    value, grad = jax.value_and_grad(sigmoid_entropy)(logits)
+    p = 1 / (1 + np.exp(-logits.astype(np.float64).clip(-700, 700)))
+    expected = entropy(np.stack([p, 1 - p]), axis=0).mean()
+    np.testing.assert_allclose(value, expected, rtol=1e-4, atol=1e-6)
+    assert 0 <= value <= np.log(2) * (1 + 1e-6)
+    assert np.isfinite(grad).all()
+
+
+def test_sigmoid_entropy_where():
+    logits = jnp.array([[0.3, jnp.nan], [-1.2, 2.0]])
+    where = jnp.array([[True, False], [True, True]])
+    value = sigmoid_entropy(logits, where=where)
+    np.testing.assert_allclose(value, sigmoid_entropy(jnp.array([0.3, -1.2, 2.0])), rtol=1e-6)
+
+
+# --- The safe setting -----------------------------------------------------------------------------
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.integers(0, 400),
+    st.floats(0, 0.99),
+    st.floats(0.5, 4.0),
+    st.lists(st.floats(0, 20), min_size=1, max_size=30),
+)
+def test_layers_together_at_most_double_the_output(layers, decay, baseline, uncertainties):
+    dynamics = GainDynamics.for_layers(layers, decay, baseline)
+    gain = np.float32(baseline)
+    for uncertainty in uncertainties:
+        gain = float(dynamics.step(np.float32(gain), uncertainty))
+        assert (gain / baseline) ** layers <= 2 * (1 + 1e-4)
+        assert gain >= baseline * (1 - 1e-6)
+
+
+@pytest.mark.usefixtures("x64")
+def test_one_nat_doubles_the_output():
+    for layers in (1, 3, 20):
+        dynamics = GainDynamics.for_layers(layers, 0.8, 1.5)
+        np.testing.assert_allclose((dynamics.fixed_point(1.0) / 1.5) ** layers, 2, rtol=1e-12)
+        np.testing.assert_allclose(dynamics.max_gain, 1.5 * 2 ** (1 / layers), rtol=1e-15)
+    half = dynamics.fixed_point(0.5)
+    np.testing.assert_allclose(half - 1.5, (dynamics.max_gain - 1.5) / 2, rtol=1e-12)
+    assert GainDynamics.for_layers(0) == GainDynamics.for_layers(1)
+    given_bound = GainDynamics.for_layers(3, max_gain=1.5)
+    np.testing.assert_allclose(given_bound.fixed_point(1.0), 1.5, rtol=1e-12)
+
+
+def test_safe_setting_checks_and_traces():
+    with pytest.raises(ValueError, match=r"^decay must be"):
+        GainDynamics.for_layers(3, 1.5)
+    with pytest.raises(TypeError, match=r"^decay must be a number"):
+        GainDynamics.for_layers(3, "0.5")
+    with pytest.raises(ValueError, match=r"^max_gain must be at least the baseline"):
+        GainDynamics.for_layers(3, baseline=2.0, max_gain=1.5)
+    traced = jax.jit(lambda decay: GainDynamics.for_layers(3, decay))(0.9)
+    np.testing.assert_allclose(
+        traced.sensitivity, GainDynamics.for_layers(3).sensitivity, rtol=1e-6
+    )
+
+
+def test_uncertainty_below_zero_or_complex():
+    dynamics = GainDynamics(decay=0.5)
+    np.testing.assert_array_equal(
+        dynamics.step(jnp.full(3, 2.0), jnp.array([-1.0, -1e-9, 0.0])), [1.5, 1.5, 1.5]
+    )
+    with pytest.raises(TypeError, match="uncertainty must be real"):
+        dynamics.step(1.0, 1j)
 
 
 def test_a_negative_uncertainty_is_refused():

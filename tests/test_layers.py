@@ -47,7 +47,7 @@ def test_one_gain_per_unit_at_the_baseline(mlp):
     _, variables = mlp
     assert shapes(variables["gain"]) == {"layer_0": {"gain": (5,)}, "layer_1": {"gain": (3,)}}
     for gain in jax.tree.leaves(variables["gain"]):
-        assert_array_equal(gain, 1.5)  # initialisation moves nothing
+        assert_array_equal(gain, 1.5)  # initialization moves nothing
         assert gain.dtype == jnp.float32
 
 

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 import gainjax.metrics
 from gainjax.metrics import (
+    METRICS,
     anytime_accuracy,
     average_accuracy,
     average_min_accuracy,
@@ -23,6 +24,7 @@ from gainjax.metrics import (
     final_accuracy,
     mean_curve_metrics,
     recovery_updates,
+    register_metric,
     stability_gap,
     summarize,
     windowed_forgetting,
@@ -144,7 +146,7 @@ def slow_worst_case(curve, updates, ends, version):
     return share * curve[-1] + (1 - share) * slow_average_min(curve, updates, ends, version)
 
 
-def slow_recovery(curve, updates, ends):
+def slow_recovery(curve, updates, ends, sustained=1):
     result = []
     for start, end in itertools.pairwise(ends):
         before = curve[list(updates).index(start)]
@@ -154,7 +156,11 @@ def slow_recovery(curve, updates, ends):
             result.append((0, True))
             continue
         bottom = next(c for c in columns if curve[c] == lowest)
-        back = [updates[c] - start for c in columns if c >= bottom and curve[c] >= before]
+        back = [
+            updates[c] - start
+            for c in columns
+            if c >= bottom and all(curve[d] >= before for d in columns if c <= d < c + sustained)
+        ]
         result.append((back[0], True) if back else (end - start, False))
     return result
 
@@ -228,9 +234,10 @@ def test_task_one_metrics_are_their_definitions(stream):
         np.testing.assert_allclose(
             worst_case_accuracy(*where, version), slow_worst_case(*where, version)
         )
-    recovery = recovery_updates(*where)
-    pairs = list(zip(recovery.updates.tolist(), recovery.recovered.tolist(), strict=True))
-    assert pairs == slow_recovery(*where)
+    for sustained in (1, 2, 3, 10):
+        recovery = recovery_updates(*where, sustained=sustained)
+        pairs = list(zip(recovery.updates.tolist(), recovery.recovered.tolist(), strict=True))
+        assert pairs == slow_recovery(*where, sustained)
 
 
 @settings(deadline=None)
@@ -321,7 +328,7 @@ def test_bounds(stream):
 def test_the_unit_of_accuracy_cancels_in_gaps_and_scales_the_rest(stream, unit):
     before = summarize(*stream)
     after = summarize(stream[0] * unit, *stream[1:])
-    unchanged = {"avg_sg", "recovery", "recovered"}
+    unchanged = {"avg_sg", "recovery", "recovered", "sustained_recovery", "sustained"}
     for name in before:
         factor = 1 if name in unchanged else unit
         np.testing.assert_allclose(
@@ -446,6 +453,26 @@ def test_recovery_waits_for_the_deepest_point():
     assert (recovery.updates.tolist(), recovery.recovered.tolist()) == ([20], [True])
 
 
+def test_a_passing_return_is_no_sustained_recovery():
+    where = [0.75, 1, 0.25, 1, 0.5, 0.5, 0.25], range(1, 8), [1, 7]
+    assert recovery_updates(*where).updates == 3
+    for sustained in (2, 10):
+        recovery = recovery_updates(*where, sustained=sustained)
+        assert (recovery.updates, recovery.recovered) == (6, False)
+    stays = [0.75, 1, 0.25, 1, 0.5, 0.75, 1]  # to the end, which is all there is
+    assert recovery_updates(stays, *where[1:], sustained=10).updates == 5
+    assert recovery_updates(stays, *where[1:], sustained=2).updates == 5
+    row = summarize(np.array(stays)[:, None], *where[1:])
+    assert (row["recovery"], row["sustained_recovery"]) == (3, 5)
+
+
+def test_scores_may_be_negative_and_above_one():
+    score = [-2.0, 1.5, -3.0, 2.0]  # more is better, such as R² or a log-likelihood
+    assert stability_gap(score, UPDATES, ENDS) == 3  # fell by three times what it was
+    assert stability_gap([1.0, -1.5, -3.0, 2.0], UPDATES, ENDS) == 0  # nothing to lose
+    assert average_accuracy(score, UPDATES, ENDS) == 1.75
+
+
 def test_forgetting_ignores_a_task_before_its_first_update():
     curves = np.array([[0.5, 0.9], [0.5, 0.0], [0.5, 0.5], [0.5, 0.5]])
     assert windowed_forgetting(curves, [1, 2, 3, 4], [2, 4], window=4) == 0
@@ -471,6 +498,7 @@ def test_anytime_and_final_accuracy():
 def test_summarize_returns_what_the_curves_allow():
     curves, updates, ends = np.full((5, 4, 2), 0.5), [1, 2, 3, 4], [2, 4]
     task_one = ["avg_sg", "min_acc", "wc_acc", "avg_acc", "recovery", "recovered"]
+    task_one += ["sustained_recovery", "sustained"]
     de_lange = ["de_lange_acc", "de_lange_min_acc", "de_lange_wc_acc"]
     de_lange += ["windowed_forgetting", "windowed_plasticity"]
     seen = ["anytime_accuracy", "final_accuracy"]
@@ -521,7 +549,7 @@ UPDATES, ENDS = [1, 2, 3, 4], [2, 4]
     [
         ((["a"] * 4, UPDATES, ENDS), TypeError, "accuracy must hold real numbers"),
         (([0.5, np.nan, 0.2, 0.9], UPDATES, ENDS), ValueError, r"accuracy .* nan at index \(1,\)"),
-        (([0.5, -0.1, 0.2, 0.9], UPDATES, ENDS), ValueError, "not negative: got -0.1"),
+        (([0.5, np.inf, 0.2, 0.9], UPDATES, ENDS), ValueError, "must be finite: got inf"),
         ((0.5, UPDATES, ENDS), ValueError, "accuracy must have shape"),
         (([], UPDATES, ENDS), ValueError, "not empty"),
         ((CURVE[:3], UPDATES, ENDS), ValueError, r"accuracy must end in the shape \(4,\)"),
@@ -572,6 +600,9 @@ def test_wrong_options():
         mean_curve_metrics(CURVE, UPDATES, ENDS)
     with pytest.raises(ValueError, match="seen_accuracy must"):
         anytime_accuracy([])
+    for sustained in (0, 1.5):
+        with pytest.raises(ValueError, match="sustained must be"):
+            recovery_updates(CURVE, UPDATES, ENDS, sustained)
     for window in (1, 0, 2.5):
         with pytest.raises(ValueError, match="window must be"):
             windowed_forgetting(curves, UPDATES, ENDS, window)
@@ -591,7 +622,7 @@ def test_the_metrics_need_nothing_but_numpy():
             [node.module] if isinstance(node, ast.ImportFrom) else [a.name for a in node.names]
         )
     }
-    assert imported == {"metrics", "numpy", "typing"}
+    assert imported == {"metrics", "numpy", "typing", "collections", "dataclasses"}
 
 
 def test_input_is_left_alone():
@@ -600,3 +631,69 @@ def test_input_is_left_alone():
     summarize(curves, UPDATES, ENDS, curves[..., 0])
     mean_curve_metrics(curves[..., 0], UPDATES, ENDS)
     np.testing.assert_array_equal(curves, kept)
+
+
+# --- the registry ---
+
+
+@pytest.fixture
+def registered():
+    """A metric from outside, for the duration of a test."""
+    metric = register_metric(
+        "lowest", lambda curves: curves.min(axis=-1), ("first_accuracy",), "lowest", "lowest"
+    )
+    yield metric
+    del METRICS["lowest"]
+
+
+def test_a_metric_from_outside_is_one_call(registered):
+    curves = np.random.default_rng(0).random((3, 4, 2))
+    assert list(summarize(curves, UPDATES, ENDS))[-1] == "lowest"
+    np.testing.assert_array_equal(
+        summarize(curves, UPDATES, ENDS)["lowest"], curves[..., 0].min(axis=-1)
+    )
+    with pytest.raises(ValueError, match="a new identifier: got 'lowest'"):
+        register_metric("lowest", min, ("accuracy",), "x", "x")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"name": "two words"}, "a new identifier: got 'two words'"),
+        ({"needs": ("loss",)}, "needs must be names among first_accuracy.*'loss'"),
+        ({"needs": ()}, "needs must be names"),
+        ({"unit": "metres"}, "unit must be one of .*got 'metres'"),
+        ({"better": "lowest"}, "better must be one of"),
+        ({"convention": "mine"}, "convention must be one of"),
+        ({"units": "percent"}, "no field 'units'"),
+    ],
+)
+def test_wrong_metrics_are_refused(changes, message):
+    given = {"name": "x", "function": min, "needs": ("accuracy",), "title": "x", "meaning": "x"}
+    with pytest.raises(ValueError, match=message):
+        register_metric(**(given | changes))
+    assert "x" not in METRICS
+
+
+def test_a_metric_that_does_not_keep_its_rows_is_refused():
+    register_metric("x", np.min, ("first_accuracy",), "x", "x")
+    try:
+        with pytest.raises(
+            ValueError, match=r"metric x must return one number for each row.*\(3,\)"
+        ):
+            summarize(np.full((3, 4, 2), 0.5), UPDATES, ENDS)
+    finally:
+        del METRICS["x"]
+
+
+def test_metrics_are_shown_in_their_unit():
+    shown = {name: metric.show(0.12345) for name, metric in METRICS.items()}
+    assert shown["avg_sg"] == "0.123"
+    assert shown["min_acc"] == "12.3"
+    assert METRICS["min_acc"].show(-1e-9) == "0.0"
+    assert METRICS["recovery"].show(12.4) == "12"
+    assert METRICS["min_acc"].show(0.12345, 2) == "12.35"
+    assert METRICS["min_acc"].show(-1.5, score="R²") == "-1.500"
+    assert {metric.show(np.nan) for metric in METRICS.values()} == {"–"}
+    assert METRICS["final_accuracy"].explained() == "accuracy on all tasks at the end, %"
+    assert METRICS["final_accuracy"].explained("R²") == "R² on all tasks at the end"

@@ -8,14 +8,15 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.text import Text
-from synthetic import CHARACTER, synthetic_curves
+from synthetic import CHARACTER, synthetic_curves, with_names
 
-from gainjax.curves import dataset as results
+from gainjax import curves as results
 from gainjax.show.plots import plot_curves
+from gainjax.show.plots.drawing import visible
 
 
 def lines(axes):
-    """Return the curves of an axes, by colour."""
+    """Return the curves of an axes, by color."""
     return {line.get_color(): line for line in axes.lines if len(line.get_xdata()) > 2}
 
 
@@ -82,7 +83,7 @@ def test_lines_are_means_over_seeds():
     axes = by_label(plot_curves(curves))
     whole = lines(axes["accuracy on task 1"])
     assert len(whole) == 4
-    ngm = curves.sel({"method": "ngm-sgd"})
+    ngm = curves.sel(setting="ngm-sgd")
     line = whole["#D55E00"]
     np.testing.assert_array_equal(line.get_xdata(), curves.eval_update)
     np.testing.assert_allclose(line.get_ydata(), ngm.accuracy[..., 0].mean("seed"), rtol=1e-6)
@@ -109,6 +110,7 @@ def test_the_right_column_shows_the_gap():
 
 def test_a_diverged_seed_counts_as_wrong_and_is_named():
     curves = synthetic_curves(diverged=[("msgd", 3, 450)])
+    assert curves.diverged_update.sel(setting="msgd", seed=3) == 450
     figure = plot_curves(curves)
     axes = by_label(figure)
     assert [t.get_text() for t in figure.legends[0].get_texts()] == [
@@ -121,15 +123,73 @@ def test_a_diverged_seed_counts_as_wrong_and_is_named():
     assert mark.get_xdata() == [450]
 
 
-def test_methods_are_told_apart_with_and_without_colour():
+def test_methods_are_told_apart_with_and_without_color():
     names = [*CHARACTER, *(f"control-{i}" for i in range(12))]
     template = synthetic_curves(methods=["sgd"], seeds=1, tasks=2, updates_per_task=20)
-    curves = template.isel(method=[0] * len(names)).assign_coords(method=names)
+    curves = with_names(template.isel(setting=[0] * len(names)), names)
     figure = plot_curves(curves)
     handles = figure.legends[0].get_lines()
     assert len({(h.get_color(), str(h._unscaled_dash_pattern)) for h in handles}) == len(names)
     assert len({str(h._unscaled_dash_pattern) for h in handles[:8]}) == 8
     png(figure)
+
+
+def test_long_curves_are_thinned_without_losing_an_extreme():
+    rng = np.random.default_rng(0)
+    values = rng.normal(size=(50_000, 3))
+    values[31_234] += 50
+    values[7, 1] = -80
+    kept = visible(values)
+    assert len(kept) < 6100
+    assert {0, 7, 31_234, 49_999} <= set(kept)
+    assert (np.diff(kept) > 0).all()
+    for stretch in np.array_split(np.arange(50_000), 1000):
+        own, curve = kept[np.isin(kept, stretch)], values.mean(axis=1)
+        assert curve[own].max() == curve[stretch].max()
+        assert curve[own].min() == curve[stretch].min()
+    assert visible(values[:4000]).tolist() == list(range(4000))
+
+
+def test_long_runs_are_drawn_with_few_points():
+    curves = synthetic_curves(["sgd"], seeds=2, tasks=2, updates_per_task=10_000)
+    figure = plot_curves(curves)
+    assert max(len(line.get_xdata()) for axes in figure.axes for line in axes.lines) < 6100
+    png(figure)
+
+
+@pytest.mark.parametrize(
+    "names", [("eval_loss",), ("gain",), ("eval_loss", "gain"), ("train_loss", "uncertainty")]
+)
+def test_what_was_not_recorded_has_no_panel(names):
+    curves = synthetic_curves(seeds=2, tasks=2, updates_per_task=50, without=names)
+    labels = by_label(plot_curves(curves))
+    assert ("gain" in labels) == ("gain" not in names)
+    assert ("test loss on\ntask 1 (nats)" in labels) == ("eval_loss" not in names)
+
+
+def test_several_gains_are_thin_lines_beside_the_whole():
+    curves = synthetic_curves(["ngm-sgd", "sgd"], seeds=2, tasks=2, updates_per_task=50)
+    gains = 1 + np.random.default_rng(0).random((2, 2, 100, 3))
+    gains[1] = np.nan  # SGD has none
+    curves = curves.assign(gains=(("setting", "seed", "update", "group"), gains))
+    axes = by_label(plot_curves(curves.assign_coords(group=["a", "b", "c"])))["gain"]
+    drawn = [line for line in axes.lines if len(line.get_xdata()) > 2]
+    assert [line.get_linewidth() for line in drawn] == [2.0, 0.6, 0.6, 0.6]
+
+
+def test_sparse_evaluations_after_a_switch_are_seen():
+    curves = synthetic_curves(["sgd"], seeds=2, tasks=3, updates_per_task=100, eval_every=50)
+    axes = by_label(plot_curves(curves))["relative to before the switch"]
+    assert axes.get_xlim()[1] == 100  # two evaluations, to the end of the task
+    (line,) = lines(axes).values()
+    assert line.get_ydata()[-1] == pytest.approx(
+        np.mean(
+            [
+                curves.accuracy.sel(eval_update=end + 100) / curves.accuracy.sel(eval_update=end)
+                for end in (100, 200)
+            ]
+        )
+    )
 
 
 def test_the_loss_axis_is_logarithmic_over_decades_only():

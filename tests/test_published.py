@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from gainjax import metrics, run
-from gainjax.curves.dataset import task_ends
+from gainjax.curves import task_ends
 
 AUTHORS_NAMES = {"ngm-sgd": "ENTROPY_GAIN", "sgd": "SGD", "msgd": "MSGD"}
 
@@ -26,7 +26,7 @@ def curves(shared):
 
 
 def mean_curve(curves, method):
-    accuracy = curves.accuracy.sel({"method": method, "eval_task": 1}).mean("seed").values
+    accuracy = curves.accuracy.sel(setting=method, eval_task=1).mean("seed").values
     return accuracy, curves.eval_update.values, task_ends(curves)
 
 
@@ -52,7 +52,7 @@ def test_stability_gap_is_the_published_one(curves, method, low, high):
 
 
 def test_gain_of_each_task_is_the_published_one(curves, published):
-    gain = curves.gain.sel({"method": "ngm-sgd"}).mean("seed")
+    gain = curves.gain.sel(setting="ngm-sgd").mean("seed")
     ours = gain.groupby("task").mean().values
     theirs = published["ngm-sgd"]["gain_out"].mean(0).reshape(5, 200).mean(1)
     np.testing.assert_allclose(ours, theirs, rtol=0.03)

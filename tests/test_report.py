@@ -7,10 +7,10 @@ import numpy as np
 import pandas as pd
 import pytest
 from rich.console import Console
-from synthetic import synthetic_curves, synthetic_sweep
+from synthetic import TITLES, synthetic_curves, synthetic_sweep, with_names
 
+from gainjax import curves as results
 from gainjax import show as report
-from gainjax.curves import dataset as results
 
 ENDS = (200, 400, 600, 800, 1000)
 
@@ -30,7 +30,7 @@ def test_numbers_are_those_of_the_curves_on_disk(curves, tmp_path):
     rows = report.table(results.load(results.save(curves, tmp_path)))
     assert list(rows.index) == ["ngm-sgd", "sgd", "msgd", "adam"]
     for method in rows.index:
-        accuracy = curves.sel({"method": method}).accuracy.values[..., 0].astype(float)
+        accuracy = curves.sel(setting=method).accuracy.values[..., 0].astype(float)
         before = accuracy[:, np.array(ENDS[:-1]) - 1]
         lowest = np.stack([accuracy[:, t : t + 200].min(axis=1) for t in ENDS[:-1]], axis=1)
         gaps = ((before - lowest) / before).mean(axis=1)
@@ -41,7 +41,7 @@ def test_numbers_are_those_of_the_curves_on_disk(curves, tmp_path):
         dips = [1 - mean[t : t + 200].min() / mean[t - 1] for t in ENDS[:-1]]
         assert row["avg_sg_mean_curve"] == pytest.approx(np.mean(dips))
         assert row["avg_acc"] == pytest.approx(accuracy[:, np.array(ENDS) - 1].mean())
-        seen = curves.sel({"method": method}).seen_accuracy.values.astype(float)
+        seen = curves.sel(setting=method).seen_accuracy.values.astype(float)
         assert row["anytime_accuracy"] == pytest.approx(seen.mean())
         assert row["final_accuracy"] == pytest.approx(seen[:, -1].mean())
         assert (row["seeds"], row["diverged"]) == (5, 0)
@@ -49,7 +49,7 @@ def test_numbers_are_those_of_the_curves_on_disk(curves, tmp_path):
 
 def test_the_order_of_dimensions_does_not_matter(curves):
     pd.testing.assert_frame_equal(report.table(curves.transpose(...)), report.table(curves))
-    turned = curves.transpose("eval_task", "seen_update", "eval_update", "seed", "update", "method")
+    turned = curves.transpose("eval_task", "seen_update", ..., "seed", "update", "setting")
     pd.testing.assert_frame_equal(report.table(turned), report.table(curves))
 
 
@@ -61,7 +61,7 @@ def test_published_numbers_come_out_of_the_published_curves(shared):
         "MSGD": (0.99085, 0.58083, 0.66148, 0.270),
     }
     template = synthetic_curves(methods=["ngm-sgd", "sgd", "msgd"])
-    template = template.assign_coords(method=list(published))
+    template = with_names(template, list(published))
     accuracy = np.stack([arrays[f"splitMNIST/{name}/acc_test"] for name in published])[..., None]
     accuracy = accuracy / 100 if accuracy.max() > 1.5 else accuracy
     rows = report.table(template.assign(accuracy=(template.accuracy.dims, accuracy)))
@@ -115,7 +115,7 @@ def test_recovery_is_flagged_when_it_never_came(curves):
     assert rows.loc["sgd", "recovered"] == pytest.approx(1 - 1 / 20)
     assert (rows.drop("sgd")["recovered"] == 1).all()
     flagged = [line for line in printed(stuck).splitlines() if "≥" in line]
-    assert flagged[0].startswith(" sgd")
+    assert flagged[0].startswith(" SGD")
     assert len(flagged) == 2  # the row and the footnote
 
 
@@ -136,7 +136,10 @@ def test_diverged_seeds_are_flagged():
 def test_the_frontier_unmasks_what_does_not_learn(curves):
     rows = report.table(curves)
     assert rows["frontier"].tolist() == [True, False, True, False]
-    assert [name for name in rows.index if f" {name}†" in printed(curves)] == ["ngm-sgd", "msgd"]
+    assert [name for name in rows.index if f" {TITLES[name]}†" in printed(curves)] == [
+        "ngm-sgd",
+        "msgd",
+    ]
     blind = curves.isel(seen_update=slice(0))
     assert not {"frontier", "anytime_accuracy"} & set(report.table(blind).columns)
     assert "†" not in printed(blind)
@@ -152,17 +155,26 @@ def test_it_fits_and_no_number_is_cut(width):
 
 
 def test_names_are_no_markup(curves):
-    named = curves.assign_coords(method=["[red]a", "b]", "[/]", "d|e"]).assign_attrs(
-        benchmark="[x]"
-    )
-    text = printed(named)
-    assert all(name in text for name in ("[red]a", "b]", "[/]", "[x], 5 tasks"))
+    named = with_names(curves, ["[red]a", "b]", "[/]", "d|e\x1b[31m"])
+    text = printed(named.assign_attrs(benchmark="[x]\x07"))
+    assert all(name in text for name in ("[red]a", "b]", "[/]", "[x]�, 5 tasks", "d|e�[31m"))
+    assert "\x1b" not in text
+
+
+def test_names_are_no_formulas_and_no_paths(tmp_path):
+    sweep = synthetic_sweep({"ngm-sgd": ((0.01, 0.1), (0.2, 0.4))}, seeds=2, tasks=2)
+    label = "../../$a_$"
+    named = sweep.assign_coords(method=("setting", [label] * 4), title=("setting", [label] * 4))
+    names = [path.name for path in report.write_sweep(named.assign_attrs(benchmark="$"), tmp_path)]
+    assert names[-1] == "heatmap-a_.pdf"
+    assert sorted(os.listdir(tmp_path)) == sorted(names)
+    report.write(named.assign_attrs(benchmark="$b$"), tmp_path / "run")
 
 
 def test_the_default_console_is_standard_output(curves, capsys):
     report.print_table(curves)
     out = capsys.readouterr().out
-    assert "msgd†" in out
+    assert "MSGD†" in out
     assert 90 < max(map(len, out.splitlines())) <= 100
 
 
@@ -174,13 +186,13 @@ def test_files(curves, tmp_path):
     png, pdf, csv, markdown, comparison = paths
     assert png.read_bytes().startswith(b"\x89PNG")
     assert pdf.read_bytes().startswith(b"%PDF")
-    pd.testing.assert_frame_equal(pd.read_csv(csv, index_col="method"), report.table(curves))
+    pd.testing.assert_frame_equal(pd.read_csv(csv, index_col="setting"), report.table(curves))
     text = markdown.read_text(encoding="utf-8")
     rows = [line for line in text.splitlines() if line.startswith("|")]
     assert len(rows) == 2 + 4 + 2 + 3
     assert [row.count("|") for row in rows] == [10] * 6 + [6] * 5
     pd.testing.assert_frame_equal(
-        pd.read_csv(comparison, index_col="method"), report.comparison(curves)
+        pd.read_csv(comparison, index_col="setting"), report.comparison(curves)
     )
     assert f"{100 * report.table(curves).loc['adam', 'wc_acc']:.2f} [" in text
 
@@ -198,16 +210,20 @@ def test_a_run_without_a_switch_is_refused():
 
 def test_differences_are_printed_if_there_are_any(curves):
     rows = report.comparison(curves)
-    text = printed(curves).split("Differences to ngm-sgd, paired by seed")[1]
-    line, below = text[text.index(" sgd") :].splitlines()[:2]
-    assert f"+{rows.loc['sgd', 'avg_sg']:.3f} p=0.75" in line
-    assert f"{100 * rows.loc['sgd', 'min_acc']:.1f} p=0.75" in line
-    assert f"[+{rows.loc['sgd', 'avg_sg_low']:.3f}, +{rows.loc['sgd', 'avg_sg_high']:.3f}]" in below
+    text = printed(curves).split("Differences to NGM-SGD, paired by seed")[1]
+    line = text[text.index(" SGD") :].splitlines()[0]
+    assert f"+{rows.loc['sgd', 'avg_sg']:.3f} " in line
+    assert f"{100 * rows.loc['sgd', 'min_acc']:.1f} " in line
+    assert f"[+{rows.loc['sgd', 'avg_sg_low']:.3f}, +{rows.loc['sgd', 'avg_sg_high']:.3f}]" in line
     notes = " ".join(text.split())
-    assert "12 tests" in notes
-    assert "with 5 seeds the smallest possible p is 0.0625" in notes
+    assert "p=" not in text
+    assert "no p-values: with 5 seeds the smallest possible p is 0.0625" in notes
     assert "nothing can be significant at 5 % with fewer than 6 seeds" in notes
-    assert "after correction with fewer than 9" in notes
+    eight = " ".join(printed(synthetic_curves(seeds=8)).split("Differences")[1].split())
+    assert "p=" in eight
+    assert "corrected for the 12 tests" in eight
+    assert "with 8 seeds the smallest possible p is 0.00781" in eight
+    assert "after correction with fewer than 9 seeds" in eight
     enough = synthetic_curves(seeds=9, methods=["ngm-sgd", "sgd"])
     assert "smallest possible p" not in printed(enough)
     for alone in (synthetic_curves(seeds=1), synthetic_curves(methods=["sgd"])):
@@ -216,7 +232,7 @@ def test_differences_are_printed_if_there_are_any(curves):
 
 def test_differences_follow_the_convention():
     every = synthetic_curves(eval_tasks=5)
-    text = printed(every, convention="de-lange").split("Differences to ngm-sgd")[1]
+    text = printed(every, convention="de-lange").split("Differences to NGM-SGD")[1]
     assert "WF10" in text
     assert "avg-SG" not in text
     blind = printed(synthetic_curves().isel(seen_update=slice(0))).split("Differences")[1]
@@ -245,7 +261,7 @@ def test_the_ranking_marks_what_to_take(sweep):
     lines = ranked(sweep).splitlines()
     marked = [line for line in lines if line.split()[:1] and "*" in line.split()[0]][:4]
     for line, (_, row) in zip(marked, rows[rows["chosen"]].iterrows(), strict=True):
-        assert line.split()[0].startswith(f"{row['method']}*")
+        assert line.split()[0].startswith(f"{TITLES[row['method']]}*")
         assert f" {row['learning_rate']:g} " in line
         assert f"{row['avg_sg']:.3f}" in line
         assert f"{100 * row['anytime_accuracy']:.1f}" in line
@@ -260,27 +276,25 @@ def test_the_ranking_says_who_has_nothing_to_take(sweep):
     best = report.table(lowered).groupby("method")["anytime_accuracy"].max()
     whose = best.idxmax()
     assert (
-        f"no setting of msgd is chosen: it reaches {100 * best['msgd']:.1f} "
-        f"and {whose} {100 * best.max():.1f}" in text
+        f"no setting of MSGD is chosen: it reaches {100 * best['msgd']:.1f} "
+        f"and {TITLES[whose]} {100 * best.max():.1f}" in text
     )
-    assert "msgd*" not in text
+    assert "MSGD*" not in text
     assert "that any method reaches" in text
 
 
 def test_the_ranking_warns_of_the_edge(sweep):
     edge = [line for line in ranked(sweep).splitlines() if "edge" in line]
-    assert not edge or "ngm-sgd (learning rate" not in edge[0]
+    assert not edge or "NGM-SGD (learning rate" not in edge[0]
     highest = sweep.isel(setting=sweep.learning_rate.values <= 0.03)
     (edge,) = (line for line in ranked(highest).splitlines() if "edge" in line)
-    assert "ngm-sgd (learning rate 0.03)" in edge
-    assert "sgd (learning rate 0.03)" in edge
+    assert "NGM-SGD (learning rate 0.03)" in edge
+    assert ", SGD (learning rate 0.03)" in edge
 
 
 @pytest.mark.parametrize("width", [100, 80, 200])
 def test_sweeps_fit(sweep, width):
     third = sweep.assign_coords(momentum=("setting", np.linspace(0.1, 0.95, 32)))
-    config = third.attrs["config"].replace('"sensitivity"]', '"sensitivity", "momentum"]')
-    third = third.assign_attrs(config=config)
     for text in (ranked(third, width), printed(sweep.isel(setting=slice(0, 20, 5)), width)):
         assert "momentum" in text or "setting" in text
         assert max(map(len, text.splitlines())) <= width
@@ -291,7 +305,7 @@ def test_sweeps_fit(sweep, width):
 def test_a_wide_terminal_gets_one_line_per_setting(sweep):
     narrow, wide = (ranked(sweep, width).splitlines() for width in (80, 200))
     assert len(narrow) - len(wide) >= 32
-    row = next(line for line in wide if line.startswith(" adam*"))
+    row = next(line for line in wide if line.startswith(" Adam*"))
     assert row.count("–") == 4
 
 
@@ -315,8 +329,7 @@ def test_files_of_a_sweep(sweep, tmp_path):
 def test_three_swept_hyper_parameters_have_no_heatmap(sweep, tmp_path):
     momentum = ("setting", np.tile([0.5, 0.9], 16))
     third = sweep.assign_coords(momentum=momentum).isel(setting=sweep.method.values == "ngm-sgd")
-    config = third.attrs["config"].replace('"sensitivity"]', '"sensitivity", "momentum"]')
-    paths = report.write_sweep(third.assign_attrs(config=config), tmp_path)
+    paths = report.write_sweep(third, tmp_path)
     assert [path.name for path in paths][2:] == ["frontier.png", "frontier.pdf"]
 
 

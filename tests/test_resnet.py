@@ -13,13 +13,15 @@ import pytest
 from jax import lax
 
 from gainjax.gain import GainDynamics
-from gainjax.models import conv
+from gainjax.models import conv, from_linen
 from gainjax.models.conv import conv2d
 from gainjax.models.layers import modulated_mask
 from gainjax.models.resnet import BatchNorm, Conv, GainBatchNorm, SlimResNet18
 from gainjax.optim.modulation import gain_modulation
-from gainjax.training.step import TrainState, train_step
+from gainjax.training.goal import Goal, accuracy, cross_entropy, predictive_entropy
+from gainjax.training.step import Batch, TrainState, train_step
 
+GOAL = Goal(cross_entropy, accuracy, predictive_entropy)
 DYNAMICS = GainDynamics(sensitivity=0.3)
 # Most of the time would be compilation.
 quick = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
@@ -130,7 +132,7 @@ def test_shapes_that_do_not_fit_are_refused(x_shape, kernel_shape, stride, paddi
 
 
 def make(image=8, batch=6, seed=0, **options):
-    """Return a model, variables drawn by NumPy (quicker than compiling an initialisation), data."""
+    """Return a model, variables drawn by NumPy (quicker than compiling an initialization), data."""
     model = SlimResNet18(**({"width": 2} | options))
     rng = np.random.default_rng(seed)
     x = jnp.asarray(rng.standard_normal((batch, image, image, 3)), jnp.float32)
@@ -138,7 +140,7 @@ def make(image=8, batch=6, seed=0, **options):
     params = jax.tree.map(
         lambda leaf: (
             rng.normal(size=leaf.shape, scale=0.3).astype(np.float32) + (leaf.ndim == 1)
-        ),  # normalisations near one
+        ),  # normalizations near one
         shapes["params"],
     )
     state = {
@@ -218,7 +220,7 @@ def test_initial_values_are_pytorchs(initial):
 def test_modulated_and_plain_network_start_alike(initial):
     plain, modulated = initial
     assert "gain" not in plain
-    assert len(modulated["gain"]) == 21  # behind 20 normalisations, and at the head
+    assert len(modulated["gain"]) == 21  # behind 20 normalizations, and at the head
     jax.tree.map(np.testing.assert_array_equal, plain["params"], modulated["params"])
 
 
@@ -228,7 +230,7 @@ def test_modulation_is_checked():
         jax.eval_shape(model.init, jax.random.key(0), jnp.ones((1, 4, 4, 3)))
 
 
-def test_one_value_per_channel_cannot_be_normalised():
+def test_one_value_per_channel_cannot_be_normalized():
     with pytest.raises(ValueError, match="at least two values per channel"):
         BatchNorm().init(jax.random.key(0), jnp.ones((1, 1, 1, 3)), train=True)
 
@@ -245,7 +247,7 @@ def test_an_immutable_collection_is_left_alone():
 # --- Gain -----------------------------------------------------------------------------------------
 
 
-def test_a_gain_in_front_of_a_normalisation_would_do_nothing(x64):
+def test_a_gain_in_front_of_a_normalization_would_do_nothing(x64):
     """The reason to place it behind: the raw kernel gets the same gradient at any gain."""
 
     class Unit(nn.Module):
@@ -268,7 +270,7 @@ def test_a_gain_in_front_of_a_normalisation_would_do_nothing(x64):
     np.testing.assert_allclose(values[0][1], values[1][1], rtol=0, atol=1e-5)
 
 
-def test_gain_multiplies_the_normalised_input_but_not_the_bias():
+def test_gain_multiplies_the_normalized_input_but_not_the_bias():
     x = normal((6, 2, 2, 3))
     params = {"scale": jnp.array([1.0, 2.0, 3.0]), "bias": jnp.array([0.5, 0.0, -1.0])}
     norm = GainBatchNorm(3, GainDynamics(baseline=2.0))
@@ -278,18 +280,19 @@ def test_gain_multiplies_the_normalised_input_but_not_the_bias():
     np.testing.assert_allclose(y, 2 * without + params["bias"], rtol=0, atol=1e-6)
 
 
-def test_gain_in_the_model_equals_gain_in_the_optimiser(x64):
+def test_gain_in_the_model_equals_gain_in_the_optimizer(x64):
     model, *variables = make(dynamics=DYNAMICS, modulate="all")
     params, state, x = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float64), variables)
     labels = jnp.arange(len(x)) % 10
     base = optax.with_extra_args_support(optax.sgd(0.05, momentum=0.9))
     mask = modulated_mask(params, state["gain"])
-    assert sum(jax.tree.leaves(mask)) == 21  # the scale of 20 normalisations, the head's kernel
+    assert sum(jax.tree.leaves(mask)) == 21  # the scale of 20 normalizations, the head's kernel
     wrapped = gain_modulation(base, sensitivity=DYNAMICS.sensitivity, mask=mask)
 
     def run(model, optimizer, model_state):
         def body(state, _):
-            return train_step(state, x, labels, model, optimizer)
+            batch = Batch(x, labels, jax.random.key(0))
+            return train_step(state, batch, from_linen(model), GOAL, optimizer)
 
         @quick
         def program(start):
@@ -320,7 +323,8 @@ def test_seeds_together_train_like_each_alone():
 
     def step(params, model_state, x):
         state = TrainState(params, model_state, optimizer.init(params))
-        return train_step(state, x, jnp.arange(6), model, optimizer)
+        batch = Batch(x, jnp.arange(6), jax.random.key(0))
+        return train_step(state, batch, from_linen(model), GOAL, optimizer)
 
     stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *(run[1:] for run in runs))
     together = quick(jax.vmap(step))(*stacked)

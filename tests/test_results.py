@@ -4,93 +4,158 @@ import io
 import json
 import os
 import resource
-from types import SimpleNamespace
+from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
 import xarray as xr
-from synthetic import synthetic_curves
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from synthetic import synthetic_curves, synthetic_sweep
 
-from gainjax.curves import dataset as results
+from gainjax import curves as results
+from gainjax.curves import Setting, difference, make_curves
 
-CONFIG = {"benchmark": "mine", "seeds": [3, 7], "protocol": {"updates_per_task": 4}}
+SETTINGS = [Setting("a", "a", "A", {"rate": 0.1}), Setting("b", "b", "B", {})]
+WHEN = {
+    "seeds": [3, 7],
+    "task_ends": [4, 8],
+    "eval_updates": [2, 4, 6, 8],
+    "seen_updates": [4, 8],
+    "attrs": {"benchmark": "mine", "wall_time_seconds": 2},
+}
+DATA = Path(__file__).with_name("data")
 
 
-def record(**changes):
-    """Curves of 2 seeds, 8 updates and 3 evaluated tasks, evaluated after every second update."""
+def records(**changes):
+    """Arrays of 2 settings and seeds, 8 updates and 2 evaluated tasks."""
     rng = np.random.default_rng(0)
-    values = {
-        name: rng.random((2, 8), np.float32) for name in ("train_loss", "uncertainty", "gain")
+    shapes = {
+        **dict.fromkeys(("train_loss", "uncertainty", "gain"), (2, 2, 8)),
+        **dict.fromkeys(("accuracy", "eval_loss"), (2, 2, 4, 2)),
+        "seen_accuracy": (2, 2, 2),
     }
-    values |= {name: rng.random((2, 8, 3), np.float32) for name in ("accuracy", "eval_loss")}
-    values["seen_accuracy"] = rng.random((2, 8), np.float32)
-    values["accuracy"][:, ::2] = values["eval_loss"][:, ::2] = np.nan
-    values["seen_accuracy"][:, [0, 1, 2, 4, 5, 6]] = np.nan
-    return SimpleNamespace(**(values | changes))
+    return {name: rng.random(shape, np.float32) for name, shape in shapes.items()} | changes
+
+
+def make(rows=SETTINGS, arrays=None, **changes):
+    return make_curves(rows, records() if arrays is None else arrays, **(WHEN | changes))
 
 
 def test_labels_are_those_of_the_arrays():
-    first, second = record(), record(gain=np.full((2, 8), 2.5, np.float32))
-    curves = results.to_dataset({"a": first, "b": second}, CONFIG, 2)
-    assert curves.eval_update.values.tolist() == [2, 4, 6, 8]
-    assert curves.seen_update.values.tolist() == [4, 8]
+    arrays = records()
+    curves = make(arrays=arrays)
     assert curves.task.values.tolist() == [1, 1, 1, 1, 2, 2, 2, 2]
-    picked = curves.accuracy.sel({"method": "a", "seed": 7, "eval_update": 6, "eval_task": 3})
-    assert picked == first.accuracy[1, 5, 2]
-    assert (
-        curves.seen_accuracy.sel({"method": "b", "seed": 3, "seen_update": 8})
-        == second.seen_accuracy[0, 7]
-    )
-    assert curves.train_loss.sel({"method": "a", "seed": 3, "update": 1}) == first.train_loss[0, 0]
-    assert (curves.gain.sel({"method": "b"}) == 2.5).all()
+    picked = curves.accuracy.sel(setting="a", seed=7, eval_update=6, eval_task=2)
+    assert picked == arrays["accuracy"][0, 1, 2, 1]
+    seen = curves.seen_accuracy.sel(setting="b", seed=3, seen_update=8)
+    assert seen == arrays["seen_accuracy"][1, 0, 1]
+    assert curves.train_loss.sel(setting="a", seed=3, update=1) == arrays["train_loss"][0, 0, 0]
+    assert curves.title.sel(setting="b") == "B"
     assert results.task_ends(curves).tolist() == [4, 8]
-    assert json.loads(curves.attrs["config"]) == CONFIG
-    assert json.loads(curves.attrs["versions"])["numpy"] == np.__version__
+    spec = json.loads(curves.attrs["spec"])
+    assert spec["benchmark"] == curves.attrs["benchmark"] == "mine"
+    assert spec["seeds"] == [3, 7]
+    assert spec["settings"][0] == {
+        "label": "a", "method": "a", "title": "A", "hyperparameters": {"rate": 0.1}, "swept": [],
+    }  # fmt: skip
     assert curves.attrs["wall_time_seconds"] == 2
-    assert curves.attrs["device"] == "cpu"
+    assert curves.attrs["score"] == "accuracy"
+
+
+def test_what_was_not_recorded_is_not_there():
+    curves = make(arrays={"accuracy": records()["accuracy"]}, seen_updates=())
+    assert set(curves.data_vars) == {"accuracy", "diverged_update"}
+    assert not curves.diverged_update.any()
+    assert not results.has(curves, "seen_accuracy")
+
+
+def test_swept_hyper_parameters_are_coordinates():
+    rows = [
+        Setting("x rate=none", "x", "X", {"rate": None, "b": 1.0}, ("rate",)),
+        Setting(
+            "x rate=warm", "x", "X", {"rate": {"schedule": "warm", "values": [1.0]}}, ("rate",)
+        ),
+        Setting("y b=2", "y", "Y", {"b": 2.0}, ("b",)),
+    ]
+    arrays = {"accuracy": np.full((3, 2, 4, 1), 0.5)}
+    numbers = make([rows[0], rows[2]], {"accuracy": arrays["accuracy"][:2]}, seen_updates=())
+    np.testing.assert_array_equal(numbers["rate"], [np.inf, np.nan])
+    np.testing.assert_array_equal(numbers["b"], [np.nan, 2])
+    with_schedule = make(rows, arrays, seen_updates=())
+    assert with_schedule["rate"].values.tolist() == ["inf", "warm", ""]
+    assert results.swept_names(with_schedule) == ["rate", "b"]
+    assert results.swept_names(with_schedule.sel(setting=["y b=2"])) == ["b"]
+
+
+def test_several_gains_have_names(tmp_path):
+    gains = np.random.default_rng(1).random((2, 2, 8, 3))
+    gains[1, :, :, 1:] = np.nan
+    attrs = WHEN["attrs"] | {"gain_names": ["body", "head", "norm"]}
+    curves = make(arrays=records(gains=gains), attrs=attrs)
+    assert curves.gains.sel(setting="a", seed=7, update=2, group="head") == gains[0, 1, 1, 1]
+    xr.testing.assert_identical(results.load(results.save(curves, tmp_path)), curves)
 
 
 def test_divergence_is_the_first_loss_that_is_not_finite():
-    train_loss = np.ones((4, 8), np.float32)
-    eval_loss = np.ones((4, 8, 1), np.float32)
-    train_loss[1, 2:] = np.nan
-    train_loss[2, [4, 6]] = np.inf
-    eval_loss[3, 7] = np.nan  # the very last update
-    accuracy, seen = np.ones_like(eval_loss), np.ones_like(train_loss)
-    bad = record(
-        train_loss=train_loss, uncertainty=seen, gain=seen, eval_loss=eval_loss,
-        accuracy=accuracy, seen_accuracy=seen,
-    )  # fmt: skip
-    curves = results.to_dataset({"a": bad}, CONFIG | {"seeds": list(range(4))}, 0)
+    arrays = {"accuracy": np.ones((1, 4, 4, 1)), "train_loss": np.ones((1, 4, 8))}
+    arrays["eval_loss"] = np.ones((1, 4, 4, 1))
+    arrays["train_loss"][0, 1, 2:] = np.nan
+    arrays["train_loss"][0, 2, [4, 6]] = np.inf
+    arrays["eval_loss"][0, 3, 3] = np.nan  # the very last update
+    options = {"seeds": range(4), "seen_updates": ()}
+    curves = make(SETTINGS[:1], arrays, **options)
     assert curves.diverged_update.values.tolist() == [[0, 3, 5, 8]]
     assert curves.diverged_update.dtype == np.int32
+    del arrays["train_loss"]
+    arrays["eval_loss"][0, 1, 2:] = np.nan
+    curves = make(SETTINGS[:1], arrays, **options)
+    assert curves.diverged_update.values.tolist() == [[0, 6, 0, 8]]
 
 
 @pytest.mark.parametrize(
-    ("records", "config", "message"),
+    ("rows", "arrays", "changes", "message"),
     [
-        ({}, {}, "at least one method: got none"),
-        ({"a": record(gain=np.ones((3, 8)))}, {}, "gain must have the shape.*2 seeds"),
-        ({"a": record(gain=np.ones((2, 8, 1)))}, {}, "gain must have the shape"),
-        ({"a": record(gain=np.ones((2, 7)))}, {}, "the same updates and tasks everywhere"),
-        ({"a": record(), "b": record(gain=np.ones((2, 9)))}, {}, "the same for every method"),
-        ({"a": record(accuracy=np.full((2, 8, 3), 98.0))}, {}, r"fractions in \[0, 1\]: got 98"),
-        ({"a": record(accuracy=np.full((2, 8, 3), np.nan))}, {}, "evaluated at least once"),
-        ({"a": record(), "b": record(accuracy=np.ones((2, 8, 3)))}, {}, "after update 1 some"),
-        ({"a": record()}, {"protocol": {"updates_per_task": 3}}, "whole tasks of 3.*got 8"),
-        ({"a": record()}, {"protocol": {"updates_per_task": 0}}, "at least 1: got 0"),
-        ({"a": record()}, {"protocol": {}}, "protocol.updates_per_task"),
-        ({"a": record()}, {"protocol": 5}, "protocol.updates_per_task"),
-        ({"a": record()}, {"benchmark": 5}, "must be a name: got 5"),
-        ({"a": record()}, {"seeds": [1, 1]}, r"different integers: got \[1, 1\]"),
-        ({"a": record()}, {"seeds": [0.5, 1]}, "different integers"),
-        ({"a": record()}, {"note": object()}, "JSON can say: got <object"),
+        ([], {}, {}, "different labels, at least one: got"),
+        (SETTINGS[:1] * 2, {}, {}, "different labels"),
+        ([Setting("a", "", "A", {})] * 1, {}, {}, "must be text: got ''"),
+        ([SETTINGS[0], Setting("c", "c", "C", {"gain": 1.0}, ("gain",))], {}, {}, "called 'gain'"),
+        (None, {"gain": np.ones((2, 3, 8))}, {}, r"gain must be numbers of shape .*\(2, 2, 8\)"),
+        (None, {"gain": np.ones((2, 2, 8, 1))}, {}, "gain must be numbers of shape"),
+        (None, {"train_loss": np.ones((2, 2, 7))}, {}, "train_loss must be numbers of shape"),
+        (None, {"accuracy": np.ones((2, 2, 4, 3))}, {}, "task 1 or of all 2 tasks"),
+        (None, {"accuracy": np.ones((2, 2, 4, 1))}, {}, "one shape"),
+        (None, {"accuracy": np.full((2, 2, 4, 2), 98.0)}, {}, r"\[0, 1\]: got 98.0; divide perc"),
+        (None, {"accuracy": np.full((2, 2, 4, 2), np.nan)}, {}, "must be finite: got nan"),
+        (None, {"accuracy": np.full((2, 2, 4, 2), "a")}, {}, "accuracy must be numbers"),
+        (None, {"loss": np.ones((2, 2, 8))}, {}, "records must be among .*got 'loss'"),
+        (None, {"accuracy": None}, {}, "records must hold accuracy"),
+        (None, {}, {"task_ends": [3, 8]}, r"task_ends must be among eval_updates: \[3\]"),
+        (None, {}, {"task_ends": [4, 6]}, "must end with the last task, at 6: got 8"),
+        (None, {}, {"task_ends": [4, 4]}, "strictly increasing"),
+        (None, {}, {"eval_updates": [0.5, 8]}, "eval_updates must be integers"),
+        (None, {}, {"attrs": {}}, "must be names: got None"),
+        (None, {}, {"seeds": [1, 1]}, r"different integers: got \[1, 1\]"),
+        (None, {}, {"seeds": [0.5, 1]}, "list of integers"),
+        (None, {}, {"attrs": {"benchmark": "x", "spec": {"a": object()}}}, "JSON can say: got <ob"),
+        (None, {}, {"attrs": {"benchmark": "x", "spec": {"seeds": [1]}}}, "must describe these"),
     ],
 )
-def test_wrong_curves_are_refused(records, config, message):
+def test_wrong_curves_are_refused(rows, arrays, changes, message):
     with pytest.raises(ValueError, match=message):
-        results.to_dataset(records, CONFIG | config, 0)
+        make(SETTINGS if rows is None else rows, records(**arrays), **changes)
+
+
+def test_other_scores_may_be_anything():
+    arrays = {"accuracy": np.full((2, 2, 4, 2), -3.0), "seen_accuracy": np.full((2, 2, 2), 7.0)}
+    curves = make(arrays=arrays, attrs={"benchmark": "x", "score": "R²"})
+    assert curves.attrs["score"] == "R²"
+    with pytest.raises(ValueError, match="finite"):
+        make(
+            arrays={"accuracy": np.full((2, 2, 4, 2), np.inf)},
+            attrs={"benchmark": "x", "score": "R²"},
+        )
 
 
 @pytest.mark.parametrize("name", ["", "curves.nc", "other.nc", "new/folder"])
@@ -107,21 +172,35 @@ def test_round_trip_is_exact(tmp_path, name):
     assert {k: type(v) for k, v in loaded.attrs.items()} == {
         k: type(v) for k, v in curves.attrs.items()
     }
-    assert loaded.sel({"method": "adam", "seed": 2}).diverged_update == 300
+    assert loaded.sel(setting="adam", seed=2).diverged_update == 300
     path.unlink()  # nothing of it is read later
     assert float(loaded.gain.sum()) > 0
     xr.testing.assert_identical(results.load(results.save(loaded, tmp_path)), curves)
 
 
 def test_round_trip_of_float64_without_seen_accuracy_and_with_unicode(tmp_path):
-    wide = record(seen_accuracy=np.full((2, 8), np.nan), train_loss=np.full((2, 8), np.pi))
-    config = CONFIG | {"note": "γ = 0.9", "rate": np.float32(0.5), "list": np.arange(2)}
-    curves = results.to_dataset({"méthode": wide}, config, 0)
+    arrays = records(train_loss=np.full((2, 2, 8), np.pi), seen_accuracy=None)
+    rows = [Setting("méthode", "méthode", "é", {"rate": np.float32(0.5)}), SETTINGS[1]]
+    attrs = WHEN["attrs"] | {"spec": {"note": "γ = 0.9", "list": np.arange(2)}}
+    curves = make(rows, arrays, seen_updates=(), attrs=attrs)
     results.save(curves, tmp_path)
     loaded = results.load(tmp_path)
     xr.testing.assert_identical(loaded, curves)
     assert loaded.train_loss.dtype == np.float64
-    assert json.loads(loaded.attrs["config"])["note"] == "γ = 0.9"
+    assert json.loads(loaded.attrs["spec"])["note"] == "γ = 0.9"
+
+
+def test_a_selection_is_saved_with_its_own_description(tmp_path):
+    curves = synthetic_curves(seeds=3, tasks=2, updates_per_task=20)
+    part = curves.sel(setting=["msgd", "sgd"], seed=[2, 0])
+    loaded = results.load(results.save(part, tmp_path))
+    xr.testing.assert_identical(loaded.drop_attrs(), part.drop_attrs())
+    spec = json.loads(loaded.attrs["spec"])
+    assert [row["label"] for row in spec["settings"]] == ["msgd", "sgd"]
+    assert spec["seeds"] == [2, 0]
+    renamed = curves.assign_coords(setting=["a", "b", "c", "d"])
+    with pytest.raises(ValueError, match="different settings that its spec describes"):
+        results.save(renamed, tmp_path)
 
 
 def test_other_netcdf_readers_can_read_it(tmp_path):
@@ -129,6 +208,8 @@ def test_other_netcdf_readers_can_read_it(tmp_path):
     with h5py.File(results.save(curves, tmp_path)) as file:
         np.testing.assert_array_equal(file["gain"][:], curves.gain)
         assert file["gain"].compression == "gzip"
+    with xr.open_dataset(results.save(curves, tmp_path), engine="h5netcdf") as dataset:
+        xr.testing.assert_equal(dataset, curves)
 
 
 def test_missing_and_foreign_files(tmp_path):
@@ -147,10 +228,10 @@ def test_missing_and_foreign_files(tmp_path):
         results.load(tmp_path / "text.nc" / "curves.nc")
     curves = synthetic_curves(seeds=1, tasks=2, updates_per_task=20)
     anonymous = curves.copy()
-    del anonymous.attrs["device"]
-    for other in (curves.drop_vars("gain"), curves.rename(seed="run"), anonymous):
+    del anonymous.attrs["spec"]
+    for other in (curves.drop_vars("accuracy"), curves.rename(seed="run"), anonymous):
         other.to_netcdf(tmp_path / "other.nc", engine="h5netcdf")
-        with pytest.raises(ValueError, match=r"other\.nc holds no curves of gainjax"):
+        with pytest.raises(ValueError, match=r"other\.nc (holds no curves|is damaged)"):
             results.load(tmp_path / "other.nc")
         with pytest.raises(ValueError, match="dataset holds no curves of gainjax"):
             results.save(other, tmp_path / "not.nc")
@@ -159,25 +240,108 @@ def test_missing_and_foreign_files(tmp_path):
 
 def test_another_format_number(tmp_path):
     curves = synthetic_curves(seeds=1, tasks=2, updates_per_task=20)
-    curves.assign_attrs(format=2).to_netcdf(tmp_path / "curves.nc", engine="h5netcdf")
-    with pytest.raises(ValueError, match=r"has format 2.*knows format 1.*gainjax.*0.1"):
+    curves.assign_attrs(format=3).to_netcdf(tmp_path / "curves.nc", engine="h5netcdf")
+    with pytest.raises(ValueError, match=r"has format 3.*knows format 2"):
         results.load(tmp_path)
 
 
-def test_damage_is_found(tmp_path):
-    path = results.save(synthetic_curves(seeds=2, tasks=2, updates_per_task=50), tmp_path)
-    content = path.read_bytes()
-    for length in np.linspace(1, len(content) - 1, 20, dtype=int):
-        path.write_bytes(content[:length])
-        with pytest.raises(ValueError, match="is damaged"):
-            results.load(path)
+@pytest.fixture(scope="module")
+def stored(tmp_path_factory):
+    """A file of curves and where in it data, coordinates, attributes and trailer are."""
+    folder = tmp_path_factory.mktemp("stored")
+    path = results.save(synthetic_sweep(seeds=2, tasks=2, updates_per_task=20), folder)
+    return path, path.read_bytes()
+
+
+def check_refused(path, content):
+    damaged = path.with_name("damaged.nc")
+    damaged.write_bytes(content)
+    with pytest.raises(ValueError, match=r"damaged\.nc (is damaged|holds no curves)"):
+        results.load(damaged)
+
+
+def test_a_flipped_bit_is_found_wherever_it_is(stored):
+    path, content = stored
     with h5py.File(io.BytesIO(content)) as file:
         chunk = file["accuracy"].id.get_chunk_info(0)
+    spots = {
+        "superblock": 3,
+        "curve": chunk.byte_offset + chunk.size // 2,
+        "description": content.index(b"synthetic"),
+        "mark": content.rindex(b"gainjax-sha256:") + 3,
+        "checksum": len(content) - 20,
+        "newline": len(content) - 1,
+    }
+    for spot in spots.values():
+        for bit in range(8):
+            damaged = bytearray(content)
+            damaged[spot] ^= 1 << bit
+            check_refused(path, bytes(damaged))
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.data())
+def test_a_flipped_bit_anywhere_is_refused(stored, data):
+    path, content = stored
     damaged = bytearray(content)
-    damaged[chunk.byte_offset + chunk.size // 2] ^= 0x01
-    path.write_bytes(damaged)
-    with pytest.raises(ValueError, match="is damaged"):
-        results.load(path)
+    damaged[data.draw(st.integers(0, len(content) - 1))] ^= 1 << data.draw(st.integers(0, 7))
+    check_refused(path, bytes(damaged))
+
+
+def test_a_file_that_is_cut_or_goes_on_is_refused(stored):
+    path, content = stored
+    for length in np.linspace(0, len(content) - 1, 30, dtype=int):
+        check_refused(path, content[:length])
+    for more in (b"\0", b"\n", content[-80:]):
+        check_refused(path, content + more)
+
+
+def test_files_that_take_their_values_from_elsewhere_are_refused(tmp_path, stored):
+    (tmp_path / "secret").write_bytes(np.arange(4.0).tobytes())
+    for name, make_it in {
+        "link": lambda file: file.__setitem__("x", h5py.ExternalLink("secret.h5", "x")),
+        "soft": lambda file: file.__setitem__("x", h5py.SoftLink("/y")),
+        "raw": lambda file: file.create_dataset(
+            "x", (4,), "f8", external=[(str(tmp_path / "secret"), 0, 32)]
+        ),
+        "bomb": lambda file: file.create_dataset("x", (10**7, 10**4), "f8", chunks=(1, 100)),
+    }.items():
+        with h5py.File(tmp_path / f"{name}.nc", "w") as file:
+            make_it(file)
+        with pytest.raises(ValueError, match=f"{name}.nc is damaged or no netCDF 4 file"):
+            results.load(tmp_path / f"{name}.nc")
+    os.mkfifo(tmp_path / "pipe.nc")
+    with pytest.raises(ValueError, match="is no file"):
+        results.load(tmp_path / "pipe.nc")
+
+
+# --- files of format 1 ---
+
+
+def test_runs_of_format_1_have_the_present_shape(tmp_path):
+    curves = results.load(DATA / "format1-run.nc")
+    assert curves.setting.values.tolist() == curves.method.values.tolist() == ["ngm-sgd", "sgd"]
+    assert curves.title.values.tolist() == ["NGM-SGD", "SGD"]
+    assert results.swept_names(curves) == []
+    assert results.task_ends(curves).tolist() == [4, 8, 12, 16, 20]
+    assert curves.accuracy.dims == ("setting", "seed", "eval_update", "eval_task")
+    spec = json.loads(curves.attrs["spec"])
+    assert spec["protocol"]["batch_size"] == 8
+    assert spec["settings"][1]["hyperparameters"] == {"learning_rate": 0.1}
+    assert json.loads(curves.attrs["environment"])["versions"]["gainjax"] == "0.1.0"
+    with h5py.File(DATA / "format1-run.nc") as file:
+        for name in ("accuracy", "gain", "train_loss", "seen_accuracy", "diverged_update"):
+            np.testing.assert_array_equal(curves[name], file[name][:])
+    xr.testing.assert_identical(results.load(results.save(curves, tmp_path)), curves)
+
+
+def test_sweeps_of_format_1_have_the_present_shape():
+    curves = results.load(DATA / "format1-sweep.nc")
+    assert curves.setting.values[-1] == "sgd learning_rate=0.01"
+    assert curves.method.values.tolist() == ["ngm-sgd"] * 4 + ["sgd"] * 2
+    assert results.swept_names(curves) == ["learning_rate", "sensitivity"]
+    np.testing.assert_array_equal(curves.learning_rate, [0.1, 0.1, 0.01, 0.01, 0.1, 0.01])
+    np.testing.assert_array_equal(curves.sensitivity, [0.2, 0.4, 0.2, 0.4, np.nan, np.nan])
 
 
 def test_a_full_disk_leaves_the_previous_file(tmp_path):
@@ -227,11 +391,19 @@ def test_files_get_the_usual_permissions(tmp_path):
     assert path.stat().st_mode == (tmp_path / "usual").stat().st_mode
 
 
-def test_find_returns_the_same_run_and_refuses_another(tmp_path):
-    assert results.find(tmp_path / "nowhere", CONFIG) is None
-    curves = results.to_dataset({"a": record()}, CONFIG, 0)
-    results.save(curves, tmp_path)
-    same = CONFIG | {"seeds": (np.int64(3), 7)}
-    xr.testing.assert_identical(results.find(tmp_path, same), curves)
-    with pytest.raises(ValueError, match="another run: it differs in seeds, note"):
-        results.find(tmp_path, CONFIG | {"seeds": [3, 8], "note": "x"})
+# --- differences ---
+
+
+def test_only_the_difference_is_told():
+    rows = [{"label": f"sgd rate={i}", "hyperparameters": {"rate": i}} for i in range(500)]
+    changed = [*rows[:3], {**rows[3], "hyperparameters": {"rate": -1}}, *rows[4:]]
+    text = difference({"settings": rows, "a": 1}, {"settings": changed, "a": 1})
+    assert text == (
+        "settings[sgd rate=3].hyperparameters.rate:\n"
+        "  settings[sgd rate=3].hyperparameters.rate: 3 -> -1"
+    )
+    seeds = difference({"seeds": list(range(100))}, {"seeds": list(range(101))})
+    assert seeds == "seeds:\n  seeds: 100 values -> 101 values, among them 100"
+    assert len(difference({"settings": rows}, {"settings": rows[:1]})) < 5000
+    turned = difference({"s": rows[:2]}, {"s": rows[1::-1]})
+    assert turned.startswith("order of s:")

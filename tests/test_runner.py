@@ -1,23 +1,30 @@
 """Runs by name, in Python and on the command line."""
 
-import dataclasses
 import json
 import os
 import subprocess
 import sys
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 import gainjax
-from gainjax.cli import main, parse_settings
+from gainjax.cli import main
+from gainjax.cli.values import parse_seeds, parse_settings
+from gainjax.methods import as_methods
 from gainjax.runs.benchmarks import BENCHMARKS, get_benchmark
 from gainjax.runs.settings import resolve_hyperparameters
-from gainjax.runs.store import open_store
+from gainjax.runs.store import RunStore
 
 SHORT = {"updates_per_task": 6, "batch_size": 16, "seen_every": 3}
+FUNCTIONS = (
+    lambda key, x: (jax.random.normal(key, (x[0].size, 10)) * 0.1, {}),
+    lambda params, state, x, *, train, key: (x.reshape(len(x), -1) @ params, state),
+)
 SHORT_WORDS = ["--updates-per-task", "6", "--batch-size", "16", "--seen-every", "3"]
 
 
@@ -27,16 +34,16 @@ def test_the_same_run_in_four_lines_of_python(tmp_path):
     assert list(gainjax.table(curves).index) == ["ngm-sgd", "sgd"]
     assert gainjax.plot_curves(curves).axes
 
-    assert curves.accuracy.dims == ("method", "seed", "eval_update", "eval_task")
+    assert curves.accuracy.dims == ("setting", "seed", "eval_update", "eval_task")
     assert list(curves.seed) == [3, 7]
     assert list(curves["update"]) == list(range(1, 31))
     assert list(curves.seen_update) == list(range(3, 31, 3))
     assert list(curves.task.values[[0, 5, 6, 29]]) == [1, 1, 2, 5]
-    assert np.all(curves.gain.sel({"method": "sgd"}) == 1)
-    assert np.all(curves.gain.sel({"method": "ngm-sgd"})[:, 0] == 1)
-    config = json.loads(curves.attrs["config"])
-    assert config["methods"]["sgd"] == {"learning_rate": 0.1}
-    assert config["protocol"]["updates_per_task"] == 6
+    assert np.all(curves.gain.sel(setting="sgd") == 1)
+    assert np.all(curves.gain.sel(setting="ngm-sgd")[:, 0] == 1)
+    spec = json.loads(curves.attrs["spec"])
+    assert spec["settings"][1]["hyperparameters"] == {"learning_rate": 0.1}
+    assert spec["protocol"]["updates_per_task"] == 6
 
 
 @pytest.mark.parametrize("name", [name for name in BENCHMARKS if "digits" in name])
@@ -67,7 +74,7 @@ def test_hyperparameters_are_resolved_from_general_to_special():
     mnist = get_benchmark("rotated-mnist")
     settings = resolve_hyperparameters(
         mnist,
-        ["ngm-sgd", "msgd", "adam"],
+        as_methods(["ngm-sgd", "msgd", "adam"]),
         {"learning_rate": 0.5, "adam": {"learning_rate": 0.1, "b1": 0.8}},
     )
     assert settings["ngm-sgd"]["sensitivity"] == 0.5
@@ -101,13 +108,16 @@ def test_hyperparameters_are_resolved_from_general_to_special():
         ({"seeds": 2.0}, "seeds must be an integer"),
         (
             {"hyperparameters": {"learning_rate": "0.1"}},
-            "learning_rate must be a number: got '0.1'",
+            "learning_rate must be a number or a schedule: got '0.1'",
         ),
-        ({"hyperparameters": {"learning_rate": [0.1]}}, "learning_rate must be a number"),
+        (
+            {"hyperparameters": {"learning_rate": [0.1]}},
+            "learning_rate must be a number or a schedule",
+        ),
         ({"regime": "replay", "batch_size": 1}, "batch_size must be at least 2 for a replay"),
         (
             {"regime": "replay", "buffer": "balanced", "buffer_size": 9},
-            "buffer_size must be at least 10, an image of each class",
+            "buffer_size must be at least 10, an example of each class",
         ),
     ],
 )
@@ -137,44 +147,73 @@ def test_runs_where_float64_is_the_default(form):
 @pytest.mark.parametrize(
     "change",
     [
-        {"make_model": lambda n, d, m: gainjax.MLP((9, n), (0.1, 0.1), dynamics=d, modulate=m)},
-        {"augment": lambda key, images: images},
+        {"model": gainjax.MLP((9, 10), (0.1, 0.1))},
+        {"model": gainjax.models.from_functions(*FUNCTIONS)},
     ],
 )
 def test_another_benchmark_of_the_same_name_is_another_run(tmp_path, change):
     ours = get_benchmark("split-digits")
     options = {"methods": ["sgd"], "seeds": 1, "out": tmp_path, **SHORT}
     gainjax.run(ours, **options)
-    with pytest.raises(ValueError, match=f"differs in {next(iter(change)).removeprefix('make_')}"):
-        gainjax.run(dataclasses.replace(ours, **change), **options)
+    with pytest.raises(ValueError, match="holds another run: it differs in model"):
+        gainjax.run(ours.replace(**change), **options)
+
+
+def test_other_code_under_the_same_name_is_another_run(tmp_path):
+    """What identifies a run is its program, whatever its functions and classes are called."""
+
+    def digits(augment=None, preprocess=None, loss=None):
+        stream = get_benchmark("split-digits").load()
+        return gainjax.Benchmark(
+            "mine", stream=stream, augment=augment, preprocess=preprocess, loss=loss, **SHORT
+        )
+
+    def rate(learning_rate=0.1):
+        return optax.sgd(learning_rate)
+
+    def other_rate(learning_rate=0.1):
+        return optax.sgd(2 * learning_rate)
+
+    options = {"seeds": 1, "out": tmp_path}
+    curves = gainjax.run(digits(), {"mine": rate}, **options)
+    assert gainjax.run(digits(), {"mine": rate}, **options).identical(curves)
+    for bench, method in (
+        (digits(augment=lambda key, images: images + 1), rate),
+        (digits(preprocess=lambda images: images + 1), rate),
+        (digits(), other_rate),
+    ):
+        with pytest.raises(ValueError, match=r"holds another run|but of another program"):
+            gainjax.run(bench, {"mine": method}, **options)
+    assert gainjax.load(tmp_path).identical(curves)
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"hyperparameters": {"learning_rte": 0.1}}, "got 'learning_rte'"),
-        ({"hyperparameters": {"adma": {"b1": 0.1}}}, "did you mean 'adam'"),
-        ({"hyperparameters": {"sgd": {"lr": 0.1}}}, "must be some of learning_rate: got 'lr'"),
-        ({"num_classes": 4}, "num_classes of benchmark 'mine' must be at least 10"),
-        ({"make_model": lambda n, d, m: nn.Dense(n)}, "make_model must return a model with mod"),
+        ({"model": nn.Dense(4)}, "model of benchmark 'mine' must have at least 10 outputs"),
+        ({"model": nn.Conv(4, (3, 3))}, "model of benchmark 'mine' must have at least 10 outputs"),
+        ({"updates_per_task": [3, 4]}, "updates_per_task"),
+        ({"modulate": "head", "model": nn.Dense(10)}, "modulate='head' is for models with a field"),
+        ({"uncertainty": 3}, "unknown option 'uncertainty'"),
     ],
 )
 def test_benchmarks_that_do_not_fit_are_refused(change, message):
     ours = get_benchmark("split-digits")
 
     def run_mine():
-        gainjax.run(dataclasses.replace(ours, name="mine", **change), ["ngm-sgd"], 1, **SHORT)
+        gainjax.run(ours.replace(**SHORT | {"name": "mine"} | change), ["ngm-sgd"], 1)
 
     with pytest.raises(ValueError, match=message):
         run_mine()
 
 
-def test_what_a_kill_left_behind_a_finished_run_goes(tmp_path):
+def test_what_a_kill_left_behind_a_finished_run_goes(tmp_path, monkeypatch):
     options = {"benchmark": "split-digits", "methods": ["sgd"], "seeds": 1, "out": tmp_path}
     curves = gainjax.run(**options, **SHORT)
-    config = json.loads(curves.attrs["config"])
-    with open_store(tmp_path, config, batches={"sgd": 1}):
-        pass
+    with monkeypatch.context() as patch:  # killed before that
+        patch.setattr(RunStore, "remove", lambda self: None)
+        (tmp_path / "curves.nc").unlink()
+        gainjax.run(**options, **SHORT)
     assert (tmp_path / "progress").exists()
     assert gainjax.run(**options, **SHORT).equals(curves)
     assert not (tmp_path / "progress").exists()
@@ -186,13 +225,13 @@ def test_a_run_that_another_process_finished_meanwhile_is_kept(tmp_path, monkeyp
     def meanwhile(*args, **more):
         monkeypatch.undo()
         gainjax.run(methods=["sgd"], **options)
-        return 1
+        return {"adam": 1}
 
-    monkeypatch.setattr("gainjax.runs.execution.runs_at_once", meanwhile)
+    monkeypatch.setattr("gainjax.runs.execution._batch_sizes", meanwhile)
     with pytest.raises(ValueError, match="holds another run"):
         gainjax.run(methods=["adam"], **options)
     curves = gainjax.load(tmp_path)
-    assert curves.method.values.tolist() == ["sgd"]
+    assert curves.setting.values.tolist() == ["sgd"]
     assert gainjax.run(methods=["sgd"], **options).equals(curves)
 
 
@@ -207,12 +246,34 @@ def test_a_finished_borrower_needs_its_source_no_more(tmp_path, monkeypatch):
     assert gainjax.resume("borrower").equals(curves)
 
 
-def test_resume_tells_what_to_do_about_a_benchmark_of_ones_own(tmp_path):
-    config = {"benchmark": "mine", "protocol": {}}
-    with open_store(tmp_path, config):
-        pass
-    with pytest.raises(ValueError, match="'mine', no registered benchmark: to go on, call"):
-        gainjax.resume(tmp_path)
+def test_resume_tells_what_to_do_about_a_benchmark_of_ones_own(tmp_path, monkeypatch):
+    stream = get_benchmark("split-digits").load()
+    mine = gainjax.Benchmark("mine", stream=stream, **SHORT)
+    for number, (bench, methods, message) in enumerate(
+        (
+            (mine, ["sgd"], "the benchmark 'mine', an object that has no name"),
+            (
+                get_benchmark("split-digits").replace(**SHORT),
+                {"own": lambda learning_rate=0.1: optax.sgd(learning_rate)},
+                "the method 'own', an object that has no name to find it by",
+            ),
+        )
+    ):
+        out = tmp_path / str(number)
+
+        def fail(*came_in):
+            raise RuntimeError("as if it were killed")
+
+        with monkeypatch.context() as patch:
+            patch.setattr("gainjax.runs.part_store.FIRST", 0.0)
+            patch.setattr(RunStore, "remove", lambda self: None)
+            with pytest.raises(RuntimeError, match="as if"):
+                gainjax.run(bench, methods, 1, out=out, chunk=2, on_chunk=fail)
+        with pytest.raises(ValueError, match=message):
+            gainjax.resume(out)
+        # Its caller resumes it by the same call.
+        expected = gainjax.run(bench, methods, 1)
+        assert gainjax.run(bench, methods, 1, out=out).train_loss.equals(expected.train_loss)
 
 
 def test_missing_data_is_told_with_what_to_do(tmp_path):
@@ -238,7 +299,7 @@ def test_the_demo_writes_table_and_figure(tmp_path, capsys):
     methods = ["--methods", "ngm-sgd", "sgd"]
     main(["run", "split-digits", *methods, "--seeds", "2", "--out", str(out), *SHORT_WORDS])
     printed = capsys.readouterr().out
-    for word in ("ngm-sgd", "sgd", "avg-SG", "anytime", "curves.nc", "curves.png"):
+    for word in ("NGM-SGD", "SGD", "avg-SG", "anytime", "curves.nc", "curves.png"):
         assert word in printed
     assert {"curves.nc", "curves.png", "table.csv", "table.md"} <= {f.name for f in out.iterdir()}
     assert (out / "curves.png").read_bytes().startswith(b"\x89PNG")
@@ -300,6 +361,13 @@ def test_settings_of_the_command_line():
     assert parse_settings(pairs) == {"learning_rate": 0.1, "adam": {"b1": 0.5, "b2": 0.6}}
 
 
+def test_seeds_of_the_command_line():
+    assert [parse_seeds(text) for text in ("5", "5:8", "3,7")] == [5, [5, 6, 7], [3, 7]]
+    for text in ("", "a", "5:", "8:5", "-1:3", "1:2:3", "1,", "0.5"):
+        with pytest.raises(ValueError, match="--seeds takes a number of seeds"):
+            parse_seeds(text)
+
+
 def test_the_optimizer_alone_imports_no_more_than_it_needs():
     script = (
         "import sys, gainjax; gainjax.ngm_sgd(0.1); "
@@ -321,7 +389,6 @@ def test_registries_explain_themselves():
         for key, value in benchmark.hyperparameters.items():
             if isinstance(value, dict):
                 gainjax.METHODS[key].check(value)
-    assert dataclasses.is_dataclass(gainjax.Benchmark)
 
 
 # --- Image benchmarks, on small generated images --------------------------------------------------
@@ -360,9 +427,9 @@ def test_a_small_split_cifar10_runs(tmp_path):
 def test_mini_imagenet_takes_ten_classes_a_task(tmp_path):
     _generated(tmp_path, "mini-imagenet", 100, 84, 10)
     stream = get_benchmark("split-mini-imagenet").load(tmp_path)
-    assert stream.train_images.shape[1:] == (84, 84, 3)
+    assert stream.train_inputs.shape[1:] == (84, 84, 3)
     assert len(stream.task_end) == 5
-    assert stream.train_labels.max() == 49
+    assert stream.train_targets.max() == 49
 
 
 @pytest.mark.parametrize(

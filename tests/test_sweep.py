@@ -9,17 +9,20 @@ import xarray as xr
 from scipy.stats import loguniform
 
 import gainjax
-from gainjax.cli import _parse_values, main, parse_settings
-from gainjax.curves import dataset as results
-from gainjax.methods import get_method
+from gainjax.cli import main
+from gainjax.cli.values import parse_settings, parse_values
+from gainjax.curves import FILE
+from gainjax.methods import as_methods, get_method
 from gainjax.runs.benchmarks import get_benchmark
-from gainjax.runs.execution import _parts
 from gainjax.runs.guard import Interrupted
-from gainjax.runs.settings import sweep_settings
-from gainjax.runs.store import RunStore
+from gainjax.runs.part_store import PartStore
+from gainjax.runs.parts import split
+from gainjax.runs.plan import make_plan
+from gainjax.runs.settings import resolve_hyperparameters, run_settings, sweep_settings
 from gainjax.training import make_layout
+from gainjax.training.advance import advance_runs
 from gainjax.training.memory import bytes_per_run, runs_at_once
-from gainjax.training.program import _init_states, advance_runs
+from gainjax.training.program import _init_states
 
 DIGITS = get_benchmark("split-digits")
 SHORT = {"updates_per_task": 3, "batch_size": 16, "eval_examples": 20, "seen_every": 3}
@@ -33,7 +36,7 @@ def test_sixty_settings_compile_once_per_method_and_equal_runs_alone():
         "decay": [0.8, 0.9],
     }
     before = advance_runs._cache_size(), _init_states._cache_size()
-    curves = gainjax.sweep("split-digits", grid, ["ngm-sgd", "sgd"], seeds=5, **SHORT)
+    curves = gainjax.sweep("split-digits", grid, ["ngm-sgd", "sgd"], seeds=5, threads=1, **SHORT)
     after = advance_runs._cache_size(), _init_states._cache_size()
     # NGM-SGD has 60 settings in 5 batches; SGD has 10 in one.
     assert [b - a for a, b in zip(before, after, strict=True)] == [2, 2]
@@ -47,7 +50,7 @@ def test_sixty_settings_compile_once_per_method_and_equal_runs_alone():
         seed = int(rng.integers(5))
         alone = gainjax.run("split-digits", [method], [seed], hyperparameters=values, **SHORT)
         for name in curves.data_vars:
-            if name != "task":
+            if name != "diverged_update":
                 np.testing.assert_array_equal(row[name].sel(seed=seed), alone[name][0, 0], name)
 
 
@@ -61,17 +64,18 @@ def test_rows_are_labelled_by_what_varies(tmp_path):
     chosen = curves.isel(setting=(curves.method == "sgd").values)
     assert chosen.learning_rate.values.tolist() == GRID["learning_rate"]
     xr.testing.assert_identical(gainjax.load(tmp_path), curves)
-    config = json.loads(curves.attrs["config"])
-    assert config["swept"] == ["learning_rate", "sensitivity"]
-    assert config["settings"][0]["hyperparameters"]["decay"] == 0.9
+    spec = json.loads(curves.attrs["spec"])
+    assert spec["settings"][0]["swept"] == ["learning_rate", "sensitivity"]
+    assert spec["settings"][0]["hyperparameters"]["decay"] == 0.9
 
 
 @pytest.mark.parametrize("layout", ["map", "vmap"])
 def test_batches_change_no_number(layout):
     options = {"methods": ["ngm-sgd"], "seeds": 2, "layout": layout, **SHORT}
     whole = gainjax.sweep("split-digits", GRID, **options)
-    program = DIGITS.program(get_method("ngm-sgd"), **{k: SHORT[k] for k in list(SHORT)[:2]})
-    one = bytes_per_run(program, make_layout(layout), DIGITS.load(None, 20), 100)
+    method, short = get_method("ngm-sgd"), {k: SHORT[k] for k in list(SHORT)[:2]}
+    program, stream = DIGITS.replace(**short).program(method), DIGITS.load(None, 20)
+    one = bytes_per_run(program, make_layout(layout), stream, 100, method.hyperparameters)
     in_batches = gainjax.sweep("split-digits", GRID, memory=5.5 * one, **options)
     for name in ("train_loss", "accuracy", "gain"):
         if layout == "map":
@@ -83,54 +87,68 @@ def test_batches_change_no_number(layout):
 def test_an_interrupted_sweep_goes_on_in_the_middle_of_a_batch(tmp_path, monkeypatch):
     options = {"methods": ["ngm-sgd", "sgd"], "seeds": 2, "chunk": 2, **SHORT}
     whole = gainjax.sweep("split-digits", GRID, **options)
-    keep, seen = RunStore.keep, []
+    keep, seen = PartStore.keep, []
 
-    def stop(self, part, chunk):
-        seen.append(part)
-        if part == "ngm-sgd.0001" and chunk.done == 8:
+    def stop(self, chunk):
+        seen.append(self.name)
+        if self.name == "ngm-sgd.0001" and chunk.done == 8:
             signal.raise_signal(signal.SIGTERM)
-        keep(self, part, chunk)
+        keep(self, chunk)
 
-    tight = {"memory": 1.5e6, "out": tmp_path}
+    tight = {"memory": 1.5e6, "out": tmp_path, "threads": 1}
     with monkeypatch.context() as patch:
-        patch.setattr(RunStore, "keep", stop)
+        patch.setattr(PartStore, "keep", stop)
         with pytest.raises(Interrupted, match=r"update 8 of 15 of ngm-sgd\.0001"):
             gainjax.sweep("split-digits", GRID, **options, **tight)
         with pytest.raises(ValueError, match="another unfinished run"):
             gainjax.sweep("split-digits", GRID | {"sensitivity": [0.3]}, **options, **tight)
-    assert len(set(seen)) == 2
+    assert len(set(seen)) == 3  # the methods take turns
     # Whatever memory there is now, the batches stay those that it was begun with.
     again = gainjax.resume(tmp_path, chunk=3)
     xr.testing.assert_identical(again.drop_attrs(), whole.drop_attrs())
-    assert {p.name for p in tmp_path.iterdir()} == {".lock", results.FILE}
+    assert {p.name for p in tmp_path.iterdir()} == {".lock", FILE}
 
 
 def test_memory_decides_the_size_of_batches():
-    program, stream = DIGITS.program(get_method("sgd")), DIGITS.load()
+    program, stream, names = DIGITS.program(get_method("sgd")), DIGITS.load(), ["learning_rate"]
     one_by_one, batched = make_layout("map"), make_layout("vmap")
-    small, large = (bytes_per_run(program, x, stream, 100) for x in (one_by_one, batched))
+    small, large = (bytes_per_run(program, x, stream, 100, names) for x in (one_by_one, batched))
     weights = 4 * (64 * 200 + 200 * 200 + 200 * 10)
     assert 2 * weights < small < 2 * weights + 10_000
     activations = 4 * 60 * 410  # at least those of the test set
     assert large > small + activations
-    fit = {m: runs_at_once(program, batched, stream, 12, memory=m * large) for m in (0.1, 5.2, 1e9)}
+    fit = {
+        m: runs_at_once(program, batched, stream, 12, names=names, memory=m * large)
+        for m in (0.1, 5.2, 1e9)
+    }
     assert list(fit.values()) == [1, 4, 12]  # 5 fit, but three batches of 4 serve 12
-    assert runs_at_once(program, one_by_one, stream, 300) == 60
+    assert runs_at_once(program, one_by_one, stream, 300, names=names) == 60
     with pytest.raises(ValueError, match="memory must be a positive"):
-        runs_at_once(program, batched, stream, 12, memory=0)
+        runs_at_once(program, batched, stream, 12, names=names, memory=0)
 
 
 def test_parts_hold_every_run_once_and_have_one_size():
-    assert list(_parts("sgd", 5, 5)) == ["sgd"]
-    parts = _parts("sgd", 11, 4)
-    assert list(parts) == ["sgd.0000", "sgd.0001", "sgd.0002"]
-    joined = np.concatenate(list(parts.values()))
+    bench = DIGITS.replace(**{k: SHORT[k] for k in list(SHORT)[:2]})
+    methods = as_methods(["sgd", "adam"])
+    rows = run_settings(methods, resolve_hyperparameters(bench, methods, {}))
+    plan = make_plan(bench, methods, rows, range(11), bench.load())
+    parts = split(plan.runs, {"sgd": 11, "adam": 4})
+    # Programs take turns, so that side by side several are compiled.
+    assert [part.name for part in parts] == ["sgd", "adam.0000", "adam.0001", "adam.0002"]
+    joined = np.concatenate([part.runs for part in parts[1:]])
     assert joined.tolist() == [*range(11), 10]
+    assert parts[0].runs.tolist() == list(range(11))
+
+
+def drawn(names, grid, draws, seed=0):
+    methods = as_methods(names)
+    fixed = resolve_hyperparameters(DIGITS, methods, {})
+    return sweep_settings(methods, fixed, grid, draws=draws, draw_seed=seed)
 
 
 def test_draws_are_shared_by_methods_and_fixed_by_their_seed():
     grid = {"learning_rate": loguniform(1e-3, 1e-1), "sensitivity": [0.2, 0.4]}
-    draw = [sweep_settings(DIGITS, ["ngm-sgd", "sgd"], grid, {}, 4, seed) for seed in (0, 0, 1)]
+    draw = [drawn(["ngm-sgd", "sgd"], grid, 4, seed) for seed in (0, 0, 1)]
     rates = [[s.hyperparameters["learning_rate"] for s in settings] for settings in draw]
     assert len(draw[0]) == 8
     assert rates[0] == rates[1] != rates[2]
@@ -141,16 +159,16 @@ def test_draws_are_shared_by_methods_and_fixed_by_their_seed():
 
 def test_draws_from_lists_are_different():
     grid = {"learning_rate": [0.1, 0.2, 0.3], "sensitivity": [0.2, 0.4]}
-    settings = sweep_settings(DIGITS, ["ngm-sgd"], grid, {}, 6)
+    settings = drawn(["ngm-sgd"], grid, 6)
     points = {
         (s.hyperparameters["learning_rate"], s.hyperparameters["sensitivity"]) for s in settings
     }
     assert len(points) == 6
-    assert sweep_settings(DIGITS, ["ngm-sgd"], grid, {}, 3) == settings[:3]
+    assert drawn(["ngm-sgd"], grid, 3) == settings[:3]
     with pytest.raises(
         ValueError, match="draws must be at most 6, all that the grid has for ngm-sgd: got 7"
     ):
-        sweep_settings(DIGITS, ["ngm-sgd"], grid, {}, 7)
+        drawn(["ngm-sgd"], grid, 7)
 
 
 @pytest.mark.parametrize(
@@ -191,9 +209,9 @@ def test_the_command_writes_ranking_and_frontier(tmp_path, capsys):
 
 
 def test_values_of_the_command_line():
-    grid = parse_settings(("learning_rate=.1,1e-2", "adam.b1=0.5"), "--grid", _parse_values)
+    grid = parse_settings(("learning_rate=.1,1e-2", "adam.b1=0.5"), "--grid", parse_values)
     assert grid == {"learning_rate": [0.1, 0.01], "adam": {"b1": [0.5]}}
-    log, linear = _parse_values("log:1e-4:1"), _parse_values("uniform:-1:1")
+    log, linear = parse_values("log:1e-4:1"), parse_values("uniform:-1:1")
     np.testing.assert_allclose(log.ppf([0, 0.5, 1]), [1e-4, 1e-2, 1])
     np.testing.assert_allclose(linear.ppf([0, 0.5, 1]), [-1, 0, 1], atol=1e-12)
 

@@ -9,9 +9,10 @@ import xarray as xr
 from synthetic import synthetic_curves, synthetic_sweep
 
 import gainjax
-from gainjax.curves import dataset as results
+from gainjax import curves as results
 from gainjax.show import tables
 
+COMPARED = tables.compared("rodriguez-garcia")
 SMALL = {"ngm-sgd": ((0.01, 0.1), (0.2, 0.4)), "sgd": ((0.01, 0.1, 0.3), (np.nan,))}
 
 
@@ -49,32 +50,28 @@ def with_metrics(points):
 def test_a_sweep_has_a_row_per_setting(sweep):
     rows = tables.table(sweep)
     assert rows.index.name == "setting"
+    assert COMPARED == ["avg_sg", "min_acc", "anytime_accuracy", "final_accuracy"]
     assert list(rows.columns[:3]) == ["method", "learning_rate", "sensitivity"]
     assert rows["method"].tolist() == ["ngm-sgd"] * 4 + ["sgd"] * 3
     assert rows["learning_rate"].tolist() == [0.01, 0.01, 0.1, 0.1, 0.01, 0.1, 0.3]
     assert rows["sensitivity"].isna().tolist() == [False] * 4 + [True] * 3
     for i, label in enumerate(rows.index):
         assert rows.loc[label, "avg_sg"] == pytest.approx(gaps(sweep, i, 100).mean())
-    as_run = sweep.drop_vars(["method", "learning_rate", "sensitivity"]).rename(setting="method")
-    numbers = rows.drop(columns=rows.columns[:3])
-    pd.testing.assert_frame_equal(numbers, tables.table(as_run), check_names=False)
 
 
 def test_a_sweep_survives_the_disk(sweep, tmp_path):
     loaded = results.load(results.save(sweep, tmp_path))
     xr.testing.assert_identical(loaded, sweep)
-    assert results.rows_dimension(loaded) == "setting"
     assert results.swept_names(loaded) == ["learning_rate", "sensitivity"]
     pd.testing.assert_frame_equal(tables.ranking(loaded), tables.ranking(sweep))
-    with pytest.raises(ValueError, match="no curves of gainjax: no sensitivity over setting"):
-        results.save(sweep.drop_vars("sensitivity"), tmp_path)
     with pytest.raises(ValueError, match="no method over setting"):
         results.save(sweep.drop_vars("method"), tmp_path)
 
 
-def test_a_run_has_no_settings(curves):
-    assert results.rows_dimension(curves) == "method"
+def test_what_is_swept_are_the_coordinates_that_vary(curves, sweep):
     assert results.swept_names(curves) == []
+    only_sgd = sweep.isel(setting=sweep.method.values == "sgd")
+    assert results.swept_names(only_sgd) == ["learning_rate"]
 
 
 def test_the_smallest_gap_among_the_accurate_is_chosen():
@@ -115,7 +112,7 @@ def test_a_diverged_seed_never_recovers(curves):
     curves = curves.copy(deep=True)
     curves["accuracy"][:] = 0.5  # no seed loses anything
     assert (tables.table(curves)["recovered"] == 1).all()
-    curves["diverged_update"][{"method": 0, "seed": 0}] = 7
+    curves["diverged_update"][{"setting": 0, "seed": 0}] = 7
     lost = 1 / curves.sizes["seed"]
     np.testing.assert_allclose(tables.table(curves)["recovered"], [1 - lost, 1, 1, 1])
 
@@ -138,7 +135,7 @@ def test_the_ranking_has_the_numbers_of_the_table(sweep):
 @pytest.mark.parametrize(
     ("change", "options", "message"),
     [
-        (lambda d: synthetic_curves(seeds=1, tasks=2), {}, "must be a sweep: got a run"),
+        (lambda d: synthetic_curves(seeds=1, tasks=2), {}, "must be a sweep: nothing varies"),
         (lambda d: d, {"tolerance": -0.1}, r"fraction in \[0, 1\): got -0.1"),
         (lambda d: d, {"tolerance": 5}, r"fraction in \[0, 1\): got 5"),
         (lambda d: d, {"best": "mine"}, r"one of \('method', 'any'\): got 'mine'"),
@@ -152,7 +149,7 @@ def test_wrong_rankings_are_refused(sweep, change, options, message):
 
 def test_differences_are_paired_by_seed(curves):
     rows = tables.comparison(curves)
-    assert rows.index.name == "method"
+    assert rows.index.name == "setting"
     assert rows.index.tolist() == ["sgd", "msgd", "adam"]
     assert set(rows["reference"]) == {"ngm-sgd"}
     signs = np.array(list(itertools.product([-1, 1], repeat=6)))
@@ -171,15 +168,15 @@ def test_differences_are_paired_by_seed(curves):
 
 def test_p_values_are_corrected_over_the_whole_table(curves):
     rows = tables.comparison(curves)
-    plain = rows[[f"{name}_p" for name in tables.COMPARED]].to_numpy().ravel()
-    corrected = rows[[f"{name}_p_holm" for name in tables.COMPARED]].to_numpy().ravel()
+    plain = rows[[f"{name}_p" for name in COMPARED]].to_numpy().ravel()
+    corrected = rows[[f"{name}_p_holm" for name in COMPARED]].to_numpy().ravel()
     expected, largest = {}, 0.0
     for rank, i in enumerate(np.argsort(plain, kind="stable")):
         largest = max(largest, min(1, (12 - rank) * plain[i]))
         expected[i] = largest
     np.testing.assert_allclose(corrected, [expected[i] for i in range(12)])
     assert plain.min() == 2 / 64
-    one = tables.comparison(curves.isel(method=[0, 1]), metrics=["avg_sg"])
+    one = tables.comparison(curves.isel(setting=[0, 1]), metrics=["avg_sg"])
     assert one["avg_sg_p_holm"].tolist() == one["avg_sg_p"].tolist()
 
 
@@ -191,10 +188,10 @@ def test_the_reference_can_be_chosen(curves):
     assert rows.columns.tolist() == [
         "reference", "min_acc", "min_acc_low", "min_acc_high", "min_acc_p", "min_acc_p_holm",
     ]  # fmt: skip
-    without = tables.comparison(curves.sel({"method": ["msgd", "sgd"]}))
+    without = tables.comparison(curves.sel({"setting": ["msgd", "sgd"]}))
     assert set(without["reference"]) == {"msgd"}
-    later = tables.comparison(curves.sel({"method": ["msgd", "ngm-sgd"]}))
-    assert set(later["reference"]) == {"ngm-sgd"}
+    later = tables.comparison(curves.sel({"setting": ["msgd", "ngm-sgd"]}))
+    assert set(later["reference"]) == {"msgd"}
 
 
 def test_settings_can_be_compared(sweep):
@@ -210,19 +207,33 @@ def test_settings_can_be_compared(sweep):
 def test_a_single_seed_tells_nothing():
     rows = tables.comparison(synthetic_curves(seeds=1))
     assert rows.filter(regex="_(low|high)$").isna().all().all()
-    assert (rows.filter(regex="_p(_holm)?$") == 1).all().all()
+    assert rows.filter(regex="_p(_holm)?$").isna().all().all()
+
+
+@pytest.mark.parametrize("seeds", [5, 6])
+def test_p_values_need_six_seeds(seeds):
+    rows = tables.comparison(synthetic_curves(seeds=seeds))
+    p_values = rows.filter(regex="_p(_holm)?$")
+    assert p_values.isna().all().all() == (seeds < 6)
+    assert rows[["avg_sg_low", "avg_sg_high"]].notna().all().all()
 
 
 def test_wrong_comparisons_are_refused(curves):
-    with pytest.raises(ValueError, match=r"at least two methods to compare: got \['sgd'\]"):
-        tables.comparison(curves.sel({"method": ["sgd"]}))
+    with pytest.raises(ValueError, match=r"at least two settings to compare: got \['sgd'\]"):
+        tables.comparison(curves.sel({"setting": ["sgd"]}))
     with pytest.raises(ValueError, match="one of ngm-sgd, sgd, msgd, adam: got 'adan'"):
         tables.comparison(curves, "adan")
     for metrics in (["avg_sg", "de_lange_acc"], [], "avg_sg"):
         with pytest.raises(ValueError, match="metrics must be a list of avg_sg, min_acc"):
             tables.comparison(curves, metrics=metrics)
+    blind = curves.isel(seen_update=slice(0))
     with pytest.raises(ValueError, match=r"got .*'anytime_accuracy'"):
-        tables.comparison(curves.isel(seen_update=slice(0)))
+        tables.comparison(blind, metrics=["anytime_accuracy"])
+    assert "anytime_accuracy" not in tables.comparison(blind)
+    with pytest.raises(ValueError, match=r"select with a list, such as curves\.sel\(setting="):
+        tables.table(curves.sel(setting="sgd"))
+    with pytest.raises(TypeError, match=r"xarray\.Dataset: got <class 'NoneType'>"):
+        tables.table(None)
 
 
 def test_the_package_offers_them():

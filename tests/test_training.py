@@ -7,11 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from gainjax.data import normalise
+from gainjax.data import normalize
 from gainjax.methods import get_method
 from gainjax.runs.benchmarks import get_benchmark
-from gainjax.training import Chunk, Protocol, make_layout, train
-from gainjax.training.program import init_runs
+from gainjax.training import Protocol, collect, make_layout, train
+from gainjax.training.program import init_runs, one_input
 from gainjax.training.sampling import fill_buffer, sample
 
 BENCHMARK = get_benchmark("split-digits")
@@ -27,13 +27,26 @@ def stream():
 
 
 def run(stream, method="ngm-sgd", seeds=(0,), settings=None, form="optimizer", **options):
-    loop = {k: options.pop(k) for k in ("chunk", "layout", "on_chunk") if k in options}
-    program = BENCHMARK.program(get_method(method), form=form, **(USUAL | options))
-    values = BENCHMARK.defaults(method) | (settings or {})
-    if program.method.needs_trace:
-        trace = 1.5 + np.sin(np.arange(5 * program.protocol.updates_per_task))
+    return collect(chunks(stream, method, seeds, settings, form, **options))
+
+
+def chunks(stream, method="ngm-sgd", seeds=(0,), settings=None, form="optimizer", **options):
+    loop = {k: options.pop(k) for k in ("chunk", "layout") if k in options}
+    of_program = {k: options.pop(k) for k in ("modulate", "schedules") if k in options}
+    program = make_program(stream, method, form=form, **of_program, **options)
+    values = BENCHMARK.defaults(program.method) | (settings or {})
+    if program.method.borrows_gain:
+        trace = 1.5 + np.sin(np.arange(program.protocol.task_ends(5)[-1]))
         values["gain_trace"] = np.tile(trace * 0.3 + 0.5, (len(seeds), 1))
     return train(program, stream, list(seeds), values, **loop)
+
+
+def make_program(stream, method, *, form="optimizer", modulate=None, schedules=(), **protocol):
+    benchmark = BENCHMARK.replace(**(USUAL | protocol))
+    schedules = frozenset(schedules)
+    return benchmark.program(
+        get_method(method), stream, form=form, modulate=modulate, schedules=schedules
+    )
 
 
 # --- The specification, transcribed in NumPy ------------------------------------------------------
@@ -116,20 +129,20 @@ RULES = {"ngm-sgd": sgd_rule, "sgd": sgd_rule, "msgd": msgd_rule, "adam": adam_r
 @pytest.mark.parametrize(("name", "growth"), [*((n, "constant") for n in PLAIN), ("sgd", "linear")])
 def test_runs_follow_a_float64_transcription_update_by_update(stream, name, growth):
     per_task, seed = USUAL["updates_per_task"], 3
-    hp = BENCHMARK.defaults(name)
-    program = BENCHMARK.program(get_method(name), batch_growth=growth, **USUAL)
-    records = train(program, stream, [seed], hp)
+    hp = BENCHMARK.defaults(get_method(name))
+    program = make_program(stream, name, batch_growth=growth)
+    records = collect(train(program, stream, [seed], hp))
 
-    settings = {k: jnp.asarray([v], jnp.float32) for k, v in hp.items()}
+    settings = {k: jnp.asarray([v], jnp.float32) for k, v in hp.items() if v is not None}
     seeds = jnp.asarray([seed], jnp.uint32)
-    start = init_runs(program, make_layout("map"), seeds, settings, stream.train_images.shape[1:])
+    start = init_runs(program, make_layout("map"), seeds, settings, one_input(program, stream))
     layers = [start.params[f"layer_{i}"]["kernel"][0] for i in range(3)]
     network, rule = Network(layers), RULES[name](hp)
-    images = np.asarray(normalise(stream, stream.train_images), np.float64)
+    images = np.asarray(normalize(stream, stream.train_inputs), np.float64)
     images = images.reshape(len(images), -1)
     tests = []
-    for x, y in zip(stream.test_images, stream.test_labels, strict=True):
-        tests.append((np.float64(x[y >= 0]).reshape((y >= 0).sum(), -1), y[y >= 0]))
+    for x, y, size in zip(stream.test_inputs, stream.test_targets, stream.test_sizes, strict=True):
+        tests.append((np.float64(x[:size]).reshape(size, -1), y[:size]))
 
     key = jax.random.fold_in(jax.random.key(seed), 1)
     for t in range(5 * per_task):
@@ -139,7 +152,7 @@ def test_runs_follow_a_float64_transcription_update_by_update(stream, name, grow
             jax.random.fold_in(key, t + 1), (batch,), 0, stream.task_end[task]
         )
         gain = network.gain
-        loss, entropy, grads = network.gradients(images[index], stream.train_labels[index])
+        loss, entropy, grads = network.gradients(images[index], stream.train_targets[index])
         for w, update in zip(network.weights, rule(grads, t), strict=True):
             w += update
         if name == "ngm-sgd":
@@ -231,17 +244,28 @@ def test_evaluation_happens_where_the_protocol_says(stream):
     every = run(stream, eval_tasks="all")
     sparse = run(stream, seeds=(0, 1, 2), **SPARSE)
     ends = {8, 16, 24, 32, 40}
-    evaluated, seen = (~np.isnan(x[0]) for x in (sparse.accuracy[..., 0], sparse.seen_accuracy))
-    assert set(np.flatnonzero(evaluated) + 1) == ends | set(range(3, 41, 3))
-    np.testing.assert_array_equal(sparse.accuracy[0, evaluated], every.accuracy[0, evaluated])
-    assert set(np.flatnonzero(seen) + 1) == ends | set(range(5, 41, 5))
-    np.testing.assert_array_equal(sparse.seen_accuracy[0, seen], every.seen_accuracy[0, seen])
+    protocol = Protocol(**(USUAL | SPARSE))
+    updates = np.arange(1, 41)
+    # A network has a loss on a test set wherever it was evaluated; elsewhere a record holds 0.
+    np.testing.assert_array_equal(updates[sparse.eval_loss[0, :, 0] > 0], protocol.eval_updates(5))
+    evaluated = np.isin(updates, list(ends | set(range(3, 41, 3))))
+    seen = np.isin(updates, list(ends | set(range(5, 41, 5))))
+    for name, due, wanted in (
+        ("accuracy", protocol.eval_updates(5), evaluated),
+        ("eval_loss", protocol.eval_updates(5), evaluated),
+        ("seen_accuracy", protocol.seen_updates(5), seen),
+    ):
+        np.testing.assert_array_equal(due, updates[wanted])
+        few, all_of_them = getattr(sparse, name), getattr(every, name)
+        np.testing.assert_array_equal(few[0, wanted], all_of_them[0, wanted])
+        assert np.all(few[:, ~wanted] == 0)
+    assert np.all(every.seen_accuracy > 0)
     np.testing.assert_array_equal(every.accuracy[..., :1], run(stream).accuracy)
 
 
 def test_accuracy_on_seen_tasks_pools_their_images(stream):
     records = run(stream, eval_tasks="all")
-    sizes = (stream.test_labels >= 0).sum(1)
+    sizes = stream.test_sizes
     for n in range(40):
         seen = slice(0, n // 8 + 1)
         pooled = np.average(records.accuracy[0, n, seen], weights=sizes[seen])
@@ -265,56 +289,120 @@ def test_one_diverged_seed_does_not_spoil_the_others(stream):
     assert np.all(records.accuracy[1, -8:] == 0), "an answer that is not a number is wrong"
 
 
-def test_the_callback_sees_every_chunk_once(stream):
-    chunks: list[Chunk] = []
-    records = run(stream, seeds=(0, 1, 2), chunk=5, on_chunk=chunks.append, **SPARSE)
-    assert [c.done for c in chunks] == [5, 8, 13, 16, 21, 24, 29, 32, 37, 40]
-    joined = np.concatenate([c.records.train_loss for c in chunks], axis=1)
-    np.testing.assert_array_equal(joined, records.train_loss)
+def test_every_chunk_is_told_once_and_none_crosses_a_switch(stream):
+    told = list(chunks(stream, seeds=(0, 1, 2), chunk=5, **SPARSE))
+    assert [c.done for c in told] == [5, 8, 13, 16, 21, 24, 29, 32, 37, 40]
+    assert [c.start for c in told] == [0, *(c.done for c in told[:-1])]
+    assert {c.total for c in told} == {40}
+    joined = np.concatenate([c.records.train_loss for c in told], axis=1)
+    np.testing.assert_array_equal(joined, run(stream, seeds=(0, 1, 2), **SPARSE).train_loss)
+
+
+def test_tasks_may_have_different_numbers_of_updates(stream):
+    updates = (8, 3, 1, 12, 5)
+    options = {"updates_per_task": updates, "seen_every": 10}
+    told = list(chunks(stream, seeds=(0,), chunk=7, **options))
+    assert [c.done for c in told] == [7, 8, 11, 12, 19, 24, 29]
+    records = collect(iter(told))
+    assert_same(run(stream, **options), records)
+    # Until the second switch nothing differs from tasks of equal length.
+    usual = run(stream)
+    np.testing.assert_array_equal(records.train_loss[0, :11], usual.train_loss[0, :11])
+    assert records.train_loss[0, 11] != usual.train_loss[0, 11]
+    seen = np.flatnonzero(records.seen_accuracy[0]) + 1
+    np.testing.assert_array_equal(seen, [8, 10, 11, 12, 20, 24, 29])
+
+
+@pytest.mark.parametrize("form", ["optimizer", "model"])
+def test_a_constant_schedule_is_that_number_and_another_is_followed(stream, form):
+    still = run(stream, form=form, settings={"learning_rate": 0.02})
+    options = {"form": form, "schedules": ["learning_rate"]}
+    rates = np.full((1, 40), 0.02)
+    constant = run(stream, settings={"learning_rate": rates}, **options)
+    assert_same(constant, still, rtol=1e-5, atol=1e-6)
+    rates[:, 20:] = 0
+    stopped = run(stream, settings={"learning_rate": rates}, **options)
+    np.testing.assert_array_equal(stopped.train_loss[0, :21], constant.train_loss[0, :21])
+    assert np.ptp(stopped.gain[0, 21:]) > 0, "the gain goes on"
+    assert np.ptp(constant.eval_loss[0, 25:]) > np.ptp(stopped.eval_loss[0, 25:])
 
 
 def test_wrong_arguments_are_refused(stream):
-    program = BENCHMARK.program(get_method("ngm-sgd"), updates_per_task=2)
-    good = BENCHMARK.defaults("ngm-sgd")
+    program = make_program(stream, "ngm-sgd", updates_per_task=2)
+    good = BENCHMARK.defaults(program.method)
+
+    def start(seeds=(0,), program=program, values=good, **options):
+        return next(train(program, stream, list(seeds), values, **options))
+
     with pytest.raises(ValueError, match="chunk must be an integer of at least 1"):
-        train(program, stream, [0], good, chunk=0)
+        start(chunk=0)
     for seeds in ([], [0.5], [-1], [2**32], [[1]]):
         with pytest.raises(ValueError, match="seeds must be"):
-            train(program, stream, seeds, good)
+            start(seeds)
     with pytest.raises(ValueError, match="modulate must be 'all' or 'head': got 'tail'"):
-        BENCHMARK.program(get_method("sgd"), modulate="tail")
+        make_program(stream, "sgd", modulate="tail")
     with pytest.raises(ValueError, match="batch_growth must be 'constant' or 'linear'"):
-        BENCHMARK.program(get_method("sgd"), batch_growth="square")
+        make_program(stream, "sgd", batch_growth="square")
     with pytest.raises(ValueError, match="layout must be"):
         make_layout("pmap")
-    with pytest.raises(ValueError, match="lack sensitivity"):
-        train(program, stream, [0], {k: v for k, v in good.items() if k != "sensitivity"})
-    with pytest.raises(ValueError, match="no hyper-parameter 'momentum'"):
-        train(program, stream, [0], good | {"momentum": 0.9})
-    with pytest.raises(ValueError, match=r"shape \(2,\): got shape \(3,\)"):
-        train(program, stream, [0, 1], good | {"decay": np.zeros(3)})
-    with pytest.raises(ValueError, match="learning_rate of ngm-sgd must be finite"):
-        train(program, stream, [0, 1], good | {"learning_rate": np.array([0.1, np.nan])})
-    with pytest.raises(ValueError, match="decay of ngm-sgd must be in"):
-        train(program, stream, [0], good | {"decay": 1.0})
-    borrower = BENCHMARK.program(get_method("replayed-gain"), updates_per_task=2)
-    values = BENCHMARK.defaults("replayed-gain")
-    with pytest.raises(ValueError, match="lack gain_trace"):
-        train(borrower, stream, [0], values)
-    with pytest.raises(ValueError, match=r"of shape \(1, 10\)"):
-        train(borrower, stream, [0], values | {"gain_trace": np.ones((1, 9))})
-    with pytest.raises(ValueError, match="finite gains > 0"):
-        train(borrower, stream, [0], values | {"gain_trace": np.zeros((1, 10))})
-    in_model = dataclasses.replace(borrower, form="model")
-    with pytest.raises(ValueError, match="cannot be in the model"):
-        train(in_model, stream, [0], values | {"gain_trace": np.ones((1, 10))})
+    with pytest.raises(ValueError, match="restore must return at most 10 updates: got 11"):
+        start(restore=lambda states: (11, jax.tree.map(lambda x: np.zeros(x.shape), states)))
     with pytest.raises(ValueError, match="form must be"):
         dataclasses.replace(program, form="both")
+    with pytest.raises(ValueError, match="form='model' needs a model whose layers carry the gain"):
+        dataclasses.replace(
+            program, form="model", model=dataclasses.replace(program.model, twin=None)
+        )
+
+
+def test_wrong_hyperparameters_are_refused(stream):
+    program = make_program(stream, "ngm-sgd", updates_per_task=2)
+    good = BENCHMARK.defaults(program.method)
+
+    def start(values, seeds=(0,), program=program):
+        return next(train(program, stream, list(seeds), values))
+
+    with pytest.raises(ValueError, match="lack sensitivity"):
+        start({k: v for k, v in good.items() if k != "sensitivity"})
+    with pytest.raises(ValueError, match="no hyper-parameter 'momentum'"):
+        start(good | {"momentum": 0.9})
+    with pytest.raises(ValueError, match=r"shape \(2,\): got shape \(3,\)"):
+        start(good | {"decay": np.zeros(3)}, [0, 1])
+    with pytest.raises(ValueError, match="learning_rate of ngm-sgd must be finite"):
+        start(good | {"learning_rate": np.array([0.1, np.nan])}, [0, 1])
+    with pytest.raises(ValueError, match="decay of ngm-sgd must be in"):
+        start(good | {"decay": 1.0})
+    scheduled = dataclasses.replace(program, schedules=frozenset(["learning_rate"]))
+    with pytest.raises(ValueError, match=r"one value per run and update, shape \(1, 10\)"):
+        start(good | {"learning_rate": np.full(10, 0.1)}, program=scheduled)
+    with pytest.raises(ValueError, match="learning_rate of ngm-sgd must be finite"):
+        start(good | {"learning_rate": np.full((1, 10), -0.1)}, program=scheduled)
+    borrower = make_program(stream, "replayed-gain", updates_per_task=2)
+    values = BENCHMARK.defaults(borrower.method)
+    for trace, message in (
+        (None, "lack gain_trace"),
+        (np.ones((1, 9)), r"one value per run and update, shape \(1, 10\)"),
+        (np.zeros((1, 10)), "finite gains > 0"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            start(values | {"gain_trace": trace}, program=borrower)
+    in_model = dataclasses.replace(borrower, form="model")
+    with pytest.raises(ValueError, match="cannot be in the model"):
+        start(values | {"gain_trace": np.ones((1, 10))}, program=in_model)
+
+
+def test_wrong_protocols_are_refused(stream):
     for field in ("updates_per_task", "batch_size", "eval_every", "seen_every"):
         with pytest.raises(ValueError, match=f"{field} must be an integer of at least 1: got 0"):
             Protocol(**({"updates_per_task": 1, "batch_size": 1} | {field: 0}))
     with pytest.raises(ValueError, match="eval_tasks must be"):
         Protocol(1, 1, eval_tasks="last")
+    with pytest.raises(ValueError, match="each of updates_per_task must be an integer of at least"):
+        Protocol([3, 0], 1)
+    with pytest.raises(ValueError, match="updates_per_task must have a number for each task"):
+        Protocol([], 1)
+    with pytest.raises(ValueError, match=r"one number for each of the 5 tasks: got \[3, 4\]"):
+        make_program(stream, "sgd", updates_per_task=[3, 4]).protocol.task_ends(5)
 
 
 # --- Regimes --------------------------------------------------------------------------------------
@@ -343,7 +431,7 @@ def test_replay_remembers_with_a_small_memory(stream, buffer):
 def test_a_reservoir_is_a_uniform_nested_sample_of_the_past(stream, task):
     fill = jax.jit(fill_buffer, static_argnums=(3, 4, 5))
     past = int(stream.task_start[task])
-    counts = np.zeros(len(stream.train_labels))
+    counts = np.zeros(len(stream.train_targets))
     for seed in range(200):
         buffer = np.asarray(fill(jax.random.key(seed), stream, task, 50, "reservoir", 10))
         stored = buffer[buffer >= 0]
@@ -365,8 +453,8 @@ def test_a_balanced_memory_holds_as_many_of_each_class(stream, size):
     for task in range(5):
         buffer = fill_buffer(jax.random.key(1), stream, task, size, "balanced", 10)
         stored = np.asarray(buffer)[np.asarray(buffer) >= 0]
-        held = np.bincount(stream.train_labels[stored], minlength=10)
-        there = np.bincount(stream.train_labels[: stream.task_start[task]], minlength=10)
+        held = np.bincount(stream.train_targets[stored], minlength=10)
+        there = np.bincount(stream.train_targets[: stream.task_start[task]], minlength=10)
         share = size // max((there > 0).sum(), 1)
         np.testing.assert_array_equal(held, np.minimum(there, share))
 

@@ -1,4 +1,4 @@
-"""The optimiser form: update rule, consequences, errors, and where its state is found."""
+"""The optimizer form: update rule, consequences, errors, and where its state is found."""
 
 import functools
 
@@ -9,17 +9,10 @@ import optax
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
+from gainjax.gain import GainDynamics
 from gainjax.optim.controls import sharpness_aware
-from gainjax.optim.modulation import (
-    GainModulationState,
-    GainRule,
-    find_gain_states,
-    gain_modulation,
-    get_gain,
-    modulate,
-    ngm_sgd,
-    slow_params,
-)
+from gainjax.optim.modulation import GainRule, gain_modulation, modulate, ngm_sgd
+from gainjax.optim.states import GainModulationState, find_gain_states, get_gain, slow_params
 
 MASK = {"kernel": True, "bias": False}
 QUICK = {"xla_backend_optimization_level": 0}  # most of the time would be compilation
@@ -116,7 +109,7 @@ def test_update_rule_equals_transcription(name, setting):
     last = jax.tree.map(lambda x: x[-1], (trained, states))
     assert_allclose(slow_params(*last)["kernel"], baseline * kernel, rtol=1e-9, atol=1e-12)
     assert_array_equal(slow_params(*last)["bias"], last[0]["bias"])
-    assert_array_equal(states.count, 1 + np.arange(40))
+    assert_array_equal(states.step, 1 + np.arange(40))
     assert_array_equal(states.skipped, 0)
 
 
@@ -126,7 +119,7 @@ def test_update_rule_equals_transcription(name, setting):
 def test_neutral_setting_is_the_base(name, dtype):
     clipped = optax.chain(optax.clip_by_global_norm(0.5), optax.adam(0.05))
     base = optax.with_extra_args_support(BASES[name][0] if name in BASES else clipped)
-    neutral = gain_modulation(base, decay=0.0, baseline=1.0, sensitivity=0.0)
+    neutral = gain_modulation(base, decay=0.0, baseline=1.0, sensitivity=0.0, mask=True)
     params = {"w": jnp.asarray(np.random.default_rng(0).normal(size=7), dtype)}
     state, base_state = neutral.init(params), base.init(params)
     # Not compiled as a whole: a compiler may round a fused program differently.
@@ -171,7 +164,7 @@ def test_masks(mask):
 
 
 def spy():
-    """An optimiser that does nothing and keeps what it was given."""
+    """An optimizer that does nothing and keeps what it was given."""
 
     def update(updates, state, params=None, **extra):
         del state
@@ -263,7 +256,7 @@ def test_non_finite_uncertainty_is_skipped_and_counted():
 
 def test_gain_is_wider_than_its_parameters():
     params = {"a": jnp.ones(2, jnp.bfloat16), "b": jnp.ones((), jnp.float16)}
-    trained, states = run(ngm_sgd(0.01), params, np.full(60, 0.01, np.float32))
+    trained, states = run(ngm_sgd(0.01, mask=True), params, np.full(60, 0.01, np.float32))
     assert states.gain.dtype == jnp.float32
     # A gain in bfloat16 would get stuck: its steps near 1.04 are .0078 wide.
     assert_allclose(states.gain[-1], 1 + 0.04 * (1 - 0.9**60), rtol=1e-6)
@@ -273,7 +266,7 @@ def test_gain_is_wider_than_its_parameters():
 @pytest.mark.usefixtures("x64")
 def test_gain_has_the_widest_dtype():
     params = {"a": jnp.ones(2, jnp.float32), "b": jnp.ones(2, jnp.float64)}
-    optimizer = ngm_sgd(0.01)
+    optimizer = ngm_sgd(0.01, mask=True)
     state = optimizer.init(params)
     assert (state.gain.dtype, state.baseline.dtype) == (jnp.float64, jnp.float64)
     assert get_gain(optimizer.init({})).dtype == jnp.float32
@@ -317,10 +310,170 @@ def test_other_rules_see_count_and_extra_arguments():
 
 
 def test_gain_of_a_rule_cannot_change_the_dtype():
-    optimizer = modulate(optax.sgd(0.1), GainRule(1, lambda *_: 2.0 * jnp.ones((), jnp.float16)))
+    rule = GainRule(1, lambda *_: 2.0 * jnp.ones((), jnp.float16))
+    optimizer = modulate(optax.sgd(0.1), rule, mask=True)
     state = optimizer.init(jnp.ones(2))
     _, new_state = optimizer.update(jnp.ones(2), state, jnp.ones(2), uncertainty=0)
     assert (state.gain.dtype, new_state.gain.dtype) == (jnp.float32, jnp.float32)
+
+
+# --- Defaults for other people's recipes ----------------------------------------------------------
+
+DEEP = {f"layer_{i}": {"kernel": jnp.ones((2, 2)), "bias": jnp.ones(2)} for i in range(4)}
+
+
+def test_default_is_the_safe_setting_of_as_many_layers_as_are_modulated():
+    uncertainties = np.array([0.3, 9.0, 2.0, 0.0, 0.5], np.float32)
+    for mask, layers in ((None, 4), (True, 8), (lambda p: {k: k == "layer_0" for k in p}, 2)):
+        safe = GainDynamics.for_layers(layers, 0.8, 1.5)
+        given = run(
+            gain_modulation(
+                optax.adam(0.1), 0.8, 1.5, safe.sensitivity, max_gain=safe.max_gain, mask=mask
+            ),
+            DEEP,
+            uncertainties,
+        )
+        default = run(gain_modulation(optax.adam(0.1), 0.8, 1.5, mask=mask), DEEP, uncertainties)
+        jax.tree.map(assert_array_equal, given, default)
+        assert_allclose((default[1].gain.max() / 1.5) ** layers, 2, rtol=1e-5)
+
+
+def test_default_follows_a_bound_that_is_given():
+    optimizer = gain_modulation(optax.sgd(0.0), max_gain=1.5)
+    _, states = run(optimizer, DEEP, np.ones(200, np.float32))
+    assert_allclose((states.gain[0], states.gain[-1]), (1.05, 1.5), rtol=1e-5)
+
+
+def test_a_given_sensitivity_has_no_bound_and_is_that_of_the_paper():
+    for optimizer in (gain_modulation(optax.sgd(0.01), sensitivity=0.4), ngm_sgd(0.01)):
+        _, states = run(optimizer, DEEP, np.full(300, 2.3, np.float32))
+        assert_allclose(states.gain[-1], 1 + 0.4 * 2.3 / 0.1, rtol=1e-5)
+
+
+def test_default_mask_leaves_biases():
+    params = {"kernel": jnp.ones((2, 3)), "bias": jnp.ones(3), "norm": {"scale": jnp.ones((1, 3))}}
+    trained, _ = run(ngm_sgd(0.0), params, np.ones(1, np.float32))
+    moved = jax.tree.map(lambda x, y: bool((x[-1] != y).any()), trained, params)
+    assert moved == {"kernel": True, "bias": False, "norm": {"scale": False}}
+
+
+def test_default_mask_of_nothing_is_refused():
+    params = {"w": jnp.ones(3), "b": jnp.ones(())}
+    for optimizer in (ngm_sgd(0.1), gain_modulation(optax.sgd(0.1)), optax.flatten(ngm_sgd(0.1))):
+        with pytest.raises(ValueError, match=r"there are none.*give mask=True"):
+            optimizer.init(params)
+    assert get_gain(ngm_sgd(0.1).init({})) == 1.0  # a group without parameters
+
+
+def test_sensitivity_may_be_a_schedule():
+    params, uncertainties = make_params(dtype=np.float32), np.full(6, 0.5, np.float32)
+    constant = run(ngm_sgd(0.1, sensitivity=0.2), params, uncertainties)
+    jax.tree.map(
+        assert_array_equal,
+        run(ngm_sgd(0.1, sensitivity=lambda n: 0.2), params, uncertainties),
+        constant,
+    )
+    schedule = optax.piecewise_constant_schedule(0.4, {3: 0.0})
+    for optimizer in (
+        ngm_sgd(0.1, sensitivity=schedule),
+        gain_modulation(optax.sgd(0.1), sensitivity=schedule),
+    ):
+        _, states = run(optimizer, params, uncertainties)
+        rise = np.diff(np.append(1.0, states.gain)) + 0.1 * (np.append(1.0, states.gain[:-1]) - 1)
+        assert_allclose(rise, [0.2] * 3 + [0.0] * 3, atol=1e-6)
+    bounded = ngm_sgd(0.1, sensitivity=schedule, max_gain=1.25)
+    assert_allclose(run(bounded, params, uncertainties)[1].gain.max(), 1.25)
+
+
+# --- Parameters of all kinds ----------------------------------------------------------------------
+
+
+def test_integers_and_keys_are_never_modulated():
+    params = {
+        "w": jnp.ones((2, 2)),
+        "counter": jnp.int32(10),
+        "raw_key": jax.random.PRNGKey(3),
+        "key": jax.random.key(5),
+        "flag": jnp.bool_(True),
+    }
+    optimizer = gain_modulation(spy_without_zeros(), sensitivity=0.4, mask=True)
+    state = optimizer.init(params)
+    updates, state = optimizer.update(params, state, params, uncertainty=2.0)
+    seen_grads, seen_params = state.base_state
+    for name in ("counter", "raw_key", "flag"):
+        for tree in (updates, seen_grads, seen_params):
+            assert_array_equal(tree[name], params[name])
+    assert (seen_params["key"] == params["key"]).all()
+    slow = slow_params(params, state)
+    assert_array_equal(slow["counter"], 10)
+    assert (slow["key"] == params["key"]).all()
+    assert_allclose(slow["w"], 1 / 1.8, rtol=1e-6)
+
+
+def spy_without_zeros():
+    def update(updates, state, params=None, **extra):
+        return updates, (updates, params)
+
+    return optax.GradientTransformationExtraArgs(lambda params: (), update)
+
+
+def test_complex_parameters_have_a_real_gain():
+    params = {"w": jnp.array([[1 + 2j, -1j]], jnp.complex64), "v": jnp.ones((1, 2))}
+    optimizer = ngm_sgd(0.1)
+    state = optimizer.init(params)
+    assert state.gain.dtype == jnp.float32
+    grads = {"w": jnp.array([[0.5j, 1.0]], jnp.complex64), "v": jnp.ones((1, 2))}
+    updates, state = optimizer.update(grads, state, params, uncertainty=1.0)
+    new = optax.apply_updates(params, updates)
+    assert_allclose(new["w"], 1.4 * (params["w"] - 0.1 * grads["w"]), rtol=1e-6)
+    assert new["w"].dtype == jnp.complex64
+    assert_allclose(slow_params(new, state)["w"], params["w"] - 0.1 * grads["w"], rtol=1e-6)
+
+
+@pytest.mark.parametrize("base", [optax.sgd(0.1, 0.9), optax.adam(0.1), optax.adamw(0.1)])
+def test_init_of_abstract_parameters(base):
+    params = make_params(dtype=np.float32)
+    optimizer = gain_modulation(base, mask=MASK)
+    shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), params)
+    abstract, real = (jax.tree.map(jnp.shape, optimizer.init(p)) for p in (shapes, params))
+    assert abstract == real
+
+
+def test_count_of_the_base_is_not_ambiguous():
+    optimizer = gain_modulation(optax.adam(0.1))
+    params = make_params(dtype=np.float32)
+    _, states = run(optimizer, params, np.zeros(3, np.float32))
+    assert_array_equal(optax.tree.get(states, "count"), [1, 2, 3])
+    assert_array_equal(optax.tree.get(states, "step"), [1, 2, 3])
+
+
+def test_injected_numbers_are_rounded_unless_told_otherwise():
+    params = {"w": jnp.ones((2, 2), jnp.bfloat16)}
+
+    def decays(**options):
+        inject = optax.inject_hyperparams(
+            gain_modulation, static_args=("base", "mask", "max_gain"), **options
+        )
+        optimizer = inject(optax.sgd(0.0), decay=0.9, sensitivity=0.4)
+        state = optimizer.init(params)
+        for uncertainty in (1.0, 0.0):
+            _, state = optimizer.update(params, state, params, uncertainty=uncertainty)
+        return float(get_gain(state))
+
+    assert abs(decays() - 1.36) > 1e-4  # what Optax does
+    assert abs(decays(hyperparam_dtype=jnp.float32) - 1.36) < 1e-6
+
+
+@pytest.mark.usefixtures("x64")
+def test_uncertainty_that_is_no_uncertainty():
+    optimizer = ngm_sgd(0.1, mask=MASK)
+    values = np.array([1.0, -1e-9, -5.0, 0.0])
+    _, states = run(optimizer, make_params(), values)
+    assert_allclose(states.gain, [1.4, 1.36, 1.324, 1.2916], rtol=1e-14)
+    assert_array_equal(states.skipped, [0, 1, 2, 2])
+    params = make_params()
+    with pytest.raises(TypeError, match="uncertainty must be real: got complex"):
+        optimizer.update(params, optimizer.init(params), params, uncertainty=1.0 + 1j)
 
 
 # --- Extra arguments ------------------------------------------------------------------------------
@@ -329,7 +482,7 @@ def test_gain_of_a_rule_cannot_change_the_dtype():
 @pytest.mark.usefixtures("x64")
 def test_base_that_needs_the_loss():
     base = optax.polyak_sgd(max_learning_rate=10.0, eps=0.0)
-    optimizer = gain_modulation(base, baseline=2.0, sensitivity=0.0)
+    optimizer = gain_modulation(base, baseline=2.0, sensitivity=0.0, mask=True)
     theta, grads = make_params(0), make_params(1)
     state = optimizer.init(theta)
     updates, _ = optimizer.update(grads, state, theta, uncertainty=1.0, value=0.3)
@@ -362,13 +515,15 @@ BASES_THAT_CALL = {
 
 
 @pytest.mark.usefixtures("x64")
-@pytest.mark.parametrize("mask", [None, MASK])
+@pytest.mark.parametrize("mask", [True, MASK])
 @pytest.mark.parametrize("shift", [None, 0.5])
 @pytest.mark.parametrize("name", BASES_THAT_CALL)
 def test_base_that_calls_functions_of_parameters_sees_raw_weights(name, shift, mask):
     gain, base, params = 2.0, BASES_THAT_CALL[name], make_params(3)
     extra = {} if shift is None or name == "sam" else {"shift": shift}
-    scale = jax.tree.map(lambda on: gain if on else 1.0, mask or dict.fromkeys(params, True))
+    scale = jax.tree.map(
+        lambda on: gain if on else 1.0, MASK if mask is MASK else dict.fromkeys(params, True)
+    )
 
     def effective(raw):
         return jax.tree.map(jnp.multiply, raw, scale)
@@ -390,15 +545,45 @@ def test_base_that_calls_functions_of_parameters_sees_raw_weights(name, shift, m
     jax.tree.map(lambda a, b: assert_allclose(a, b, rtol=1e-9), modulated, effective(raw))
 
 
+@pytest.mark.usefixtures("x64")
+@pytest.mark.parametrize("mask", [True, MASK])
+def test_sam_of_optax_in_opaque_mode(mask):
+    params, radius = make_params(3), 0.3
+    worst = optax.chain(optax.contrib.normalize(), optax.sgd(radius))
+    theirs = optax.contrib.sam(optax.adam(0.05), worst, opaque_mode=True)
+    ours = sharpness_aware(optax.adam(0.05), radius)
+
+    def train(base):
+        optimizer = gain_modulation(base, 0.8, 1.5, 0.3, mask=mask)
+
+        def step(carry, uncertainty):
+            params, state = carry
+            updates, state = optimizer.update(
+                jax.grad(uneven_loss)(params),
+                state,
+                params,
+                uncertainty=uncertainty,
+                value=1.0,
+                grad_fn=lambda p, _: jax.grad(uneven_loss)(p),
+            )
+            return (optax.apply_updates(params, updates), state), state.gain
+
+        start = (params, optimizer.init(params))
+        (last, _), gains = jax.lax.scan(step, start, jnp.array([1.0, 0.5, 0.0, 2.0]))
+        return last, gains
+
+    jax.tree.map(lambda a, b: assert_allclose(a, b, rtol=1e-10), train(theirs), train(ours))
+
+
 def test_updates_have_the_dtype_of_their_parameters():
     params, grads = make_params(0, np.float32), make_params(1, jnp.bfloat16)
-    optimizer = ngm_sgd(0.1)
+    optimizer = ngm_sgd(0.1, mask=True)
     updates, _ = optimizer.update(grads, optimizer.init(params), params, uncertainty=2.0)
     assert all(leaf.dtype == np.float32 for leaf in jax.tree.leaves(updates))
 
 
 def test_plain_numbers_are_parameters():
-    optimizer = ngm_sgd(0.5, sensitivity=0.0)
+    optimizer = ngm_sgd(0.5, sensitivity=0.0, mask=True)
     updates, state = optimizer.update(2.0, optimizer.init(1.0), 1.0, uncertainty=0.0)
     assert float(updates) == -1.0
     assert float(slow_params(jnp.float32(3.0), state)) == 3.0
@@ -465,7 +650,7 @@ def test_slow_params_of_other_parameters():
     params = make_params(dtype=np.float32)
     for optimizer, other in (
         (ngm_sgd(0.1), {"params": params}),
-        (optax.flatten(ngm_sgd(0.1)), params),
+        (optax.flatten(ngm_sgd(0.1, mask=True)), params),
     ):
         with pytest.raises(ValueError, match="params must be nested as"):
             slow_params(other, optimizer.init(params))
@@ -482,12 +667,13 @@ def test_negative_uncertainty():
 
 # --- The state inside composites ------------------------------------------------------------------
 
+PAPER = {"sensitivity": 0.4}
 LABELS = {"kernel": "modulated", "bias": "plain"}
 
 
 def injected(**options):
     return optax.inject_hyperparams(gain_modulation, static_args=("base", "mask"))(
-        optax.sgd(0.0), **options
+        optax.sgd(0.0), **PAPER | options
     )
 
 
@@ -500,7 +686,7 @@ def forwarding(multi_steps):
 COMPOSITES = {
     "alone": lambda **k: ngm_sgd(0.0, mask=MASK, **k),
     "chain": lambda **k: optax.chain(
-        optax.clip_by_global_norm(1.0), ngm_sgd(0.0, mask=MASK, **k), optax.identity()
+        optax.clip_by_global_norm(1.0), optax.identity(), ngm_sgd(0.0, mask=MASK, **k)
     ),
     "named chain": lambda **k: optax.named_chain(("gain", ngm_sgd(0.0, mask=MASK, **k))),
     "partition": lambda **k: optax.partition(
@@ -548,7 +734,10 @@ def test_state_is_found_in(name):
 
 def test_several_modulations():
     optimizer = optax.partition(
-        {"fast": ngm_sgd(0.0, sensitivity=1.0), "slow": ngm_sgd(0.0, baseline=2.0)},
+        {
+            "fast": ngm_sgd(0.0, sensitivity=1.0),
+            "slow": ngm_sgd(0.0, baseline=2.0, mask=True),
+        },
         {"kernel": "fast", "bias": "slow"},
     )
     params = make_params(dtype=np.float32)
@@ -596,7 +785,7 @@ def test_multi_steps_takes_the_last_uncertainty():
 
 
 def test_apply_if_finite_holds_the_gain_with_the_weights():
-    optimizer = optax.apply_if_finite(ngm_sgd(0.1), 3)
+    optimizer = optax.apply_if_finite(ngm_sgd(0.1, mask=True), 3)
     params = {"w": jnp.ones(2)}
     state = optimizer.init(params)
     bad = {"w": jnp.array([1.0, jnp.nan])}

@@ -20,7 +20,7 @@ def crop_and_flip(key: jax.Array, images: jax.Array, padding: int = 4) -> jax.Ar
         >>> crop_and_flip(jax.random.key(0), images).shape
         (2, 8, 8, 3)
 
-    Source:
+    References:
         Random crop with padding 4 and horizontal flip of the CIFAR experiments in
         Rodriguez-Garcia et al., arXiv 2507.14056.
     """

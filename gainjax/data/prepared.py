@@ -7,7 +7,6 @@ Left alone it would retry a download without a network for minutes; so we look b
 import contextlib
 import http.client
 import importlib.util
-import json
 import os
 import re
 import threading
@@ -15,13 +14,18 @@ import urllib.request
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from gainjax.data.files import show_progress
+from gainjax.data.dataset import Dataset
+from gainjax.data.progress import show_progress
+from gainjax.data.safe import check_claim, check_regular, read_json
 
 _NETWORK_SECONDS = 3.0
 _BATCH = 1_000
+_CLASS_KEYS = ("pythonClassName", "python_class_name", "type", "proto_cls")
+_OWN_CLASS = r"tensorflow_datasets\.(core\.features|proto)(\.\w+)+"
 
 
 def find_version(folder: Path) -> Path | None:
@@ -62,7 +66,7 @@ def find_version(folder: Path) -> Path | None:
 def _formats(version: Path) -> list[str]:
     """Return the file formats of a prepared version."""
     try:
-        info = json.loads((version / "dataset_info.json").read_text(encoding="utf-8"))
+        info = read_json(version / "dataset_info.json")
         # Old versions of tfds wrote no format: it was always tfrecord.
         return [info.get("fileFormat", "tfrecord"), *info.get("alternativeFileFormats", [])]
     except (OSError, ValueError, AttributeError) as error:
@@ -78,54 +82,95 @@ def _unreadable(version: Path, error: Exception) -> ValueError:
     )
 
 
-def read_prepared(version: Path, has_coarse: bool = False) -> dict[str, np.ndarray]:
-    """Read a prepared image data set.
+def read_prepared(version: Path) -> Dataset:
+    """Read a prepared image data set with features ``image`` and ``label``.
 
     Args:
         version: Folder of one version, in the format ``array_record``.
-        has_coarse: Whether to read the feature ``coarse_label`` too.
 
     Returns:
-        The arrays in the Keras naming: ``x_train``, ``y_train``, ``x_test``, ``y_test`` and, if
-        asked for, ``y_train_coarse``, ``y_test_coarse``.
+        The data set, with superclasses if there is a feature ``coarse_label``.
 
     Raises:
-        ValueError: If files are missing, truncated or hold something else.
+        ValueError: If files are missing, truncated or hold something else, if a description names
+            code that is not of TensorFlow Datasets or files elsewhere, or if the images claim to
+            need more memory than there is.
 
     Example:
         >>> read_prepared(Path("no-such-folder"))
         Traceback (most recent call last):
         ValueError: no-such-folder cannot be read ...
     """
-    features = {"label": ""} | ({"coarse_label": "_coarse"} if has_coarse else {})
     with _quiet():
-        import tensorflow_datasets as tfds
-
         try:
+            _check_files(version)
+            import tensorflow_datasets as tfds
+
             builder = tfds.builder_from_directory(version)
-            arrays = {}
+            arrays: dict[str, np.ndarray] = {}
             for part in ("train", "test"):
-                source = builder.as_data_source(part)
-                feature = builder.info.features["image"]
-                if feature.np_dtype != np.uint8:
-                    raise ValueError(f"images must be uint8: got {feature.np_dtype}")
-                images = np.empty((len(source), *feature.shape), np.uint8)
-                labels = {key: np.empty(len(source), np.int64) for key in features}
-                starts = range(0, len(source), _BATCH)
-                title = f"Reading {builder.name} ({part})"
-                for start in show_progress(starts, len(starts), title):
-                    # One call per batch: three times as fast as one per image.
-                    keys = range(start, min(start + _BATCH, len(source)))
-                    for i, example in zip(keys, source.__getitems__(list(keys)), strict=True):
-                        images[i] = example["image"]
-                        for key, label in labels.items():
-                            label[i] = example[key]
-                arrays[f"x_{part}"] = images
-                for key, suffix in features.items():
-                    arrays[f"y_{part}{suffix}"] = labels[key]
+                arrays |= _read_part(builder, part)
+            label = builder.info.features["label"]
+            named = not all(name.isdecimal() for name in label.names)
         except Exception as error:  # tfds, array_record and Pillow raise a great many kinds
             raise _unreadable(version, error) from error
-    return arrays
+    names = tuple(label.names) if named else None
+    return Dataset(**arrays, name=str(version), class_names=names)
+
+
+def _read_part(builder: Any, part: str) -> dict[str, np.ndarray]:
+    """Return the images and labels of a part, "train" or "test"."""
+    source = builder.as_data_source(part)
+    features = builder.info.features
+    image = features["image"]
+    if image.np_dtype != np.uint8 or None in image.shape:
+        raise ValueError(f"images must be uint8 of one shape: got {image.np_dtype} {image.shape}")
+    check_claim(len(source) * int(np.prod(image.shape)))
+    images = np.empty((len(source), *image.shape), np.uint8)
+    coarse = ("coarse_label",) if "coarse_label" in features else ()
+    labels = {key: np.empty(len(source), np.int64) for key in ("label", *coarse)}
+    starts = range(0, len(source), _BATCH)
+    title = f"Reading {builder.name} ({part})"
+    for start in show_progress(starts, len(starts), title):
+        # One call per batch: three times as fast as one per image.
+        keys = range(start, min(start + _BATCH, len(source)))
+        for i, example in zip(keys, source.__getitems__(list(keys)), strict=True):
+            images[i] = example["image"]
+            for key, label in labels.items():
+                label[i] = example[key]
+    arrays = {f"x_{part}": images, f"y_{part}": labels["label"]}
+    return arrays | {f"y_{part}_coarse": labels[key] for key in coarse}
+
+
+def _check_files(version: Path) -> None:
+    """Raise unless a version can be handed to tfds: it imports and opens what descriptions name."""
+    for path in version.iterdir():
+        if not path.is_dir():
+            check_regular(path)
+    info = read_json(version / "dataset_info.json")
+    names = [info["name"], *(split["name"] for split in info["splits"])]
+    names += [split.get("filepathTemplate", "") for split in info["splits"]]
+    for name in names:
+        if not isinstance(name, str) or "/" in name or os.sep in name or ".." in name:
+            raise ValueError(f"dataset_info.json names files elsewhere: {name!r}")
+    _check_features(read_json(version / "features.json"))
+
+
+def _check_features(tree: Any) -> None:
+    """Raise if a description of features names a class that is not of TensorFlow Datasets."""
+    for key, value in tree.items() if isinstance(tree, dict) else ():
+        if "/" in key or os.sep in key or ".." in key:  # a feature's name becomes that of a file
+            raise ValueError(f"features.json names files elsewhere: {key!r}")
+        is_class = key in _CLASS_KEYS and isinstance(value, str)
+        if is_class and not re.fullmatch(_OWN_CLASS, value):
+            raise ValueError(
+                f"features.json names the class {value!r}, whose module would be imported; only "
+                "those of tensorflow_datasets.core.features are allowed"
+            )
+    for value in (
+        tree.values() if isinstance(tree, dict) else tree if isinstance(tree, list) else ()
+    ):
+        _check_features(value)
 
 
 def download(name: str, root: Path, url: str) -> Path:

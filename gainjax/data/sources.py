@@ -7,43 +7,16 @@ the origin, the arrays pass the same checks before anything is trained on them.
 
 import difflib
 import os
-from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from gainjax.data import files, prepared
-
-
-class ImageDataset(NamedTuple):
-    """A classified set of images on the host.
-
-    Args:
-        name: Name for messages.
-        train_images: uint8, shape (N, H, W, C).
-        train_labels: Classes of the training images, int32, shape (N,), in [0, num_classes).
-        test_images: As the training images.
-        test_labels: As the training labels.
-        num_classes: Number of classes; each has training and test images.
-        max_value: Largest possible pixel: 255, for the digits 16.
-        mean: Mean per channel of pixels divided by ``max_value``.
-        std: Standard deviation per channel of pixels divided by ``max_value``.
-        train_coarse: Superclasses of the training images (CIFAR-100), int32, shape (N,), or None.
-        test_coarse: As the training superclasses.
-    """
-
-    name: str
-    train_images: np.ndarray
-    train_labels: np.ndarray
-    test_images: np.ndarray
-    test_labels: np.ndarray
-    num_classes: int
-    max_value: float
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    train_coarse: np.ndarray | None = None
-    test_coarse: np.ndarray | None = None
+from gainjax.data import prepared
+from gainjax.data.dataset import Dataset, check_dataset
+from gainjax.data.folders import has_class_folders, read_class_folders
+from gainjax.data.npz import read_npz
+from gainjax.data.reading import standard_shapes
 
 
 class _Facts(NamedTuple):
@@ -91,7 +64,7 @@ SOURCES = tuple(_FACTS)
 """Names that :func:`load_source` knows."""
 
 
-def load_source(name: str, data_dir: str | os.PathLike[str] | None = None) -> ImageDataset:
+def load_source(name: str, data_dir: str | os.PathLike[str] | None = None) -> Dataset:
     """Load an image data set by name, from the first place that has it.
 
     ``"digits"`` comes with scikit-learn: of each class, in the original order, every fifth image is
@@ -126,97 +99,24 @@ def load_source(name: str, data_dir: str | os.PathLike[str] | None = None) -> Im
 
     Example:
         >>> digits = load_source("digits")
-        >>> digits.train_images.shape, digits.test_images.shape
+        >>> digits.x_train.shape, digits.x_test.shape
         ((1442, 8, 8, 1), (355, 8, 8, 1))
 
-    Source:
-        Normalisation as in the experiments of Rodriguez-Garcia et al., arXiv 2507.14056.
+    References:
+        Normalization as in the experiments of Rodriguez-Garcia et al., arXiv 2507.14056.
     """
     if name not in _FACTS:
         near = difflib.get_close_matches(str(name).lower(), SOURCES, n=1, cutoff=0.4)
         hint = f" Did you mean {near[0]!r}?" if near else ""
         raise ValueError(f"name must be one of {', '.join(SOURCES)}: got {name!r}.{hint}")
-    facts = _FACTS[name]
-    origin, arrays = ("scikit-learn", _digits()) if name == "digits" else _read(name, data_dir)
+    origin, dataset = ("scikit-learn", _digits()) if name == "digits" else _read(name, data_dir)
     try:
-        return _assemble(name, facts, arrays)
+        return _standard(name, dataset)
     except ValueError as error:
         raise ValueError(f"{name} from {origin}: {error}") from None
 
 
-def check_dataset(dataset: ImageDataset) -> None:
-    """Raise if a data set cannot be trained on as it claims.
-
-    Args:
-        dataset: The data set.
-
-    Raises:
-        ValueError: If shapes, dtypes, lengths, label or pixel ranges do not fit together, or a
-            class has no training or no test images. The message names the field.
-
-    Example:
-        >>> digits = load_source("digits")
-        >>> check_dataset(digits._replace(num_classes=11))
-        Traceback (most recent call last):
-        ValueError: train_labels: no image of class 10
-    """
-    for part in ("train", "test"):
-        images = getattr(dataset, f"{part}_images")
-        if images.dtype != np.uint8 or images.ndim != 4 or images.size == 0:
-            raise ValueError(
-                f"{part}_images must be uint8 of shape (N, H, W, C) and not empty: got "
-                f"{images.dtype} {images.shape}"
-            )
-        if images.max() > dataset.max_value:
-            raise ValueError(
-                f"{part}_images must be at most max_value = {dataset.max_value}: got {images.max()}"
-            )
-        labels = getattr(dataset, f"{part}_labels")
-        _check_labels(f"{part}_labels", labels, len(images))
-        counts = np.bincount(labels.astype(np.int64), minlength=dataset.num_classes)
-        if len(counts) > dataset.num_classes:
-            raise ValueError(
-                f"{part}_labels must be in [0, {dataset.num_classes}): got {len(counts) - 1}"
-            )
-        if not counts.all():
-            raise ValueError(f"{part}_labels: no image of class {int(np.argmin(counts))}")
-        coarse = getattr(dataset, f"{part}_coarse")
-        if coarse is not None:
-            _check_labels(f"{part}_coarse", coarse, len(images))
-    if dataset.train_images.shape[1:] != dataset.test_images.shape[1:]:
-        raise ValueError(
-            "training and test images must have one shape: got "
-            f"{dataset.train_images.shape[1:]} and {dataset.test_images.shape[1:]}"
-        )
-    channels = dataset.train_images.shape[-1]
-    if len(dataset.mean) != channels or len(dataset.std) != channels:
-        raise ValueError(
-            f"mean and std must have {channels} numbers, one per channel: got {dataset.mean} and "
-            f"{dataset.std}"
-        )
-    if not (np.isfinite(dataset.mean).all() and np.isfinite(dataset.std).all()):
-        raise ValueError(f"mean and std must be finite: got {dataset.mean} and {dataset.std}")
-    if not (min(dataset.std) > 0 and dataset.max_value > 0):
-        raise ValueError(
-            f"std and max_value must be positive: got {dataset.std} and {dataset.max_value}"
-        )
-    if (dataset.train_coarse is None) != (dataset.test_coarse is None):
-        raise ValueError("train_coarse and test_coarse must both be given, or neither")
-
-
-def _check_labels(field: str, labels: np.ndarray, length: int) -> None:
-    """Raise unless `labels` are `length` numbers that can count as classes."""
-    if labels.shape != (length,) or not np.issubdtype(labels.dtype, np.integer):
-        raise ValueError(
-            f"{field} must be {length} integers, one per image: got {labels.dtype} of shape "
-            f"{labels.shape}"
-        )
-    # No image set has a million classes; a larger number would only exhaust memory in a count.
-    if labels.min() < 0 or labels.max() >= 1_000_000:
-        raise ValueError(f"{field}: {labels.min()}..{labels.max()} is no range of classes")
-
-
-def _digits() -> dict[str, np.ndarray]:
+def _digits() -> Dataset:
     """Return scikit-learn's 1,797 digits, every fifth image of each class as a test image."""
     from sklearn.datasets import load_digits  # a slow import, and only for this data set
 
@@ -225,78 +125,76 @@ def _digits() -> dict[str, np.ndarray]:
     test = np.zeros(len(labels), bool)
     for c in range(10):
         test[np.flatnonzero(labels == c)[4::5]] = True
-    return {
-        "x_train": images[~test],
-        "y_train": labels[~test],
-        "x_test": images[test],
-        "y_test": labels[test],
-    }
+    return Dataset(images[~test], labels[~test], images[test], labels[test])
 
 
-def _read(
-    name: str, data_dir: str | os.PathLike[str] | None
-) -> tuple[Path, Mapping[str, np.ndarray]]:
-    """Return where a data set was found and its arrays in the Keras naming."""
-    facts = _FACTS[name]
+def _read(name: str, data_dir: str | os.PathLike[str] | None) -> tuple[Path, Dataset]:
+    """Return where a data set was found, and what is there."""
     default = os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
     root = Path(default if data_dir is None else data_dir).expanduser()
     if root.suffix == ".npz":
-        return root, files.read_npz(root, facts.has_coarse)
+        return root, Dataset(**read_npz(root))
     if root.exists() and not root.is_dir():
         raise ValueError(f"data_dir must be a folder or an .npz file: got {root}")
     npz = root / f"{name}.npz"
     if npz.exists():
-        return npz, files.read_npz(npz, facts.has_coarse)
+        return npz, Dataset(**read_npz(npz))
     if name == "mini-imagenet":
         # Only a folder that the user names can itself be the data set.
         places = [root / name] if data_dir is None else [root / name, root]
         for place in places:
-            if files.has_class_folders(place):
-                return place, files.read_class_folders(place, facts.shape, facts.num_classes)
+            if has_class_folders(place):
+                return place, read_class_folders(place, channels=3)
         raise FileNotFoundError(
             "mini-imagenet is not there, and there is no public download. Looked for "
             + ", ".join(str(place) for place in [npz, *places])
             + ". Set data_dir (--data-dir) to an .npz file with x_train, y_train, x_test, y_test "
             "or to a folder with one sub-folder of 84×84 images for each of the 100 classes."
         )
-    folder = prepared.find_version(root / name) or prepared.download(name, root, facts.url)
-    return folder, prepared.read_prepared(folder, facts.has_coarse)
+    url = _FACTS[name].url
+    folder = prepared.find_version(root / name) or prepared.download(name, root, url)
+    return folder, prepared.read_prepared(folder)
 
 
-def _assemble(name: str, facts: _Facts, arrays: Mapping[str, np.ndarray]) -> ImageDataset:
-    """Bring arrays in the Keras naming to their standard shapes, and check them."""
-    images = {}
-    for key in ("x_train", "x_test"):
-        image = arrays[key]
-        if image.ndim == 3 and facts.shape[-1] == 1:
-            image = image[..., None]
-        if image.shape[1:] != facts.shape:
+def _standard(name: str, dataset: Dataset) -> Dataset:
+    """Return a known data set with its statistics, after checking that it is the one it claims."""
+    facts = _FACTS[name]
+    dataset = standard_shapes(dataset)
+    for part in ("train", "test"):
+        images = getattr(dataset, f"x_{part}")
+        if images.dtype != np.uint8:
+            raise ValueError(f"x_{part} must be uint8: got {images.dtype}")
+        if images.shape[1:] != facts.shape:
             raise ValueError(
-                f"{key} must hold images of shape {facts.shape} (height, width, channels): got an "
-                f"array of shape {arrays[key].shape}"
+                f"x_{part} must hold images of shape {facts.shape} (height, width, channels): got "
+                f"an array of shape {images.shape}"
             )
-        images[key] = image
-    labels = {
-        key: label[:, 0] if label.ndim == 2 and label.shape[1] == 1 else label
-        for key, label in arrays.items()
-        if key.startswith("y_")
-    }
-    dataset = ImageDataset(
-        name=name,
-        train_images=images["x_train"],
-        train_labels=labels["y_train"],
-        test_images=images["x_test"],
-        test_labels=labels["y_test"],
-        num_classes=facts.num_classes,
-        max_value=facts.max_value,
-        mean=facts.mean,
-        std=facts.std,
-        train_coarse=labels.get("y_train_coarse"),
-        test_coarse=labels.get("y_test_coarse"),
+    check_dataset(dataset)
+    coarse = ("y_train_coarse", "y_test_coarse") if facts.has_coarse else ()
+    changed: dict[str, Any] = dict.fromkeys(("y_train_coarse", "y_test_coarse"))
+    for field in ("y_train", "y_test", *coarse):
+        labels = getattr(dataset, field)
+        if labels is not None:
+            _check_labels(field, labels, None if field in coarse else facts.num_classes)
+            changed[field] = labels.astype(np.int32)
+    # In the units of the pixels; products of float32, which all runs of the benchmarks had.
+    mean, std = (
+        np.array(x, np.float32) * np.float32(facts.max_value) for x in (facts.mean, facts.std)
     )
-    check_dataset(dataset)  # before the cast, which would wrap numbers that are too large
-    fields = ("train_labels", "test_labels", "train_coarse", "test_coarse")
-    given = {field: getattr(dataset, field) for field in fields}
-    return dataset._replace(
-        **{field: label.astype(np.int32) for field, label in given.items() if label is not None}
-    )
+    return dataset._replace(name=name, mean=mean, std=std, **changed)
+
+
+def _check_labels(field: str, labels: np.ndarray, num_classes: int | None) -> None:
+    """Raise unless labels are classes, each of which has an image if their number is known."""
+    if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):
+        raise ValueError(
+            f"{field} must be integers, one per image: got {labels.dtype} of shape {labels.shape}"
+        )
+    most = 1_000 if num_classes is None else num_classes
+    if labels.min() < 0 or labels.max() >= most:
+        wrong = labels.min() if labels.min() < 0 else labels.max()
+        raise ValueError(f"{field} must be in [0, {most}): got {wrong}")
+    if num_classes is not None:
+        missing = np.flatnonzero(np.bincount(labels.astype(np.int64), minlength=num_classes) == 0)
+        if missing.size:
+            raise ValueError(f"{field}: no image of class {missing[0]}")

@@ -1,5 +1,25 @@
 """Training methods: Optax transformations with named hyper-parameters, and their registry."""
 
-from gainjax.methods.registry import METHODS, TRACE, Hyperparameters, Method, get_method, lookup
+from gainjax.methods.method import TRACE, Hyperparameters, Method, Range, schedule
+from gainjax.methods.registry import (
+    METHODS,
+    as_method,
+    as_methods,
+    get_method,
+    lookup,
+    register,
+)
 
-__all__ = ["METHODS", "TRACE", "Hyperparameters", "Method", "get_method", "lookup"]
+__all__ = [
+    "METHODS",
+    "TRACE",
+    "Hyperparameters",
+    "Method",
+    "Range",
+    "as_method",
+    "as_methods",
+    "get_method",
+    "lookup",
+    "register",
+    "schedule",
+]

@@ -9,6 +9,11 @@ on its own. The unit, fractions or per cent, is the unit of the result.
 :math:`t_1 < \dots < t_K` with which the tasks end. Each end must have been evaluated, the last one
 last, so that evaluation every few updates only makes "all updates of task k" a sparser set.
 
+Accuracy may be any score of which more is better, of any finite values.
+
+What there is to measure is listed in :data:`METRICS`, a metric by name, and grows by
+:func:`register_metric`: tables, files and figures have whatever is there.
+
 Two conventions are in use. Rodriguez-Garcia et al. look at task 1 and at the minimum within each
 task. De Lange et al. look at all tasks and at the minimum since a task ended; their metrics are the
 ``de_lange_*`` and the ``windowed_*`` functions.
@@ -21,24 +26,27 @@ from gainjax.metrics.all_tasks import (
     windowed_forgetting,
     windowed_plasticity,
 )
+from gainjax.metrics.entries import METRICS
 from gainjax.metrics.first_task import (
-    Estimate,
-    Recovery,
     Version,
     average_accuracy,
     average_min_accuracy,
     average_stability_gap,
-    mean_curve_metrics,
-    recovery_updates,
     stability_gap,
     worst_case_accuracy,
 )
+from gainjax.metrics.mean_curve import Estimate, mean_curve_metrics
+from gainjax.metrics.recovery import Recovery, recovery_updates
+from gainjax.metrics.registry import INPUTS, Convention, Metric, register_metric
 from gainjax.metrics.seen_tasks import anytime_accuracy, final_accuracy
-from gainjax.metrics.summary import Convention, summarize
+from gainjax.metrics.summary import evaluate, summarize
 
 __all__ = [
+    "INPUTS",
+    "METRICS",
     "Convention",
     "Estimate",
+    "Metric",
     "Recovery",
     "Version",
     "anytime_accuracy",
@@ -48,9 +56,11 @@ __all__ = [
     "de_lange_accuracy",
     "de_lange_min_accuracy",
     "de_lange_worst_case_accuracy",
+    "evaluate",
     "final_accuracy",
     "mean_curve_metrics",
     "recovery_updates",
+    "register_metric",
     "stability_gap",
     "summarize",
     "windowed_forgetting",

@@ -14,7 +14,7 @@ def de_lange_accuracy(
     .. math:: \frac{1}{K} \sum_{i=1}^{K} a_i(t_K)
 
     Args:
-        accuracy: Curves of all tasks, shape (..., n, K), not negative.
+        accuracy: Curves of all tasks, shape (..., n, K).
         eval_updates: Evaluated updates, 1-based, shape (n,).
         task_ends: Last update of each task, shape (K,).
 
@@ -29,7 +29,7 @@ def de_lange_accuracy(
         >>> float(de_lange_accuracy([[0.9, 0.1], [0.5, 0.75]], [1, 2], [1, 2]))
         0.625
 
-    Source:
+    References:
         De Lange et al. 2023, arXiv 2205.13452, ACC.
     """
     curves = check_curves(accuracy, eval_updates, task_ends, all_tasks=True)
@@ -44,7 +44,7 @@ def de_lange_min_accuracy(
     .. math:: \frac{1}{K-1} \sum_{i=1}^{K-1} \min_{t_i < n \le t_K} a_i(n)
 
     Args:
-        accuracy: Curves of all tasks, shape (..., n, K), not negative.
+        accuracy: Curves of all tasks, shape (..., n, K).
         eval_updates: Evaluated updates, 1-based, shape (n,).
         task_ends: Last update of each task, shape (K,).
 
@@ -60,7 +60,7 @@ def de_lange_min_accuracy(
         >>> float(de_lange_min_accuracy([[0.9, 0.1], [0.5, 0.6], [0.7, 0.8]], [1, 2, 3], [1, 3]))
         0.5
 
-    Source:
+    References:
         De Lange et al. 2023, arXiv 2205.13452, min-ACC.
     """
     curves = check_curves(accuracy, eval_updates, task_ends, least_tasks=2, all_tasks=True)
@@ -78,7 +78,7 @@ def de_lange_worst_case_accuracy(
     taken up to n. The value at the end of the stream is the last one.
 
     Args:
-        accuracy: Curves of all tasks, shape (..., n, K), not negative.
+        accuracy: Curves of all tasks, shape (..., n, K).
         eval_updates: Evaluated updates, 1-based, shape (n,).
         task_ends: Last update of each task, shape (K,).
 
@@ -94,7 +94,7 @@ def de_lange_worst_case_accuracy(
         >>> de_lange_worst_case_accuracy(curves, [1, 2, 3], [1, 3])
         array([0.75, 0.5 , 0.75])
 
-    Source:
+    References:
         De Lange et al. 2023, arXiv 2205.13452, WC-ACC.
     """
     curves = check_curves(accuracy, eval_updates, task_ends, all_tasks=True)
@@ -113,7 +113,7 @@ def windowed_forgetting(
     A task counts from its first update on: before it there is nothing to forget.
 
     Args:
-        accuracy: Curves of all tasks, shape (..., n, K), not negative.
+        accuracy: Curves of all tasks, shape (..., n, K).
         eval_updates: Evaluated updates, 1-based, shape (n,).
         task_ends: Last update of each task, shape (K,).
         window: Number w of consecutive evaluations that a drop may span, at least 2.
@@ -131,7 +131,7 @@ def windowed_forgetting(
         >>> [float(windowed_forgetting(curve, [1, 2, 3, 4], [4], window=w)) for w in (2, 3)]
         [0.25, 0.5]
 
-    Source:
+    References:
         De Lange et al. 2023, arXiv 2205.13452, windowed forgetting.
     """
     return _largest_drop(accuracy, eval_updates, task_ends, window, sign=1)
@@ -147,7 +147,7 @@ def windowed_plasticity(
     A task counts from its first update on, as in :func:`windowed_forgetting`.
 
     Args:
-        accuracy: Curves of all tasks, shape (..., n, K), not negative.
+        accuracy: Curves of all tasks, shape (..., n, K).
         eval_updates: Evaluated updates, 1-based, shape (n,).
         task_ends: Last update of each task, shape (K,).
         window: Number w of consecutive evaluations that a rise may span, at least 2.
@@ -163,7 +163,7 @@ def windowed_plasticity(
         >>> round(float(windowed_plasticity([[0.5], [0.3], [0.9]], [1, 2, 3], [3], window=3)), 9)
         0.6
 
-    Source:
+    References:
         De Lange et al. 2023, arXiv 2205.13452, windowed plasticity. A widespread implementation
         starts every rise at the highest accuracy so far and gives 0.4 in the example.
     """

@@ -72,10 +72,10 @@ def check_accuracy(name: str, values: ArrayLike, axes: int) -> np.ndarray:
     if array.ndim < axes or 0 in array.shape[-axes:]:
         wanted = "(..., n, tasks)" if axes == 2 else "(..., n)"
         raise ValueError(f"{name} must have shape {wanted}, not empty: got {array.shape}")
-    wrong = ~(np.isfinite(array) & (array >= 0))
+    wrong = ~np.isfinite(array)
     if wrong.any():
         raise ValueError(
-            f"{name} must be finite and not negative: got {array[wrong][0]} at index "
+            f"{name} must be finite: got {array[wrong][0]} at index "
             f"{tuple(np.argwhere(wrong)[0].tolist())}; leave out what was not measured"
         )
     return array.astype(np.float64)

@@ -13,20 +13,20 @@ def anytime_accuracy(seen_accuracy: ArrayLike) -> np.ndarray:
 
     Args:
         seen_accuracy: Accuracy on the pooled test sets of the tasks seen so far, shape (..., n),
-            not negative.
+            finite.
 
     Returns:
         The mean accuracy, shape (...).
 
     Raises:
         TypeError: If accuracies are not real numbers.
-        ValueError: If there is no update, or an accuracy is negative or not finite.
+        ValueError: If there is no update, or an accuracy is not finite.
 
     Example:
         >>> float(anytime_accuracy([0.25, 0.5, 0.75]))
         0.5
 
-    Source:
+    References:
         Ours, as a guard against methods that keep task 1 by not learning.
     """
     return check_accuracy("seen_accuracy", seen_accuracy, 1).mean(axis=-1)
@@ -37,20 +37,20 @@ def final_accuracy(seen_accuracy: ArrayLike) -> np.ndarray:
 
     Args:
         seen_accuracy: Accuracy on the pooled test sets of the tasks seen so far, shape (..., n),
-            not negative.
+            finite.
 
     Returns:
         The last accuracy, shape (...).
 
     Raises:
         TypeError: If accuracies are not real numbers.
-        ValueError: If there is no update, or an accuracy is negative or not finite.
+        ValueError: If there is no update, or an accuracy is not finite.
 
     Example:
         >>> float(final_accuracy([0.25, 0.5, 0.75]))
         0.75
 
-    Source:
+    References:
         Ours.
     """
     return check_accuracy("seen_accuracy", seen_accuracy, 1)[..., -1]

@@ -1,31 +1,14 @@
 """All metrics of curves at once."""
 
-from typing import Literal, get_args
+from collections.abc import Mapping
+from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from gainjax.metrics.all_tasks import (
-    de_lange_accuracy,
-    de_lange_min_accuracy,
-    de_lange_worst_case_accuracy,
-    windowed_forgetting,
-    windowed_plasticity,
-)
-from gainjax.metrics.curves import check_accuracy
-from gainjax.metrics.first_task import (
-    Version,
-    average_accuracy,
-    average_min_accuracy,
-    average_stability_gap,
-    recovery_updates,
-    worst_case_accuracy,
-)
-from gainjax.metrics.seen_tasks import (
-    anytime_accuracy,
-)
-
-Convention = Literal["rodriguez-garcia", "de-lange"]
+from gainjax.metrics.curves import check_accuracy, check_curves
+from gainjax.metrics.first_task import Version
+from gainjax.metrics.registry import METRICS, Convention
 
 
 def summarize(
@@ -44,7 +27,7 @@ def summarize(
     :func:`mean_curve_metrics`.
 
     Args:
-        accuracy: Curves of task 1, shape (..., n, 1), or of all tasks, (..., n, K), not negative.
+        accuracy: Curves of task 1, shape (..., n, 1), or of all tasks, (..., n, K).
         eval_updates: Evaluated updates, 1-based, shape (n,).
         task_ends: Last update of each task, shape (K,), K at least 2.
         seen_accuracy: Accuracy on the tasks seen so far, shape (..., m) with any m, or None.
@@ -54,8 +37,10 @@ def summarize(
         window: Window of :func:`windowed_forgetting` and :func:`windowed_plasticity`.
 
     Returns:
-        Arrays of shape (...). For task 1 ``avg_sg``, ``min_acc``, ``wc_acc``, ``avg_acc``,
-        ``recovery`` (updates, mean over switches) and ``recovered`` (fraction of switches); for all
+        Arrays of shape (...), by the names of :data:`gainjax.metrics.METRICS`. For task 1
+        ``avg_sg``, ``min_acc``, ``wc_acc``, ``avg_acc``, ``recovery`` (updates, mean over
+        switches), ``recovered`` (fraction of switches) and the same of a recovery that lasts,
+        ``sustained_recovery`` and ``sustained``; for all
         tasks ``de_lange_acc``, ``de_lange_min_acc``, ``de_lange_wc_acc`` (at the end),
         ``windowed_forgetting`` and ``windowed_plasticity``; given ``seen_accuracy``, also
         ``anytime_accuracy`` and ``final_accuracy``.
@@ -69,9 +54,9 @@ def summarize(
         >>> row = summarize([[0.5], [0.75], [0.25], [1.0]], [1, 2, 3, 4], [2, 4])
         >>> print({name: round(float(value), 3) for name, value in row.items()})
         {'avg_sg': 0.667, 'min_acc': 0.5, 'wc_acc': 0.75, 'avg_acc': 0.875, 'recovery': 2.0,
-         'recovered': 1.0}
+         'recovered': 1.0, 'sustained_recovery': 2.0, 'sustained': 1.0}
 
-    Source:
+    References:
         Rodriguez-Garcia et al., arXiv 2507.14056, and De Lange et al. 2023, arXiv 2205.13452.
     """
     if convention is not None and convention not in get_args(Convention):
@@ -85,27 +70,16 @@ def summarize(
             f"accuracy must hold curves of task 1 or of all {num_tasks} tasks on its last axis, "
             f"(..., n, 1) or (..., n, {num_tasks}): got shape {every_task.shape}"
         )
-    metrics: dict[str, np.ndarray] = {}
-    if convention != "de-lange":
-        where = (every_task[..., 0], eval_updates, task_ends)
-        recovery = recovery_updates(*where)
-        metrics |= {
-            "avg_sg": average_stability_gap(*where),
-            "min_acc": average_min_accuracy(*where, version),
-            "wc_acc": worst_case_accuracy(*where, version),
-            "avg_acc": average_accuracy(*where),
-            "recovery": recovery.updates.mean(axis=-1),
-            "recovered": recovery.recovered.mean(axis=-1),
-        }
-    if convention == "de-lange" or (convention is None and every_task.shape[-1] == num_tasks):
-        where = (every_task, eval_updates, task_ends)
-        metrics |= {
-            "de_lange_acc": de_lange_accuracy(*where),
-            "de_lange_min_acc": de_lange_min_accuracy(*where),
-            "de_lange_wc_acc": de_lange_worst_case_accuracy(*where)[..., -1],
-            "windowed_forgetting": windowed_forgetting(*where, window),
-            "windowed_plasticity": windowed_plasticity(*where, window),
-        }
+    has_all = every_task.shape[-1] == num_tasks
+    if convention == "de-lange" or has_all:
+        check_curves(every_task, eval_updates, task_ends, all_tasks=True)
+    inputs = {
+        "first_accuracy": every_task[..., 0],
+        "eval_updates": np.asarray(eval_updates),
+        "task_ends": np.asarray(task_ends),
+    }
+    if has_all:
+        inputs["accuracy"] = every_task
     if seen_accuracy is not None:
         seen = check_accuracy("seen_accuracy", seen_accuracy, 1)
         if seen.shape[:-1] != every_task.shape[:-2]:
@@ -113,5 +87,23 @@ def summarize(
                 "seen_accuracy must have the leading axes of accuracy, "
                 f"{every_task.shape[:-2]}: got shape {seen.shape}"
             )
-        metrics |= {"anytime_accuracy": anytime_accuracy(seen), "final_accuracy": seen[..., -1]}
-    return metrics
+        inputs["seen_accuracy"] = seen
+    return evaluate(inputs, convention, version=version, window=window)
+
+
+def evaluate(
+    inputs: Mapping[str, np.ndarray], convention: Convention | None = None, **options: Any
+) -> dict[str, np.ndarray]:
+    """Return every registered metric that the inputs allow.
+
+    Args:
+        inputs: Arrays by the names of :data:`gainjax.metrics.INPUTS`; ``first_accuracy`` is there.
+        convention: Leave out the metrics of the other convention; None for all.
+        **options: Options of metrics, such as ``window``.
+    """
+    found = {
+        name: metric(inputs, **options)
+        for name, metric in METRICS.items()
+        if convention is None or metric.convention in (None, convention)
+    }
+    return {name: values for name, values in found.items() if values is not None}

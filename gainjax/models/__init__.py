@@ -1,5 +1,33 @@
-"""Flax models whose layers can carry a gain."""
+"""Networks as pure functions: what the package asks of one, adapters, layers with a gain, presets.
 
-from gainjax.models.mlp import MLP
+What needs Flax or Equinox is imported when it is first used.
+"""
 
-__all__ = ["MLP"]
+import importlib
+from typing import Any
+
+from gainjax.models.model import Model, as_model, from_functions
+
+_HOME = {
+    "from_linen": "linen",
+    "from_nnx": "nnx",
+    "from_equinox": "equinox",
+    "GainModule": "layers",
+    "GainDense": "layers",
+    "GainConv": "layers",
+    "modulated_mask": "layers",
+    "MLP": "mlp",
+    "SlimResNet18": "resnet",
+}
+
+__all__ = ["Model", "as_model", "from_functions", *_HOME]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'gainjax.models' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"gainjax.models.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -24,6 +24,7 @@ from jax import lax
 _BLOCK_BYTES = 2 * 2**20
 
 _Pair = tuple[jax.Array, jax.Array]
+Padding = str | int | Sequence[tuple[int, int]]
 
 
 def conv2d(x: jax.Array, kernel: jax.Array, stride: int = 1, padding: int = 0) -> jax.Array:
@@ -50,7 +51,7 @@ def conv2d(x: jax.Array, kernel: jax.Array, stride: int = 1, padding: int = 0) -
         >>> conv2d(jnp.ones((8, 32, 32, 3)), jnp.ones((3, 3, 3, 20)), stride=2, padding=1).shape
         (8, 16, 16, 20)
 
-    Source:
+    References:
         Ours. Layouts are the usual ones of Flax (NHWC and HWIO).
     """
     if x.ndim != 4 or kernel.ndim != 4 or x.shape[-1] != kernel.shape[-2]:
@@ -69,6 +70,55 @@ def conv2d(x: jax.Array, kernel: jax.Array, stride: int = 1, padding: int = 0) -
         )
     dtype = jnp.result_type(x, kernel)
     return _conv2d(x.astype(dtype), kernel.astype(dtype), stride, padding)
+
+
+def convolve(
+    x: jax.Array, kernel: jax.Array, strides: int | Sequence[int], padding: Padding
+) -> jax.Array:
+    """Convolve along any number of axes, as the layers of Flax do; images by :func:`conv2d`.
+
+    Args:
+        x: Inputs, shape (..., *sizes, C).
+        kernel: Kernel, shape (*windows, C, outputs), with one to three windows.
+        strides: Step between windows, of all axes or of each.
+        padding: ``"SAME"``, ``"VALID"``, zeros on all sides, or a pair of them for each axis.
+
+    Returns:
+        Shape (..., *sizes', outputs).
+
+    Raises:
+        ValueError: If the shapes do not fit each other.
+
+    Example:
+        >>> convolve(jnp.ones((8, 12, 3)), jnp.ones((5, 3, 4)), 2, "SAME").shape
+        (8, 6, 4)
+
+    References:
+        ``flax.linen.Conv``, without dilation and groups.
+    """
+    axes = kernel.ndim - 2
+    if not 1 <= axes <= 3 or x.ndim < axes + 1 or x.shape[-1] != kernel.shape[-2]:
+        raise ValueError(
+            "x must have shape (..., *sizes, C) and kernel (*windows, C, outputs) with one to three"
+            f" windows and the same C: got {x.shape} and {kernel.shape}"
+        )
+    leading, images = x.shape[: -axes - 1], x.reshape(-1, *x.shape[-axes - 1 :])
+    steps = (strides,) * axes if isinstance(strides, int) else tuple(strides)
+    if isinstance(padding, str):
+        pads = lax.padtype_to_pads(images.shape[1:-1], kernel.shape[:-2], steps, padding)
+    else:
+        pads = [(padding, padding)] * axes if isinstance(padding, int) else list(padding)
+    around = {zeros for pair in pads for zeros in pair}
+    if axes == 2 and len(set(steps)) == len(around) == 1:
+        y = conv2d(images, kernel, steps[0], *around)
+    else:
+        sizes = "DHW"[-axes:]
+        layout = (f"N{sizes}C", f"{sizes}IO", f"N{sizes}C")
+        dtype = jnp.result_type(x, kernel)
+        y = lax.conv_general_dilated(
+            images.astype(dtype), kernel.astype(dtype), steps, pads, dimension_numbers=layout
+        )
+    return y.reshape(*leading, *y.shape[1:])
 
 
 def _output_size(

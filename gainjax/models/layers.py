@@ -2,12 +2,12 @@
 
 The gain lives in the mutable collection ``"gain"``, one value per unit. A layer multiplies its
 input current by the gain and adds the bias; after the logits are known, the model hands their
-uncertainty to :meth:`GainDense.advance`. So one training-mode forward pass uses g(t) and returns
+uncertainty to :meth:`GainModule.advance`. So one training-mode forward pass uses g(t) and returns
 g(t + 1), and a forward pass with an immutable collection leaves the gain alone.
 """
 
-from collections.abc import Callable
-from typing import Any, Literal
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -15,18 +15,52 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from gainjax.gain import GainDynamics
+from gainjax.models.conv import Padding, convolve
+from gainjax.models.model import Modulate as Modulate
 
 Initializer = Callable[..., Any]
 COLLECTION = "gain"
-Modulate = Literal["head", "all"]  # which layers of a model have a gain
 
 
 class GainModule(nn.Module):
-    """Base of the modulated layers: it owns the gain and moves it.
+    r"""Base of the modulated layers: it owns the gain, multiplies by it and moves it.
+
+    A layer of your own computes what its units add up, the input current, passes it to
+    :meth:`times_gain`, and adds what a gain should not touch. Call its bias ``bias``: all other
+    parameters of the layer count as multiplied (:func:`modulated_mask`). The model that has the
+    layer moves the gain when it knows how uncertain it is.
 
     Args:
         features: Number of units, each with a gain of its own (all share one drive).
         dynamics: How the gain follows uncertainty. Its numbers may be traced.
+
+    Raises:
+        TypeError: If ``dynamics`` is anything else.
+
+    Example:
+        >>> from gainjax import predictive_entropy
+        >>> class Bilinear(GainModule):
+        ...     @nn.compact
+        ...     def __call__(self, x, y):
+        ...         shape = (x.shape[-1], y.shape[-1], self.features)
+        ...         kernel = self.param("kernel", nn.initializers.normal(0.1), shape)
+        ...         bias = self.param("bias", nn.initializers.zeros_init(), (self.features,))
+        ...         return self.times_gain(jnp.einsum("ni,nj,ijk->nk", x, y, kernel)) + bias
+        >>> class Network(nn.Module):
+        ...     @nn.compact
+        ...     def __call__(self, x):
+        ...         layer = Bilinear(3)
+        ...         logits = layer(x, x)
+        ...         layer.advance(predictive_entropy(logits))
+        ...         return logits
+        >>> x = jnp.zeros((2, 4))
+        >>> variables = Network().init(jax.random.key(0), x)
+        >>> logits, state = Network().apply(variables, x, mutable=["gain"])
+        >>> print(f"{state['gain']['Bilinear_0']['gain'][0]:.2f}")  # 1 + 0.4 ln 3
+        1.44
+
+    References:
+        Rodriguez-Garcia et al., arXiv 2507.14056, modulated forward pass.
     """
 
     features: int
@@ -34,12 +68,22 @@ class GainModule(nn.Module):
 
     def setup(self) -> None:
         """Create the gain at its baseline."""
+        if not isinstance(self.dynamics, GainDynamics):
+            raise TypeError(f"dynamics must be a gainjax.GainDynamics: got {self.dynamics!r}")
 
         def at_baseline() -> jax.Array:
             dtype = jnp.result_type(float)
             return jnp.full((self.features,), self.dynamics.baseline, dtype)
 
         self.gain = self.variable(COLLECTION, "gain", at_baseline)
+
+    def times_gain(self, current: jax.Array) -> jax.Array:
+        """Return the input current of each unit times its gain, in the dtype of the current.
+
+        Args:
+            current: Input currents, shape (..., features).
+        """
+        return times_gain(current, self.gain.value)
 
     def advance(self, uncertainty: ArrayLike) -> None:
         """Move the gain by one update if its collection is mutable; otherwise do nothing.
@@ -62,8 +106,8 @@ class GainDense(GainModule):
         features: Number of units.
         dynamics: How the gain follows uncertainty.
         use_bias: Whether to add a bias, which the gain does not touch.
-        kernel_init: Initialiser of W, shape (inputs, features).
-        bias_init: Initialiser of b, shape (features,).
+        kernel_init: Initializer of W, shape (inputs, features).
+        bias_init: Initializer of b, shape (features,).
 
     Example:
         >>> layer = GainDense(3)
@@ -74,7 +118,7 @@ class GainDense(GainModule):
         >>> state["gain"]["gain"].round(2)
         Array([1.92, 1.92, 1.92], dtype=float32)
 
-    Source:
+    References:
         Rodriguez-Garcia et al., arXiv 2507.14056, modulated forward pass.
     """
 
@@ -87,13 +131,69 @@ class GainDense(GainModule):
         """Return g * (W x) + b, shape (..., features), for inputs of shape (..., inputs)."""
         # Names, shapes and dtypes are those of `nn.Dense`, so are the initial weights.
         kernel = self.param("kernel", self.kernel_init, (x.shape[-1], self.features), jnp.float32)
-        current = x @ kernel
-        per_unit = (1,) * (current.ndim - 1) + (self.features,)
-        current = current * self.gain.value.astype(current.dtype).reshape(per_unit)
+        current = self.times_gain(x @ kernel)
         if not self.use_bias:
             return current
         bias = self.param("bias", self.bias_init, (self.features,), jnp.float32)
-        return current + bias.reshape(per_unit)
+        return current + per_unit(bias, current.ndim)
+
+
+class GainConv(GainModule):
+    r"""A convolution whose output channels share a multiplicative gain.
+
+    .. math:: z = g \odot (W * x) + b
+
+    In front of a normalization the gain would do nothing: put it behind, as
+    :class:`gainjax.models.resnet.GainBatchNorm` does.
+
+    Args:
+        features: Number of output channels.
+        dynamics: How the gain follows uncertainty.
+        kernel_size: Size of the kernel along each axis of the input between batch and channels.
+        strides: Step between windows, of all axes or of each.
+        padding: ``"SAME"``, ``"VALID"``, zeros on all sides, or a pair of them for each axis.
+        use_bias: Whether to add a bias, which the gain does not touch.
+        kernel_init: Initializer of W, shape (*kernel_size, channels, features).
+        bias_init: Initializer of b, shape (features,).
+
+    Example:
+        >>> layer = GainConv(8, kernel_size=(3, 3), strides=2)
+        >>> outputs, variables = layer.init_with_output(jax.random.key(0), jnp.ones((2, 6, 6, 3)))
+        >>> print(outputs.shape, variables["gain"]["gain"].shape)
+        (2, 3, 3, 8) (8,)
+
+    References:
+        Ours, after the dense layer of Rodriguez-Garcia et al., arXiv 2507.14056.
+    """
+
+    kernel_size: Sequence[int] = (3, 3)
+    strides: int | Sequence[int] = 1
+    padding: Padding = "SAME"
+    use_bias: bool = True
+    kernel_init: Initializer = nn.initializers.lecun_normal()
+    bias_init: Initializer = nn.initializers.zeros_init()
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Return g * (W * x) + b, shape (..., features), for inputs of shape (..., channels)."""
+        # Names, shapes and dtypes are those of `nn.Conv`, so are the initial weights.
+        shape = (*self.kernel_size, x.shape[-1], self.features)
+        kernel = self.param("kernel", self.kernel_init, shape, jnp.float32)
+        current = self.times_gain(convolve(x, kernel, self.strides, self.padding))
+        if not self.use_bias:
+            return current
+        bias = self.param("bias", self.bias_init, (self.features,), jnp.float32)
+        return current + per_unit(bias, current.ndim)
+
+
+def times_gain(current: jax.Array, gain: jax.Array) -> jax.Array:
+    """Multiply input currents, shape (..., features), by a gain of shape (features,)."""
+    return current * per_unit(gain.astype(current.dtype), current.ndim)
+
+
+def per_unit(values: jax.Array, ndim: int) -> jax.Array:
+    """Return values of units, shape (features,), with the leading axes of something else."""
+    return values.reshape((1,) * (ndim - 1) + values.shape)
 
 
 def modulated_mask(params: Any, gains: Any) -> Any:

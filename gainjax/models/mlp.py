@@ -6,7 +6,7 @@ from typing import Any
 import flax.linen as nn
 import jax
 
-from gainjax.gain import GainDynamics, predictive_entropy
+from gainjax.gain import GainDynamics, predictive_entropy, sigmoid_entropy
 from gainjax.models.layers import GainDense, Modulate
 
 
@@ -18,7 +18,7 @@ class MLP(nn.Module):
         kernel_scales: Standard deviation of the normal initial weights of each layer.
         use_bias: Whether the layers have a (never modulated) bias.
         dynamics: How the gain follows uncertainty, or None for plain dense layers. Weights of the
-            two forms are initialised alike.
+            two forms are initialized alike.
         modulate: Where the gain is: in ``"all"`` layers, as in the paper, or in the ``"head"``.
 
     Raises:
@@ -33,7 +33,7 @@ class MLP(nn.Module):
         >>> print(logits.shape, state["gain"]["layer_2"]["gain"].max().round(2))
         (8, 10) 1.92
 
-    Source:
+    References:
         Rodriguez-Garcia et al., arXiv 2507.14056, MNIST experiments: 784-400-400-10, no biases.
     """
 
@@ -71,7 +71,7 @@ class MLP(nn.Module):
                 modulated.append(GainDense(dynamics=self.dynamics, **options))
                 x = modulated[-1](x)
         if modulated:
-            uncertainty = predictive_entropy(x)
+            uncertainty = predictive_entropy(x) if self.features[-1] > 1 else sigmoid_entropy(x)
             for layer in modulated:
                 layer.advance(uncertainty)
         return x

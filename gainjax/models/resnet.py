@@ -13,7 +13,7 @@ from gainjax.models.layers import GainDense, GainModule, Modulate
 
 STATISTICS = "batch_stats"
 
-# Kaiming-uniform with a = sqrt(5), as PyTorch initialises: uniform within 1 / sqrt(inputs).
+# Kaiming-uniform with a = sqrt(5), as PyTorch initializes: uniform within 1 / sqrt(inputs).
 _torch_uniform = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
 
 
@@ -31,7 +31,7 @@ class Conv(nn.Module):
         >>> print(y.shape, variables["params"]["kernel"].shape)
         (2, 16, 16, 20) (3, 3, 3, 20)
 
-    Source:
+    References:
         Initial weights: the default of PyTorch's ``Conv2d``.
     """
 
@@ -48,7 +48,7 @@ class Conv(nn.Module):
 
 
 class BatchNorm(nn.Module):
-    r"""Batch normalisation over images and pixels, with PyTorch's conventions.
+    r"""Batch normalization over images and pixels, with PyTorch's conventions.
 
     .. math:: z = \gamma \frac{x - \mu}{\sqrt{v + 10^{-5}}} + \beta
 
@@ -65,24 +65,24 @@ class BatchNorm(nn.Module):
         >>> print(y.std().round(3), state["batch_stats"]["mean"], state["batch_stats"]["var"])
         1.0 [0.15] [1.0666667]
 
-    Source:
+    References:
         Ioffe & Szegedy, arXiv 1502.03167; ``torch.nn.BatchNorm2d``.
     """
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
-        """Return the normalised images, shape (N, H, W, C) as that of ``x``."""
+        """Return the normalized images, shape (N, H, W, C) as that of ``x``."""
         return _batch_norm(self, x, train)
 
 
 class GainBatchNorm(GainModule):
-    r"""Batch normalisation whose channels share a multiplicative gain.
+    r"""Batch normalization whose channels share a multiplicative gain.
 
     .. math:: z = g \odot \gamma\, \hat x + \beta
 
-    with :math:`\hat x` the normalised input. The gain stands *behind* the normalisation, where a
+    with :math:`\hat x` the normalized input. The gain stands *behind* the normalization, where a
     unit's input current ends up. In front of it, on the convolution, it would do nothing:
-    normalisation divides by the very factor, in the forward pass and in the gradient of the raw
+    normalization divides by the very factor, in the forward pass and in the gradient of the raw
     kernel alike, and only the running averages would lag behind a moving gain, to the detriment of
     evaluation. So the parameter that the gain multiplies, with effective value
     :math:`g \gamma`, is ``scale``.
@@ -98,14 +98,14 @@ class GainBatchNorm(GainModule):
         >>> print(y.std().round(3))
         2.0
 
-    Source:
+    References:
         The modulated forward pass of Rodriguez-Garcia et al., arXiv 2507.14056. Its place in a
-        network with batch normalisation is our choice.
+        network with batch normalization is our choice.
     """
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
-        """Return the normalised images, shape (N, H, W, features) as that of ``x``."""
+        """Return the normalized images, shape (N, H, W, features) as that of ``x``."""
         return _batch_norm(self, x, train, self.gain.value)
 
 
@@ -121,7 +121,7 @@ def _batch_norm(
         count = x.size // x.shape[-1]
         if count < 2:
             raise ValueError(
-                "x must have at least two values per channel to normalise by their variance:"
+                "x must have at least two values per channel to normalize by their variance:"
                 f" got shape {x.shape}; train on more images, or evaluate with train=False"
             )
         mean = x.mean((0, 1, 2))
@@ -145,7 +145,7 @@ class SlimResNet18(nn.Module):
 
     A 3x3 stem without pooling, four stages of two basic blocks with 1, 2, 4 and 8 times ``width``
     channels, each stage but the first halving the image, global average pooling, a head without
-    bias. Where a block changes size, its shortcut is a normalised 1x1 convolution.
+    bias. Where a block changes size, its shortcut is a normalized 1x1 convolution.
 
     Args:
         num_classes: Number of outputs.
@@ -153,7 +153,7 @@ class SlimResNet18(nn.Module):
         dynamics: How the gain follows uncertainty, or None for a plain network. Parameters and
             their initial values do not depend on it.
         modulate: Where the gain is: ``"head"``, as in the paper, or ``"all"``: also behind each
-            batch normalisation (see :class:`GainBatchNorm`).
+            batch normalization (see :class:`GainBatchNorm`).
 
     Raises:
         ValueError: If ``modulate`` is neither.
@@ -164,7 +164,7 @@ class SlimResNet18(nn.Module):
         >>> sorted(shapes), sum(x.size for x in jax.tree.leaves(shapes["params"]))
         (['batch_stats', 'gain', 'params'], 1094740)
 
-    Source:
+    References:
         Rodriguez-Garcia et al., arXiv 2507.14056, CIFAR experiments; the network is that of
         Lopez-Paz & Ranzato, arXiv 1706.08840, after He et al., arXiv 1512.03385.
     """
@@ -179,8 +179,8 @@ class SlimResNet18(nn.Module):
         """Return the logits, shape (N, num_classes), of images, shape (N, H, W, C).
 
         Args:
-            x: Normalised images.
-            train: Whether to normalise by the statistics of this batch and to move the averages.
+            x: Normalized images.
+            train: Whether to normalize by the statistics of this batch and to move the averages.
         """
         if self.modulate not in ("head", "all"):
             raise ValueError(f"modulate must be 'head' or 'all': got {self.modulate!r}")

@@ -86,7 +86,7 @@ class EntropyScaledState(NamedTuple):
 def entropy_scaled(
     base: optax.GradientTransformation, dynamics: GainDynamics
 ) -> optax.GradientTransformationExtraArgs:
-    r"""Scale the steps of an optimiser by the squared gain signal, but no weight.
+    r"""Scale the steps of an optimizer by the squared gain signal, but no weight.
 
     .. math:: \theta_{t+1} = \theta_t + g_t^2 B(\nabla_\theta L, \theta_t)
 
@@ -94,7 +94,7 @@ def entropy_scaled(
     the weights themselves.
 
     Args:
-        base: The optimiser whose updates are scaled.
+        base: The optimizer whose updates are scaled.
         dynamics: How the signal follows uncertainty.
 
     Returns:
@@ -135,10 +135,10 @@ def entropy_scaled(
 def reset_at_switches(
     base: optax.GradientTransformation,
 ) -> optax.GradientTransformationExtraArgs:
-    """Forget the optimiser's state at each known switch of tasks (an oracle of the boundary).
+    """Forget the optimizer's state at each known switch of tasks (an oracle of the boundary).
 
     Args:
-        base: An optimiser with a state, such as momentum.
+        base: An optimizer with a state, such as momentum.
 
     Returns:
         A transformation with ``update(grads, state, params, *, is_switch, **extra_args)``, where
@@ -173,68 +173,6 @@ def reset_at_switches(
     return optax.GradientTransformationExtraArgs(base.init, update_fn)
 
 
-class AveragedState(NamedTuple):
-    """State of :func:`averaged_weights`."""
-
-    average: optax.Params  # like the parameters
-    base_state: optax.OptState
-
-
-def averaged_weights(
-    base: optax.GradientTransformation, decay: ArrayLike
-) -> optax.GradientTransformationExtraArgs:
-    r"""Follow the weights with an exponential moving average, to evaluate instead of them.
-
-    .. math:: \bar\theta_{t+1} = \delta \bar\theta_t + (1 - \delta) \theta_{t+1}
-
-    Args:
-        base: The optimiser, which this does not change.
-        decay: Decay of the average per update, in [0, 1).
-
-    Returns:
-        A transformation that needs the parameters; :func:`get_average` reads the average.
-
-    Raises:
-        ValueError: If ``update`` is called without parameters.
-
-    Example:
-        >>> optimizer = averaged_weights(optax.sgd(1.0), decay=0.5)
-        >>> params = jnp.ones(1)
-        >>> _, state = optimizer.update(jnp.ones(1), optimizer.init(params), params)
-        >>> get_average(params, state)
-        Array([0.5], dtype=float32)
-
-    Source:
-        Polyak & Juditsky 1992; a control proposed for arXiv 2507.14056.
-    """
-    base = optax.with_extra_args_support(base)
-
-    def init_fn(params: optax.Params) -> AveragedState:
-        # A copy: one buffer cannot be donated as parameter and as state.
-        return AveragedState(jax.tree.map(jnp.copy, params), base.init(params))
-
-    def update_fn(
-        updates: optax.Updates,
-        state: AveragedState,
-        params: optax.Params | None = None,
-        **extra_args: Any,
-    ) -> tuple[optax.Updates, AveragedState]:
-        if params is None:
-            raise ValueError("averaged_weights needs the parameters: call update(..., params)")
-        updates, base_state = base.update(updates, state.base_state, params, **extra_args)
-        new_params = optax.apply_updates(params, updates)
-        average = optax.incremental_update(new_params, state.average, 1 - decay)
-        return updates, AveragedState(average, base_state)
-
-    return optax.GradientTransformationExtraArgs(init_fn, update_fn)
-
-
-def get_average(params: optax.Params, opt_state: AveragedState) -> optax.Params:
-    """Return the averaged weights; the current ones are taken for the interface of all methods."""
-    del params
-    return opt_state.average
-
-
 def sharpness_aware(
     base: optax.GradientTransformation, radius: ArrayLike
 ) -> optax.GradientTransformationExtraArgs:
@@ -243,7 +181,7 @@ def sharpness_aware(
     .. math:: u = B\left(\nabla L\left(\theta + \rho \frac{\nabla L}{\|\nabla L\|}\right)\right)
 
     Args:
-        base: The optimiser that takes the second gradient.
+        base: The optimizer that takes the second gradient.
         radius: Distance rho to the worst point, >= 0.
 
     Returns:

@@ -1,7 +1,7 @@
 """Extra arguments of Optax that are about parameters, for a base that trains the raw weights.
 
 Line searches and SAM evaluate functions of the parameters themselves. The caller has the effective
-weights, gain times raw weights; the base optimiser knows nothing of a gain.
+weights, gain times raw weights; the base optimizer knows nothing of a gain.
 """
 
 import inspect
@@ -9,8 +9,42 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
+import optax
 
 Scale = Callable[[Any, jax.Array], Any]
+
+
+def with_any_extra_args(
+    base: optax.GradientTransformation,
+) -> optax.GradientTransformationExtraArgs:
+    """Return an optimizer that takes any extra argument, and gets those that it has names for.
+
+    Args:
+        base: The optimizer. That of :func:`optax.contrib.sam` takes ``grad_fn`` and no other.
+
+    Example:
+        >>> base = optax.contrib.sam(optax.sgd(0.1), optax.sgd(0.05), opaque_mode=True)
+        >>> optimizer = with_any_extra_args(base)
+        >>> updates, _ = optimizer.update(
+        ...     1.0, optimizer.init(1.0), 1.0, grad_fn=lambda p, i: 2 * p, uncertainty=0.5
+        ... )
+        >>> print(updates)
+        -0.21
+    """
+    base = optax.with_extra_args_support(base)
+    try:
+        parameters = inspect.signature(base.update).parameters.values()
+    except (TypeError, ValueError):  # what has no signature is called as it stands
+        return base
+    if any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters):
+        return base
+    names = {p.name for p in parameters}
+
+    def update(updates: Any, state: Any, params: Any = None, **extra_args: Any) -> Any:
+        known = {name: value for name, value in extra_args.items() if name in names}
+        return base.update(updates, state, params, **known)
+
+    return optax.GradientTransformationExtraArgs(base.init, update)
 
 
 def for_raw_weights(extra_args: Mapping[str, Any], scale: Scale, gain: jax.Array) -> dict[str, Any]:

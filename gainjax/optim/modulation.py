@@ -1,7 +1,7 @@
-"""Gain modulation as an Optax transformation: the mechanism inside the optimiser.
+"""Gain modulation as an Optax transformation: the mechanism inside the optimizer.
 
 The parameters that the model sees are the effective weights, gain times raw weights. The wrapper
-undoes the gain, lets any base optimiser update the raw weights, and applies the next gain. The
+undoes the gain, lets any base optimizer update the raw weights, and applies the next gain. The
 model does not change, so this works for every model of every JAX framework.
 """
 
@@ -13,24 +13,19 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 from jax.typing import ArrayLike
 
 from gainjax.gain import GainDynamics, at_least_float32
-from gainjax.optim.extra_args import for_raw_weights
-from gainjax.optim.masks import Mask, fingerprint, fingerprints, map_modulated, scale_modulated
+from gainjax.optim import masks
+from gainjax.optim.extra_args import for_raw_weights, with_any_extra_args
+from gainjax.optim.masks import Mask, scale_modulated
+from gainjax.optim.states import GainModulationState
 
-
-class GainModulationState(NamedTuple):
-    """State of :func:`gain_modulation`."""
-
-    count: jax.Array  # type: ignore[assignment]  # shape=(), dtype=int32: updates so far
-    gain: jax.Array  # shape=(), dtype of the widest parameter, at least float32
-    baseline: jax.Array  # like gain; kept for `slow_params`
-    skipped: jax.Array  # shape=(), dtype=int32: updates whose uncertainty was not finite
-    modulated: jax.Array  # shape=(1 + leaves, 2), dtype=uint32: who is modulated
-    base_state: optax.OptState
+_NO_PARAMS = (
+    "gain modulation needs the parameters: call "
+    "`optimizer.update(grads, state, params, uncertainty=...)`"
+)
 
 
 class GainRule(NamedTuple):
@@ -38,7 +33,8 @@ class GainRule(NamedTuple):
 
     Attributes:
         baseline: Tonic gain, shape ().
-        next_gain: ``(gain, count, uncertainty, extra_args) -> gain``, called after each update.
+        next_gain: ``(gain, step, uncertainty, extra_args) -> gain``, called after each update;
+            ``step`` is the number of updates before it.
     """
 
     baseline: ArrayLike
@@ -49,41 +45,51 @@ def gain_modulation(
     base: optax.GradientTransformation,
     decay: ArrayLike = 0.9,
     baseline: ArrayLike = 1.0,
-    sensitivity: ArrayLike = 0.4,
+    sensitivity: ArrayLike | optax.Schedule | None = None,
     *,
     max_gain: ArrayLike | None = None,
     mask: Mask = None,
 ) -> optax.GradientTransformationExtraArgs:
-    r"""Wrap any optimiser so that a gain, driven by uncertainty, multiplies the weights.
+    r"""Wrap any optimizer so that a gain, driven by uncertainty, multiplies the weights.
 
-    With parameters :math:`\theta = g w` (effective weights), base optimiser :math:`B` and the
+    With parameters :math:`\theta = g w` (effective weights), base optimizer :math:`B` and the
     gain dynamics of :class:`gainjax.GainDynamics`,
 
     .. math::
         u_t = B(g_t \nabla_\theta L,\; \theta_t / g_t), \qquad
         \theta_{t+1} = g_{t+1} (\theta_t / g_t + u_t)
 
-    which is exactly the base optimiser training :math:`w` in a model that computes
-    :math:`g\,(w x)`. ``decay=0, sensitivity=0, baseline=1`` gives the base optimiser back. Multiply
+    which is exactly the base optimizer training :math:`w` in a model that computes
+    :math:`g\,(w x)`. ``decay=0, sensitivity=0, baseline=1`` gives the base optimizer back. Multiply
     initial parameters by the baseline if it is not 1.
+
+    **It must be the last transformation**: a clip or a schedule behind it would change weights that
+    the gain believes it knows; wrap it around them, ``gain_modulation(optax.chain(...))``. Before
+    ``init`` anew, before replacing weights, and before keeping them for another purpose, take the
+    gain out of them (:func:`gainjax.reset`, :func:`gainjax.slow_params`).
 
     The gain is kept in float32 or wider; updates have the dtype of their parameters. Keep those in
     float32, too: a change smaller than half a unit in the last place is lost in bfloat16, and
-    weights that follow a slowly decaying gain drift away from gain times raw weights. A non-finite
-    uncertainty leaves the gain as it was and is counted in ``state.skipped``. In data-parallel
-    training, average the uncertainty over devices as you average gradients. Inside
-    :func:`optax.MultiSteps` the uncertainty of the last mini-batch counts.
+    weights that follow a slowly decaying gain drift away from gain times raw weights. (In
+    :func:`optax.inject_hyperparams` say ``hyperparam_dtype=jnp.float32``, or it rounds the decay to
+    the dtype of the parameters.) An uncertainty that is not finite leaves the gain as it was, a
+    negative one counts as 0; ``state.skipped`` counts both. In data-parallel training, average the
+    uncertainty over devices as you average gradients. Inside :func:`optax.MultiSteps` the
+    uncertainty of the last mini-batch counts.
 
     Args:
-        base: The optimiser to modulate, including its learning rate.
+        base: The optimizer to modulate, including its learning rate.
         decay: Decay of the phasic gain per update, in [0, 1).
         baseline: Tonic gain, > 0.
-        sensitivity: Phasic burst per nat of uncertainty, >= 0. The default suits Split MNIST.
-        max_gain: Upper bound on the gain, or None.
+        sensitivity: Phasic burst per nat of uncertainty, >= 0, or a schedule of the step. None:
+            what :meth:`gainjax.GainDynamics.for_layers` finds safe for as many layers as the mask
+            marks parameters, with its bound on the gain.
+        max_gain: Upper bound on the gain. None: none, if the sensitivity is given.
         mask: Which parameters are modulated: booleans in the structure (or a prefix of the
             structure) of the parameters, or a function that makes them (a static argument for
-            :func:`optax.inject_hyperparams`). All if None. The base optimiser trains the others
-            too, unscaled; biases usually belong there.
+            :func:`optax.inject_hyperparams`); True for all. None: weight matrices and kernels
+            (:func:`gainjax.optim.masks.default_mask`). The base optimizer trains the others too,
+            unscaled. Integers and random keys are never modulated.
 
     Returns:
         A transformation with ``update(grads, state, params, *, uncertainty, **extra_args)``, where
@@ -93,42 +99,60 @@ def gain_modulation(
         and SAM, are given for the effective weights and translated to the raw ones.
 
     Raises:
-        ValueError: If a plain number is out of range, the mask does not fit the parameters, or
-            ``update`` is called without parameters.
-        TypeError: If ``base`` is not an optimiser, the mask holds anything but booleans, or
-            ``update`` is called without uncertainty.
+        ValueError: If a plain number is out of range, the mask does not fit the parameters or marks
+            others than it did at ``init``, or ``update`` is called without parameters.
+        TypeError: If ``base`` is not an optimizer, the mask holds anything but booleans, or
+            ``update`` is called without uncertainty or with a complex one.
 
     Example:
+        >>> from gainjax import get_gain
         >>> optimizer = gain_modulation(optax.adam(1e-3), sensitivity=0.4)
-        >>> params = {"w": jnp.ones(2)}
+        >>> params = {"w": jnp.ones((1, 2))}
         >>> state = optimizer.init(params)
-        >>> grads = {"w": jnp.ones(2)}
+        >>> grads = {"w": jnp.ones((1, 2))}
         >>> updates, state = optimizer.update(grads, state, params, uncertainty=2.3)
         >>> print(get_gain(state).round(2), optax.apply_updates(params, updates)["w"].round(2))
-        1.92 [1.92 1.92]
+        1.92 [[1.92 1.92]]
 
-    Source:
+    References:
         Rodriguez-Garcia et al., arXiv 2507.14056, NGM-SGD. The form in effective weights, for any
-        base optimiser, is ours and equals the published one.
+        base optimizer, is ours and equals the published one. The defaults for other people's
+        recipes are ours, too: what they were measured on is in ``docs/adoption.md``. The paper's
+        own setting is :func:`ngm_sgd`.
     """
-    dynamics = GainDynamics(decay, baseline, sensitivity, max_gain)
+    given = 0.0 if sensitivity is None or callable(sensitivity) else sensitivity
+    dynamics = GainDynamics(decay, baseline, given, max_gain)
 
-    def next_gain(gain: jax.Array, count: Any, uncertainty: jax.Array, extra: Any) -> jax.Array:
-        del count, extra
-        return dynamics.step(gain, uncertainty)
+    def rule_for(layers: int) -> GainRule:
+        if sensitivity is None:
+            safe = GainDynamics.for_layers(layers, decay, baseline, max_gain=max_gain)
+            return _following(lambda step: safe)
+        if callable(sensitivity):
+            return _following(
+                lambda step: GainDynamics(decay, baseline, sensitivity(step), max_gain)
+            )
+        return _following(lambda step: dynamics)
 
-    return modulate(base, GainRule(baseline, next_gain), mask=mask)
+    return _modulated(base, rule_for, mask)
+
+
+def _following(dynamics_at: Callable[[Any], GainDynamics]) -> GainRule:
+    def next_gain(gain: jax.Array, step: Any, uncertainty: jax.Array, extra: Any) -> jax.Array:
+        del extra
+        return dynamics_at(step).step(gain, uncertainty)
+
+    return GainRule(dynamics_at(0).baseline, next_gain)
 
 
 def modulate(
     base: optax.GradientTransformation, rule: GainRule, *, mask: Mask = None
 ) -> optax.GradientTransformationExtraArgs:
-    """Wrap any optimiser so that the gain of a rule multiplies the weights.
+    """Wrap any optimizer so that the gain of a rule multiplies the weights.
 
     :func:`gain_modulation` is this with the published rule; controls bring rules of their own.
 
     Args:
-        base: The optimiser to modulate.
+        base: The optimizer to modulate.
         rule: The first gain, and how the next one follows.
         mask: As in :func:`gain_modulation`.
 
@@ -136,37 +160,44 @@ def modulate(
         A transformation as :func:`gain_modulation` returns it.
 
     Raises:
-        TypeError: If ``base`` is not an optimiser.
+        TypeError: If ``base`` is not an optimizer.
 
     Example:
-        >>> doubling = GainRule(1.0, lambda gain, count, uncertainty, extra: 2 * gain)
-        >>> optimizer = modulate(optax.sgd(0.0), doubling)
+        >>> doubling = GainRule(1.0, lambda gain, step, uncertainty, extra: 2 * gain)
+        >>> optimizer = modulate(optax.sgd(0.0), doubling, mask=True)
         >>> params = jnp.ones(3)
         >>> state = optimizer.init(params)
         >>> updates, state = optimizer.update(params, state, params, uncertainty=0.0)
         >>> optax.apply_updates(params, updates)
         Array([2., 2., 2.], dtype=float32)
 
-    Source:
+    References:
         Rodriguez-Garcia et al., arXiv 2507.14056; see :func:`gain_modulation`.
     """
+    return _modulated(base, lambda layers: rule, mask)
+
+
+def _modulated(
+    base: optax.GradientTransformation, rule_for: Callable[[int], GainRule], mask: Mask
+) -> optax.GradientTransformationExtraArgs:
+    """Wrap an optimizer; the rule may depend on how many parameters are modulated."""
     if not (hasattr(base, "init") and hasattr(base, "update")):
         raise TypeError(
             f"base must be an optax.GradientTransformation such as optax.sgd(0.01): got {base!r}"
         )
-    base = optax.with_extra_args_support(base)
+    base = with_any_extra_args(base)
 
     def init_fn(params: optax.Params) -> GainModulationState:
-        dtype = at_least_float32(*(jnp.result_type(leaf) for leaf in jax.tree.leaves(params)))
-        # Copies: neither the caller's array nor one buffer twice can be donated.
-        gain = jnp.array(rule.baseline, dtype)
+        marks = masks.marks_of(mask, params)
+        gain = jnp.array(rule_for(sum(jax.tree.leaves(marks))).baseline, _dtype_of_gain(params))
         return GainModulationState(
-            count=jnp.zeros((), jnp.int32),
-            gain=gain,
+            step=jnp.zeros((), jnp.int32),
+            gain=gain,  # copies: neither the caller's array nor one buffer twice can be donated
+            carried=jnp.array(gain),
             baseline=jnp.array(gain),
             skipped=jnp.zeros((), jnp.int32),
-            modulated=fingerprints(params, mask),
-            base_state=base.init(scale_modulated(params, 1 / gain, mask)),
+            modulated=jnp.asarray(masks.fingerprints(params, marks)),
+            base_state=base.init(scale_modulated(params, 1 / gain, marks)),
         )
 
     def update_fn(
@@ -178,32 +209,30 @@ def modulate(
         **extra_args: Any,
     ) -> tuple[optax.Updates, GainModulationState]:
         if params is None:
-            raise ValueError(
-                "gain modulation needs the parameters: call "
-                "`optimizer.update(grads, state, params, uncertainty=...)`"
-            )
-        uncertainty = _check_uncertainty(uncertainty).astype(state.gain.dtype)
-        gain = state.gain
-        new_gain = rule.next_gain(gain, state.count, uncertainty, extra_args).astype(gain.dtype)
-
+            raise ValueError(_NO_PARAMS)
+        marks = masks.same_marks(mask, params, state.modulated)
+        rule = rule_for(sum(jax.tree.leaves(marks)))
+        gain = state.carried
+        uncertainty = _check_uncertainty(uncertainty).astype(gain.dtype)
+        new_gain = rule.next_gain(state.gain, state.step, uncertainty, extra_args)
+        new_gain = new_gain.astype(gain.dtype)
+        scaled = functools.partial(scale_modulated, marks=marks)
         raw_updates, base_state = base.update(
-            scale_modulated(updates, gain, mask),
+            scaled(updates, gain),
             state.base_state,
-            scale_modulated(params, 1 / gain, mask),
+            scaled(params, 1 / gain),
             uncertainty=uncertainty,
-            **for_raw_weights(extra_args, functools.partial(scale_modulated, mask=mask), gain),
+            **for_raw_weights(extra_args, scaled, gain),
         )
 
-        def to_effective(update: jax.Array, param: jax.Array) -> jax.Array:
-            wide = (new_gain / gain - 1) * jnp.asarray(param, gain.dtype)
-            wide += new_gain * jnp.asarray(update, gain.dtype)
-            return wide.astype(jnp.result_type(param))
-
-        return map_modulated(to_effective, mask, params, raw_updates), GainModulationState(
-            count=optax.safe_increment(state.count),
+        emit = functools.partial(_effective, gain=gain, new_gain=new_gain)
+        bad = ~(jnp.isfinite(uncertainty) & (uncertainty >= 0))
+        return masks.map_modulated(emit, marks, params, raw_updates), GainModulationState(
+            step=optax.safe_increment(state.step),
             gain=new_gain,
+            carried=jnp.array(new_gain),
             baseline=jnp.array(rule.baseline, gain.dtype),
-            skipped=state.skipped + (~jnp.isfinite(uncertainty)).astype(jnp.int32),
+            skipped=state.skipped + bad.astype(jnp.int32),
             modulated=state.modulated,
             base_state=base_state,
         )
@@ -215,23 +244,25 @@ def ngm_sgd(
     learning_rate: optax.ScalarOrSchedule,
     decay: ArrayLike = 0.9,
     baseline: ArrayLike = 1.0,
-    sensitivity: ArrayLike = 0.4,
+    sensitivity: ArrayLike | optax.Schedule = 0.4,
     *,
     momentum: ArrayLike | None = None,
     max_gain: ArrayLike | None = None,
     mask: Mask = None,
 ) -> optax.GradientTransformationExtraArgs:
-    r"""Noradrenergic gain-modulated stochastic gradient descent, the published optimiser.
+    r"""Noradrenergic gain-modulated stochastic gradient descent, the published optimizer.
 
     .. math::
         w \leftarrow w - \alpha \nabla_w L, \qquad
         g \leftarrow \gamma g + (1 - \gamma) g_0 + \eta H, \qquad \theta = g w
 
+    Its defaults are those of the paper's Split MNIST, for learning rates near .01 and few layers.
+
     Args:
         learning_rate: Step size of the raw weights, or a schedule.
         decay: Decay of the phasic gain per update, in [0, 1).
         baseline: Tonic gain, > 0.
-        sensitivity: Phasic burst per nat of uncertainty, >= 0.
+        sensitivity: Phasic burst per nat of uncertainty, >= 0, or a schedule of the step.
         momentum: Decay of the momentum of the raw weights, in [0, 1), or None.
         max_gain: Upper bound on the gain, or None.
         mask: Which parameters are modulated, as in :func:`gain_modulation`.
@@ -243,12 +274,13 @@ def ngm_sgd(
         ValueError: If a plain number is out of range.
 
     Example:
+        >>> from gainjax import get_gain
         >>> optimizer = ngm_sgd(0.01, sensitivity=0.3)
-        >>> state = optimizer.init(jnp.ones(2))
+        >>> state = optimizer.init(jnp.ones((2, 2)))
         >>> float(get_gain(state))
         1.0
 
-    Source:
+    References:
         Rodriguez-Garcia et al., arXiv 2507.14056, NGM-SGD.
     """
     return gain_modulation(
@@ -261,103 +293,22 @@ def ngm_sgd(
     )
 
 
-def get_gain(opt_state: optax.OptState) -> jax.Array:
-    """Return the current gain, wherever its state sits.
-
-    Args:
-        opt_state: State of an optimiser that contains one gain modulation, alone or inside
-            ``chain``, ``partition``, ``masked``, ``MultiSteps``, ``inject_hyperparams`` and so on.
-
-    Returns:
-        The gain, shape () (with the leading axes of the state if it was vmapped).
-
-    Raises:
-        ValueError: If the state holds no gain, or more than one.
-
-    Example:
-        >>> optimizer = optax.chain(optax.clip(1.0), ngm_sgd(0.01))
-        >>> get_gain(optimizer.init(jnp.ones(2)))
-        Array(1., dtype=float32)
-
-    Source:
-        Symbol g of Rodriguez-Garcia et al., arXiv 2507.14056.
-    """
-    states = find_gain_states(opt_state)
-    if len(states) != 1:
-        raise ValueError(
-            f"opt_state must hold exactly one gain: found {len(states)} in a "
-            f"{type(opt_state).__name__}. Pass the state of one `gain_modulation(...)`"
-        )
-    return states[0].gain
+def _effective(
+    update: jax.Array, param: jax.Array, gain: jax.Array, new_gain: jax.Array
+) -> jax.Array:
+    """Return the update of an effective weight for one of the raw weight, with the next gain."""
+    dtype = jnp.result_type(param)
+    old, new = (x.astype(masks.with_complex(x.dtype, dtype)) for x in (gain, new_gain))
+    wide = (new / old - 1) * jnp.asarray(param, old.dtype)
+    wide += new * jnp.asarray(update, old.dtype)
+    return wide.astype(dtype)
 
 
-def slow_params(params: optax.Params, opt_state: optax.OptState) -> optax.Params:
-    r"""Return the slow part of effective weights: their value once the phasic gain has decayed.
-
-    .. math:: \theta = g w = \underbrace{g_0 w}_{slow} + \underbrace{(g - g_0) w}_{fast}
-
-    Args:
-        params: Effective weights, as trained by :func:`gain_modulation`. Arrays under
-            :func:`jax.vmap` may keep their leading axes if the state has them too.
-        opt_state: Its state, alone or inside any composite; several modulations are fine.
-
-    Returns:
-        Parameters like ``params``; those that no gain modulates are returned as they are.
-
-    Raises:
-        ValueError: If the state holds no gain, or none for any of these parameters, which tells
-            that they are nested otherwise than those that the optimiser was initialised with.
-
-    Example:
-        >>> optimizer = ngm_sgd(0.0)
-        >>> params = jnp.ones(2)
-        >>> updates, state = optimizer.update(
-        ...     params, optimizer.init(params), params, uncertainty=2.3
-        ... )
-        >>> params = optax.apply_updates(params, updates)
-        >>> print(params.round(2), slow_params(params, state))
-        [1.92 1.92] [1. 1.]
-
-    Source:
-        Decomposition of the effective weight in Rodriguez-Garcia et al., arXiv 2507.14056.
-    """
-    states = find_gain_states(opt_state)
-    if not states:
-        raise ValueError(
-            f"opt_state holds no gain: got a {type(opt_state).__name__}. Pass the state of an "
-            "optimizer that contains `gain_modulation(...)`"
-        )
-
-    paths = [fingerprint(path) for path, _ in jax.tree_util.tree_flatten_with_path(params)[0]]
-    for state in states:
-        if not isinstance(state.modulated, jax.core.Tracer):
-            known = np.asarray(state.modulated)[..., 1:, :]
-            if known.size and not any((known == path).all(-1).any() for path in paths):
-                raise ValueError(
-                    "params must be nested as those that the optimizer was initialised with: none "
-                    f"of the modulated ones is in {jax.tree.structure(params)}"
-                )
-
-    def slow(path: Any, param: jax.Array) -> jax.Array:
-        for state in states:
-            this = np.broadcast_to(fingerprint(path), state.modulated.shape)
-            is_modulated = jnp.any(jnp.all(state.modulated == this, axis=-1), axis=-1)
-            scale = jnp.where(is_modulated, state.baseline / state.gain, 1)
-            # A vmapped state has leading axes, which the parameters then share.
-            scale = scale.reshape(scale.shape + (1,) * (param.ndim - scale.ndim))
-            param = (param.astype(scale.dtype) * scale).astype(param.dtype)
-        return param
-
-    return jax.tree_util.tree_map_with_path(slow, params)
-
-
-def find_gain_states(opt_state: optax.OptState) -> list[GainModulationState]:
-    """Return the states of all gain modulations inside an optimiser state, outermost only."""
-
-    def is_state(node: Any) -> bool:
-        return isinstance(node, GainModulationState)
-
-    return [leaf for leaf in jax.tree.leaves(opt_state, is_leaf=is_state) if is_state(leaf)]
+def _dtype_of_gain(params: optax.Params) -> Any:
+    """Return the widest real dtype among the parameters, at least float32."""
+    dtypes = [masks.dtype_of(leaf) for leaf in jax.tree.leaves(params)]
+    inexact = [dtype for dtype in dtypes if jnp.issubdtype(dtype, jnp.inexact)]
+    return at_least_float32(*(jnp.finfo(dtype).dtype for dtype in inexact))
 
 
 def _check_uncertainty(uncertainty: ArrayLike | None) -> jax.Array:
@@ -365,7 +316,7 @@ def _check_uncertainty(uncertainty: ArrayLike | None) -> jax.Array:
         raise TypeError(
             "gain modulation needs the keyword `uncertainty`: call `optimizer.update(grads, state, "
             "params, uncertainty=gainjax.predictive_entropy(logits))`. (Flax's TrainState does not "
-            "pass it on; call the optimizer yourself.)"
+            "pass it on; use gainjax.TrainState, or call the optimizer yourself.)"
         )
     if isinstance(uncertainty, numbers.Real) and -math.inf < uncertainty < 0:
         raise ValueError(f"uncertainty must be >= 0: got {uncertainty!r}")
@@ -374,4 +325,6 @@ def _check_uncertainty(uncertainty: ArrayLike | None) -> jax.Array:
         raise ValueError(
             f"uncertainty must be a scalar, the mean over the batch: got shape {uncertainty.shape}"
         )
+    if jnp.iscomplexobj(uncertainty):
+        raise TypeError(f"uncertainty must be real: got {uncertainty.dtype}")
     return uncertainty

@@ -1,77 +1,141 @@
-"""Run a benchmark by name: one setting per method, or a sweep over settings."""
+"""Run a benchmark: one setting per method, or a sweep over settings."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import jax
-import xarray as xr
 
-from gainjax.curves import dataset as results
+from gainjax.checks import check_integer
+from gainjax.curves import Setting
+from gainjax.methods import as_methods
 from gainjax.models.layers import Modulate
-from gainjax.runs.benchmarks import BENCHMARKS, Benchmark, get_benchmark
-from gainjax.runs.execution import train_settings
-from gainjax.runs.settings import Setting, resolve_hyperparameters, sweep_settings
-from gainjax.runs.store import stored_config
+from gainjax.runs.benchmark import Benchmark
+from gainjax.runs.benchmarks import BENCHMARKS, get_benchmark
+from gainjax.runs.borrow import borrow_gain
+from gainjax.runs.execution import execute
+from gainjax.runs.extension import extend_run
+from gainjax.runs.plan import How, Plan, make_plan
+from gainjax.runs.settings import resolve_hyperparameters, run_settings, sweep_settings
 from gainjax.training.layout import Kind
+from gainjax.training.loop import reproducible
 from gainjax.training.program import Form
 
 DEFAULT_METHODS = ("ngm-sgd", "sgd", "msgd", "adam")
 
 
+class Options(TypedDict, total=False):
+    """Options of :func:`run` and :func:`sweep`, beside the fields of the protocol."""
+
+    data_dir: str | Path | None
+    out: str | Path | None
+    hyperparameters: Mapping[str, Any] | None
+    model: Any
+    eval_examples: int | None
+    gain_from: str | Path | None
+    gain_setting: str | None
+    form: Form
+    modulate: Modulate | None
+    chunk: int
+    layout: Kind | None
+    devices: Sequence[jax.Device] | None
+    memory: float | None
+    threads: int | None
+    progress: bool
+    on_chunk: Callable[[str, int, Any], None] | None
+    extend: bool
+    return_states: bool
+
+
+# Options of how a run is carried out, which need not be those it was begun with.
+OF_HOW = (
+    "out",
+    "data_dir",
+    "chunk",
+    "layout",
+    "devices",
+    "memory",
+    "threads",
+    "progress",
+    "on_chunk",
+    "return_states",
+)
+
+
 def run(
     benchmark: str | Benchmark,
-    methods: Sequence[str] = DEFAULT_METHODS,
+    methods: Any = DEFAULT_METHODS,
     seeds: int | Sequence[int] = 5,
-    *,
-    data_dir: str | Path | None = None,
-    out: str | Path | None = None,
-    hyperparameters: Mapping[str, Any] | None = None,
-    eval_examples: int | None = None,
-    gain_from: str | Path | None = None,
-    form: Form = "optimizer",
-    modulate: Modulate | None = None,
-    chunk: int = 100,
-    layout: Kind | None = None,
-    devices: Sequence[jax.Device] | None = None,
-    memory: float | None = None,
-    progress: bool = False,
-    **protocol: Any,
-) -> xr.Dataset:
+    **options: Any,
+) -> Any:
     """Train methods on a benchmark and return their curves.
 
     Methods share seeds: for one seed all start from the same weights and see the same batches, so
     that their differences can be paired.
 
     Args:
-        benchmark: Name of a benchmark, or one of your own.
-        methods: Names of methods, as ``gainjax list`` shows them.
+        benchmark: Name of a benchmark, or a :class:`gainjax.Benchmark`.
+        methods: A list of names (``gainjax list`` shows them), :class:`gainjax.Method` objects,
+            functions that return an optimizer and whose arguments have defaults, or references
+            ``"package.module:function"``; or a mapping of labels to those, or to Optax
+            transformations.
         seeds: Number of seeds (0, 1, ...), or the seeds themselves.
-        data_dir: Where the data are, as for :func:`gainjax.data.load_source`.
-        out: Directory to keep the curves in, as ``curves.nc``. If it holds this very run already,
-            that is returned, or finished if it was interrupted; if it holds another one, nothing is
-            touched. SIGINT and SIGTERM stop such a run at the end of a chunk. Of a benchmark of
-            your own, name, data, protocol and the model's fields tell one run from another.
-        hyperparameters: Values to use instead of the benchmark's: by name for every method that has
-            them, or by method's name for that method, ``{"learning_rate": 0.1, "adam": {...}}``.
-        eval_examples: Size of a fixed random subset of each task's test set, or None for all.
-        gain_from: Directory of a finished run of ngm-sgd with the same seeds and updates, whose
-            gain the controls replay, average or shuffle.
-        form: Gain in the "optimizer" or in the "model"; the runs are the same.
-        modulate: Gain of "all" layers or of the "head" alone; None for the benchmark's choice.
-        chunk: Updates per call of the compiled program, >= 1. It changes no number.
-        layout: Runs on a device one after the other ("map") or as one batched program ("vmap");
-            None for what measured fastest on this kind of device. Chunks, devices and batches
-            change no number, but the two layouts round differently.
-        devices: Devices of this process that share the runs, or None for all.
-        memory: Bytes that runs trained at once may take, or None for a share of what there is.
-        progress: Whether to show a progress bar.
-        **protocol: Fields of :class:`gainjax.training.Protocol` to replace, ``eval_every=10``.
+        **options: Any of these, and fields of :class:`gainjax.training.Protocol` to replace, such
+            as ``eval_every=10``:
+
+            data_dir: Where the data are, as for :func:`gainjax.data.load_source`.
+
+            out: Directory to keep the run in, as ``curves.nc``. If it holds this very run already,
+            that is returned, or finished if it was interrupted; if it holds another one, nothing
+            is touched. SIGINT and SIGTERM stop such a run at the end of a chunk. A run is
+            identified by its description, its data and a fingerprint of its compiled program.
+
+            hyperparameters: Values to use instead of the benchmark's: by name for every method
+            that has them, or by label for that method, ``{"learning_rate": 0.1, "adam": {...}}``.
+            A schedule, a function of the update count from 0, is a value, too.
+
+            model: A model instead of the benchmark's.
+
+            eval_examples: Size of a fixed random subset of each task's test set, or None for all.
+
+            gain_from: Directory of a finished run with the same seeds and updates, whose gain the
+            controls replay, average or shuffle; gain_setting: which of its settings, if several
+            have a gain.
+
+            form: Gain in the "optimizer" or in the "model"; the runs are the same.
+
+            modulate: Gain of "all" layers or of the "head" alone; None for the benchmark's choice.
+
+            chunk: Updates per call of the compiled program, >= 1. It changes no number.
+
+            layout: Runs on a device one after the other ("map") or as one batched program
+            ("vmap"); None for what measured fastest on this kind of device. Chunks, devices,
+            threads and batches change no number, but the two layouts round differently.
+
+            devices: Devices of this process that share the runs, or None for all.
+
+            memory: Bytes that runs trained at once may take, or None for a share of what there is.
+
+            threads: Parts of a run trained side by side on the cores of a CPU; None to measure
+            whether that is faster.
+
+            progress: Whether to show a progress bar.
+
+            on_chunk: Called after each chunk with the method's label, the number of updates so far
+            and a :class:`gainjax.runs.arrived.Arrived`; see :mod:`gainjax.callbacks`.
+
+            extend: Add seeds or methods to the finished run in ``out``, whose own are kept.
+
+            return_states: Also return the final states, a mapping from the label of each setting
+            to its :class:`gainjax.training.TrainState` with a leading axis of seeds. With ``out``
+            they are kept there, too.
 
     Returns:
-        The dataset that :func:`gainjax.curves.dataset.to_dataset` describes.
+        The dataset that :func:`gainjax.curves.make_curves` describes, or with ``return_states`` a
+        pair of that and the states.
 
     Raises:
+        TypeError: If a method or the benchmark is of a wrong kind.
         ValueError: If a name or number is wrong, or ``out`` holds another run.
         FileNotFoundError: If the data are not there and cannot be fetched.
         OSError: If ``out`` cannot be written to, or another process is running there.
@@ -80,44 +144,24 @@ def run(
     Example:
         >>> curves = run("split-digits", ["ngm-sgd", "sgd"], seeds=2, updates_per_task=10)
         >>> dict(curves.accuracy.sizes)
-        {'method': 2, 'seed': 2, 'eval_update': 50, 'eval_task': 1}
+        {'setting': 2, 'seed': 2, 'eval_update': 50, 'eval_task': 1}
 
-    Source:
+    References:
         Protocol of Rodriguez-Garcia et al., arXiv 2507.14056.
     """
-    benchmark = get_benchmark(benchmark) if isinstance(benchmark, str) else benchmark
-    values = resolve_hyperparameters(benchmark, methods, hyperparameters or {})
-    return train_settings(
-        benchmark,
-        [Setting(name, values[name]) for name in values],
-        seeds,
-        {"methods": values},
-        data_dir=data_dir,
-        out=out,
-        eval_examples=eval_examples,
-        gain_from=gain_from,
-        form=form,
-        modulate=modulate,
-        chunk=chunk,
-        layout=layout,
-        devices=devices,
-        memory=memory,
-        progress=progress,
-        **protocol,
-    )
+    return _run(benchmark, methods, seeds, None, options)
 
 
 def sweep(
     benchmark: str | Benchmark,
     grid: Mapping[str, Any],
-    methods: Sequence[str] = DEFAULT_METHODS,
+    methods: Any = DEFAULT_METHODS,
     seeds: int | Sequence[int] = 5,
     *,
     draws: int | None = None,
     draw_seed: int = 0,
-    hyperparameters: Mapping[str, Any] | None = None,
     **options: Any,
-) -> xr.Dataset:
+) -> Any:
     """Train every combination of methods, values of hyper-parameters and seeds.
 
     A method is compiled once, whatever the size of the grid; its settings and seeds are trained in
@@ -126,20 +170,17 @@ def sweep(
     Args:
         benchmark: As for :func:`run`.
         grid: What to vary: lists of values by name, for every method that has the hyper-parameter,
-            or by method's name for that method: ``{"learning_rate": [0.1, 0.01], "ngm-sgd":
+            or by label for that method: ``{"learning_rate": [0.1, 0.01], "ngm-sgd":
             {"sensitivity": [0.2, 0.4]}}``. With ``draws`` also distributions that have a method
             ``rvs``, such as ``scipy.stats.loguniform(1e-4, 1)``.
         methods: As for :func:`run`.
         seeds: As for :func:`run`.
         draws: Number of random settings per method, or None for the whole product.
         draw_seed: Seed of the draws, which methods share where they share a hyper-parameter.
-        hyperparameters: Fixed values, as for :func:`run`.
-        **options: All other options of :func:`run`.
+        **options: All options of :func:`run`.
 
     Returns:
-        The dataset that :func:`gainjax.curves.dataset.to_dataset` describes for sweeps: a dimension
-        ``setting`` in place of ``method``, with coordinates ``method`` and one for each
-        hyper-parameter that varies.
+        As :func:`run`, with a coordinate for each hyper-parameter that varies.
 
     Raises:
         ValueError: As :func:`run`, and if the grid is empty or names something unknown.
@@ -154,95 +195,104 @@ def sweep(
         >>> print(curves.setting.values[0])
         ngm-sgd learning_rate=0.03 sensitivity=0.2
     """
-    benchmark = get_benchmark(benchmark) if isinstance(benchmark, str) else benchmark
-    settings = sweep_settings(benchmark, methods, grid, hyperparameters or {}, draws, draw_seed)
-    return train_settings(benchmark, settings, seeds, _describe_sweep(settings), **options)
+    return _run(benchmark, methods, seeds, (grid, draws, draw_seed), options)
 
 
-def resume(
-    directory: str | Path,
-    *,
-    data_dir: str | Path | None = None,
-    chunk: int = 100,
-    layout: Kind | None = None,
-    devices: Sequence[jax.Device] | None = None,
-    memory: float | None = None,
-    progress: bool = False,
-) -> xr.Dataset:
-    """Finish the run or sweep in a directory, whatever it was.
-
-    Args:
-        directory: Output directory of a run that was interrupted. A finished one is returned.
-        data_dir: Where the data are now, or None for where they were.
-        chunk: As for :func:`run`.
-        layout: As for :func:`run`.
-        devices: As for :func:`run`; they need not be those it was begun on.
-        memory: As for :func:`run`.
-        progress: As for :func:`run`.
-
-    Returns:
-        The curves that the uninterrupted run would have.
-
-    Raises:
-        FileNotFoundError: If there is no run in the directory, or its data are not there.
-        ValueError: If what is stored is damaged, the data are other ones, or the benchmark is not
-            registered.
-
-    Example:
-        >>> import tempfile
-        >>> with tempfile.TemporaryDirectory() as out:
-        ...     curves = run("split-digits", ["sgd"], seeds=2, updates_per_task=10, out=out)
-        ...     resume(out).identical(curves)
-        True
-    """
-    if (stored := stored_config(directory)) is not None:
-        config, stored_data_dir = stored
-    elif (Path(directory).expanduser() / results.FILE).exists():
-        return results.load(directory)
-    else:
-        raise FileNotFoundError(
-            f"no run in {directory}: give the output directory of a run that was interrupted"
+@reproducible()
+def _run(
+    benchmark: str | Benchmark,
+    methods: Any,
+    seeds: int | Sequence[int],
+    varied: tuple[Mapping[str, Any], int | None, int] | None,
+    options: Mapping[str, Any],
+) -> Any:
+    """Train one setting per method, or those of a sweep."""
+    given = dict(options)
+    known = {name: given.pop(name) for name in Options.__annotations__ if name in given}
+    bench = _benchmark(benchmark, known.pop("model", None), given)
+    by_label, seed_list = as_methods(methods), as_seeds(seeds)
+    how = How(**{name: known.pop(name) for name in OF_HOW if name in known})
+    check_integer("chunk", how.chunk, 1)
+    if how.threads is not None:
+        check_integer("threads", how.threads, 1)
+    stream = bench.load(how.data_dir, known.get("eval_examples"))
+    total = int(bench.protocol.task_ends(len(stream.task_end))[-1])
+    fixed = resolve_hyperparameters(bench, by_label, known.get("hyperparameters") or {}, total)
+    settings: Sequence[Setting] = run_settings(by_label, fixed)
+    if varied is not None:
+        grid, draws, draw_seed = varied
+        settings = sweep_settings(
+            by_label, fixed, grid, updates=total, draws=draws, draw_seed=draw_seed
         )
-    if config["benchmark"] not in BENCHMARKS:
-        raise ValueError(
-            f"{directory} holds a run on {config['benchmark']!r}, no registered benchmark: to go "
-            "on, call gainjax.run or gainjax.sweep with it as you did, and the same out"
-        )
-    if "settings" in config:
-        settings = [
-            Setting(row["method"], row["hyperparameters"], tuple(row["swept"]))
-            for row in config["settings"]
-        ]
-        described = _describe_sweep(settings)
-    else:
-        settings = [Setting(name, values) for name, values in config["methods"].items()]
-        described = {"methods": config["methods"]}
-    return train_settings(
-        get_benchmark(config["benchmark"]),
-        settings,
-        config["seeds"],
-        described,
-        data_dir=data_dir or stored_data_dir,
-        out=directory,
-        eval_examples=config["eval_examples"],
-        gain_from=config["gain_from"],
-        form=config["form"],
-        modulate=config["modulate"],
-        chunk=chunk,
-        layout=layout,
-        devices=devices,
-        memory=memory,
-        progress=progress,
-        **config["protocol"],
+    borrowed = borrow_gain(
+        known.get("gain_from"),
+        known.get("gain_setting"),
+        by_label,
+        seed_list,
+        bench.name,
+        bench.protocol,
     )
 
+    def plan(settings: Sequence[Setting], seeds: Sequence[int]) -> Plan:
+        return make_plan(
+            bench,
+            {label: by_label[label] for label in {row.method: None for row in settings}},
+            settings,
+            seeds,
+            stream,
+            eval_examples=known.get("eval_examples"),
+            form=known.get("form", "optimizer"),
+            modulate=known.get("modulate"),
+            borrowed=borrowed,
+        )
 
-def _describe_sweep(settings: Sequence[Setting]) -> dict[str, Any]:
-    """Return the part of a configuration that says what a sweep varies."""
-    return {
-        "settings": [
-            {"method": s.method, "hyperparameters": dict(s.hyperparameters), "swept": list(s.swept)}
-            for s in settings
-        ],
-        "swept": list(dict.fromkeys(name for setting in settings for name in setting.swept)),
-    }
+    if known.get("extend"):
+        return extend_run(plan, settings, seed_list, how)
+    return result_of(plan(settings, seed_list), how)
+
+
+def result_of(plan: Plan, how: How) -> Any:
+    """Return what :func:`run` returns for a plan."""
+    curves, states = execute(plan, how)
+    return (curves, states) if how.return_states else curves
+
+
+def _benchmark(benchmark: Any, model: Any, protocol: Mapping[str, Any]) -> Benchmark:
+    if isinstance(benchmark, str):
+        benchmark = get_benchmark(benchmark)
+    if not isinstance(benchmark, Benchmark):
+        raise TypeError(
+            f"benchmark must be a name or a gainjax.Benchmark: got {benchmark!r}. There are "
+            f"{', '.join(BENCHMARKS)}"
+        )
+    if model is None and not protocol:
+        return benchmark
+    return benchmark.replace(model=model, **protocol)
+
+
+def as_seeds(seeds: int | Sequence[int]) -> list[int]:
+    """Return seeds 0, 1, ... for a number, or the given ones.
+
+    Args:
+        seeds: Number of seeds, or the seeds: different integers in [0, 2**32).
+
+    Raises:
+        ValueError: If they are something else.
+
+    Example:
+        >>> as_seeds(3), as_seeds(range(5, 7))
+        ([0, 1, 2], [5, 6])
+    """
+    if isinstance(seeds, str) or not hasattr(seeds, "__iter__"):
+        check_integer("seeds", seeds, 1)
+        if seeds > 10**6:
+            raise ValueError(f"seeds must be at most a million: got {seeds}")
+        return list(range(int(seeds)))
+    listed = list(seeds)
+    for seed in listed:
+        check_integer("each of the seeds", seed, 0)
+        if seed >= 2**32:
+            raise ValueError(f"each of the seeds must be below 2**32: got {seed}")
+    if not listed or len(set(listed)) < len(listed):
+        raise ValueError(f"seeds must be a list of different integers: got {listed}")
+    return [int(seed) for seed in listed]

@@ -1,310 +1,337 @@
-"""Train settings x seeds: in parts that fit into memory, each stored until the whole is written."""
+"""Train what a plan says: in parts that fit into memory, each stored until the whole is written."""
 
 import contextlib
-import dataclasses
-import json
+import functools
+import math
+import signal
+import threading
 import time
 import warnings
-import zlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import partial
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 import xarray as xr
 
-from gainjax.checks import check_integer
-from gainjax.curves import dataset as results
-from gainjax.data.streams import Stream
-from gainjax.methods import TRACE, get_method
-from gainjax.models.layers import Modulate
-from gainjax.runs.benchmarks import Benchmark
+from gainjax import curves
+from gainjax.runs import arrived, guard, identity
+from gainjax.runs.final_states import load_states, save_states
+from gainjax.runs.finished import find_finished
+from gainjax.runs.part_store import PartStore
+from gainjax.runs.parts import Part, split
+from gainjax.runs.plan import Group, How, Plan
 from gainjax.runs.progress import Report, progress_bar
-from gainjax.runs.settings import Setting
-from gainjax.runs.store import RunStore, is_unfinished, open_store
-from gainjax.training import Chunk, TrainState, make_layout, train
-from gainjax.training.layout import Kind
+from gainjax.runs.store import Header, RunStore, is_unfinished, open_store
+from gainjax.training import Chunk, Record, TrainState, make_layout, train
+from gainjax.training.advance import Work
+from gainjax.training.layout import Layout
+from gainjax.training.loop import abstract_states
 from gainjax.training.memory import runs_at_once
-from gainjax.training.processes import agree, gather, share, wait_for_all
-from gainjax.training.program import Form, Record
-from gainjax.training.protocol import Protocol
+from gainjax.training.processes import agree, gather, in_any, same_everywhere, share, wait_for_all
+from gainjax.training.threads import cores, faster_side_by_side, may_share_cores, run_all
 
 
 class DivergenceWarning(UserWarning):
     """The loss of a seed became NaN or infinite. Other seeds are not affected."""
 
 
-def train_settings(
-    benchmark: Benchmark,
-    settings: Sequence[Setting],
-    seeds: int | Sequence[int],
-    described: Mapping[str, Any],
-    *,
-    data_dir: str | Path | None = None,
-    out: str | Path | None = None,
-    eval_examples: int | None = None,
-    gain_from: str | Path | None = None,
-    form: Form = "optimizer",
-    modulate: Modulate | None = None,
-    chunk: int = 100,
-    layout: Kind | None = None,
-    devices: Sequence[jax.Device] | None = None,
-    memory: float | None = None,
-    progress: bool = False,
-    **protocol: Any,
-) -> xr.Dataset:
-    """Train settings x seeds to one dataset, or go on where that was interrupted.
+class Trained(NamedTuple):
+    """What training a part gave."""
+
+    record: Record
+    seconds: float
+    states: TrainState | None  # on the host, if they are to be kept
+
+
+def execute(plan: Plan, how: How) -> tuple[xr.Dataset, dict[str, Any]]:
+    """Train what a plan says to one dataset, or finish what was interrupted.
 
     Args:
-        benchmark: The benchmark.
-        settings: The rows of the dataset.
-        seeds: Number of seeds (0, 1, ...), or the seeds themselves.
-        described: The part of the configuration that says what the settings are.
-        data_dir: As for :func:`gainjax.run`, like all that follow.
-        out: Output directory or None.
-        eval_examples: Size of the evaluation subsets or None.
-        gain_from: Run whose gain the controls borrow.
-        form: Where the gain is.
-        modulate: Which layers have a gain.
-        chunk: Updates per call of the compiled program.
-        layout: How runs share a device.
-        devices: Devices of this process.
-        memory: Bytes that runs trained at once may take.
-        progress: Whether to show a progress bar.
-        **protocol: Fields of the protocol to replace.
-    """
-    seeds = _seed_list(seeds)
-    check_integer("chunk", chunk, 1)
-    by_method: dict[str, list[Setting]] = {}
-    for setting in settings:
-        by_method.setdefault(setting.method, []).append(setting)
-    programs = {
-        name: benchmark.program(get_method(name), form=form, modulate=modulate, **protocol)
-        for name in by_method
-    }
-    stream = benchmark.load(data_dir, eval_examples)
-    if (most := int(np.max(stream.train_labels))) >= benchmark.num_classes:
-        raise ValueError(
-            f"num_classes of benchmark {benchmark.name!r} must be at least {most + 1}, since "
-            f"labels go up to {most}: got {benchmark.num_classes}"
-        )
-    used = next(iter(programs.values())).protocol
-    total = used.updates_per_task * len(stream.task_end)
-    borrowers = [name for name in programs if get_method(name).needs_trace]
-    trace = _gain_of(gain_from, borrowers, seeds, benchmark.name, used)
-    config = {
-        **benchmark.described(modulate),
-        **described,
-        "seeds": seeds,
-        "protocol": dataclasses.asdict(used),
-        "eval_examples": eval_examples,
-        "form": form,
-        "modulate": modulate or benchmark.modulate,
-        "data_crc32": _checksum(stream),
-        "gain_from": None if gain_from is None else str(Path(gain_from).expanduser().resolve()),
-        "gain_crc32": None if trace is None else f"{zlib.crc32(trace.tobytes()):08x}",
-    }
-    # Somebody may have been killed before removing the unfinished run, which needs the lock.
-    unfinished = out is not None and is_unfinished(out)
-    if out is not None and not unfinished and (kept := _kept(out, config)) is not None:
-        return kept
+        plan: What to train.
+        how: How to carry it out.
 
-    placed = make_layout(layout, devices)
-    runs = {name: len(rows) * len(seeds) for name, rows in by_method.items()}
-    batches: Mapping[str, int] = {
-        name: runs_at_once(
-            program, placed, stream, len(share(runs[name])), chunk=chunk, memory=memory
-        )
-        for name, program in programs.items()
-    }
+    Returns:
+        The curves, and, if asked for, the final states of each setting by label.
+
+    Raises:
+        ValueError: If ``out`` holds another run, or processes were given different ones.
+        OSError: If ``out`` cannot be written to, or another process is running there.
+        gainjax.runs.guard.Interrupted: If a signal stopped a run with ``out``.
+    """
+    described = plan.spec.to_json()
+    same_everywhere("the run", identity.canonical(described))
+    layout = make_layout(how.layout, how.devices)
+    environment = identity.environment(layout.kind)
+    unfinished = how.out is not None and is_unfinished(how.out)
+    # Somebody may have been killed before removing the unfinished run, which needs the lock.
+    if not unfinished and (kept := _kept(how, plan, environment)) is not None:
+        return kept
+    threads = _threads(how, layout)
+    sizes = _batch_sizes(plan, layout, how, threads)
+    data_dir = None if how.data_dir is None else str(how.data_dir)
+    columns = arrived.columns_of(plan)
+    header = Header(plan.spec, environment, data_dir, jax.process_count(), sizes, columns)
     with contextlib.ExitStack() as stack:
         store = None
-        if out is not None:
-            store = stack.enter_context(open_store(out, config, data_dir, batches))
-            try:  # again: somebody may have finished before the lock was ours
-                kept = _kept(out, config)
-            except ValueError:
-                if not unfinished:
-                    store.remove()
-                raise
-            if kept is not None:
+        if how.out is not None:
+            store = stack.enter_context(open_store(how.out, header))
+            # Again: somebody may have finished before the lock was ours.
+            if (kept := _kept(how, plan, environment)) is not None:
                 store.remove()
                 return kept
-            batches = store.batches
-        parts = {name: _parts(name, runs[name], batches[name]) for name in programs}
-        report = stack.enter_context(
-            progress_bar(total * sum(map(len, parts.values())), shown=progress)
-        )
-        records: dict[str, Record] = {}
-        seconds = 0.0
-        for name, program in programs.items():
-            rows = by_method[name]
-            values = {
-                key: np.repeat([row.hyperparameters[key] for row in rows], len(seeds))
-                for key in program.method.hyperparameters
-            }
-            if trace is not None and name in borrowers:
-                values[TRACE] = np.tile(trace, (len(rows), 1))
-            all_seeds = np.tile(seeds, len(rows))
-            trained = []
-            for part, index in parts[name].items():
-                train_runs = partial(
-                    train,
-                    program,
-                    stream,
-                    all_seeds[index],
-                    {key: array[index] for key, array in values.items()},
-                    chunk=chunk,
-                    layout=placed,
-                )
-                record, duration = _train_part(part, train_runs, total, report, store)
-                trained.append(record)
-                seconds += duration
-            curves = _joined(trained, runs[name])
-            for i, row in enumerate(rows):
-                these = slice(i * len(seeds), (i + 1) * len(seeds))
-                records[row.label] = jax.tree.map(lambda x, these=these: x[these], curves)
-        dataset = results.to_dataset(records, config, seconds)
-        if out is not None and store is not None:
+            sizes = dict(store.header.batches)
+        parts = split(plan.runs, sizes)
+        total = int(plan.spec.protocol.task_ends(len(plan.stream.task_end))[-1])
+        report = stack.enter_context(progress_bar(total * len(parts), shown=how.progress))
+        trainer = _Trainer(plan, how, layout, total, store, report)
+        trained = _unless_stopped(lambda: trainer.all(parts, threads), how)
+        dataset = _dataset(plan, parts, trained, environment, columns)
+        states = _states(plan, parts, trained) if how.return_states else {}
+        if store is not None and how.out is not None:
             if jax.process_index() == 0:
-                results.save(dataset, out)
+                if how.return_states:
+                    save_states(Path(how.out).expanduser(), plan.spec, states)
+                curves.save(dataset, how.out)
             wait_for_all("gainjax: results are saved")
             store.remove()
-    _warn_of_divergence(dataset)
-    return dataset
+    warn_of_divergence(dataset)
+    return dataset, states
 
 
-def _kept(out: str | Path, config: Mapping[str, Any]) -> xr.Dataset | None:
+class _Trainer:
+    """Trains parts, some side by side, and stores and reports what comes in."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        how: How,
+        layout: Layout,
+        total: int,
+        store: RunStore | None,
+        report: Report,
+    ) -> None:
+        self.plan, self.how, self.layout, self.total = plan, how, layout, total
+        self.store, self.report = store, report
+        self._groups = {group.name: group for group in plan.groups}
+        self._failed = threading.Event()
+        self._one_at_a_time = threading.Lock()
+
+    def all(self, parts: Sequence[Part], threads: int) -> list[Trained]:
+        """Train all parts; return what each gave."""
+        hyperparameters = {g.name: self.plan.hyperparameters(g) for g in self.plan.groups}
+        if threads > 1 and self.how.threads is None and len(parts) > 1:
+            threads = threads if self._is_faster(parts[0], hyperparameters, threads) else 1
+        tasks = [functools.partial(self._part, part, hyperparameters[part.group]) for part in parts]
+        return run_all(tasks, min(threads, len(parts)), self._failed.set)
+
+    def _part(self, part: Part, hyperparameters: Mapping[str, np.ndarray]) -> Trained:
+        """Train what is left of a part."""
+        self.report(part.name, 0)
+        with contextlib.ExitStack() as stack:
+            store = None
+            if self.store is not None:
+                keep_states = self.how.return_states
+                store = stack.enter_context(self.store.part(part.name, keep_states=keep_states))
+                if (kept := store.finished()) is not None:
+                    states = self._final_states(part, store) if keep_states else None
+                    if states is not None or not keep_states:
+                        self.report(part.name, self.total)
+                        return Trained(*kept, states)
+            return self._train(part, hyperparameters, store)
+
+    def _train(
+        self, part: Part, hyperparameters: Mapping[str, np.ndarray], store: PartStore | None
+    ) -> Trained:
+        started = time.monotonic()
+        states: TrainState | None = None
+
+        def restore(abstract: TrainState) -> tuple[int, TrainState] | None:
+            nonlocal states
+            found = None if store is None else store.restore(abstract)
+            self.report(part.name, found[0] if found else 0)
+            if store is not None and found is not None and found[0] == self.total:
+                store.finish(self.total)
+                states = found[1]
+            return found
+
+        records = []
+        group = self._groups[part.group]
+        seeds = np.tile(self.plan.spec.seeds, len(group.rows))[part.runs]
+        values = {name: array[part.runs] for name, array in hyperparameters.items()}
+        for chunk in train(
+            group.program,
+            self.plan.stream,
+            seeds,
+            values,
+            chunk=self.how.chunk,
+            layout=self.layout,
+            restore=restore,
+        ):
+            if self._failed.is_set():
+                raise _Cancelled
+            self.report(part.name, chunk.done - chunk.start)
+            self._call_back(group, part.runs, chunk)
+            if self.how.return_states and chunk.done == chunk.total:
+                states = chunk.snapshot()
+            if store is not None:
+                store.keep(chunk)
+            else:
+                records.append(chunk.records)
+        if store is not None:
+            kept = store.finished()  # with the updates before the last restart
+            if kept is None:
+                raise OSError(f"the curves of {part.name} were removed during the run")
+            return Trained(*kept, states)
+        record = jax.tree.map(lambda *x: np.concatenate(x, axis=1), *records)
+        return Trained(record, time.monotonic() - started, states)
+
+    def _final_states(self, part: Part, store: PartStore) -> TrainState | None:
+        group = self._groups[part.group]
+        one = abstract_states(group.program, self.plan.stream, group.arguments)
+        number = len(part.runs)
+        return store.final_states(
+            jax.tree.map(lambda x: jax.ShapeDtypeStruct((number, *x.shape), x.dtype), one)
+        )
+
+    def _call_back(self, group: Group, index: np.ndarray, chunk: Chunk) -> None:
+        if self.how.on_chunk is not None:
+            came_in = arrived.label(self.plan, group, index, chunk)
+            with self._one_at_a_time:
+                self.how.on_chunk(group.kind.label, chunk.done, came_in)
+
+    def _is_faster(
+        self, part: Part, hyperparameters: Mapping[str, Mapping[str, np.ndarray]], threads: int
+    ) -> bool:
+        group = self._groups[part.group]
+        program = group.program
+        length = min(self.how.chunk, program.protocol.longest_task)
+        work = Work(program, self.layout, length, program.protocol.batch_size_of(0))
+        values = {k: v[part.runs] for k, v in hyperparameters[part.group].items()}
+        seeds = np.tile(self.plan.spec.seeds, len(group.rows))[part.runs]
+        return faster_side_by_side(work, self.plan.stream, seeds, values, threads)
+
+
+def _unless_stopped(work: Callable[[], list[Trained]], how: How) -> list[Trained]:
+    """Do the work of this process, and stop if another one was stopped: its share is missing."""
+    try:
+        done = work()
+    except guard.Interrupted:
+        in_any(True)  # or the others would wait for ever
+        raise
+    if in_any(False):
+        raise guard.Interrupted(
+            f"stopped, since another process of this run was. All is stored in {how.out}: give all "
+            "processes the same command again to resume",
+            signal.SIGTERM,
+        )
+    return done
+
+
+class _Cancelled(Exception):
+    """Another part has failed."""
+
+
+def _kept(
+    how: How, plan: Plan, environment: Mapping[str, Any]
+) -> tuple[xr.Dataset, dict[str, Any]] | None:
     """Return the finished run in a directory if it is this one, the same for every process."""
-    kept = results.find(out, config)
-    if not agree(f"{out} holds this run already", kept is not None) or kept is None:
+    kept = find_finished(how.out, plan.spec, environment) if how.out else None
+    if not agree(f"{how.out} holds this run already", kept is not None) or kept is None:
         return None
-    _warn_of_divergence(kept)
-    return kept
+    states: dict[str, Any] | None = {}
+    if how.return_states and how.out is not None:
+        states = load_states(Path(how.out).expanduser(), plan)
+        if not agree(f"{how.out} holds the final states already", states is not None):
+            return None
+    warn_of_divergence(kept)
+    return kept, states or {}
 
 
-def _parts(method: str, runs: int, size: int) -> dict[str, np.ndarray]:
-    """Return which runs of this process are trained at once: their indices, by name of the part.
-
-    All parts have the same size, so that one compilation serves them; the last run fills up.
-    """
-    mine = share(runs)
-    count = -(-len(mine) // size)
-    index = np.pad(mine, (0, count * size - len(mine)), mode="edge").reshape(count, size)
-    if count == 1:
-        return {method: index[0, : len(mine)]}
-    return {f"{method}.{i:04d}": index[i] for i in range(count)}
+def _threads(how: How, layout: Layout) -> int:
+    """Return how many parts may be trained side by side."""
+    if not may_share_cores(layout):
+        return 1
+    return how.threads or cores()
 
 
-def _joined(parts: Sequence[Record], runs: int) -> Record:
-    """Return the curves of all runs of a method from the parts that this process trained."""
+def _batch_sizes(plan: Plan, layout: Layout, how: How, threads: int) -> dict[str, int]:
+    """Return how many runs of each group are trained at once."""
+    runs = {name: len(share(number)) for name, number in plan.runs.items()}
+    memory = None if how.memory is None else how.memory / threads
+    sizes = {
+        group.name: runs_at_once(
+            group.program,
+            layout,
+            plan.stream,
+            runs[group.name],
+            names=group.arguments,
+            chunk=how.chunk,
+            memory=memory,
+        )
+        for group in plan.groups
+    }
+    count = sum(math.ceil(runs[name] / size) for name, size in sizes.items())
+    if threads > 1 and count % threads and count < 2 * threads:  # some threads would wait
+        sizes = {name: min(size, math.ceil(runs[name] / threads)) for name, size in sizes.items()}
+    return sizes
+
+
+def _joined(plan: Plan, group: Group, parts: Sequence[Part], trees: Sequence[Any]) -> Any:
+    """Return the arrays of all runs of a group from the parts that this process trained."""
+    runs = plan.runs[group.name]
     mine = len(share(runs))
-    joined = jax.tree.map(lambda *arrays: np.concatenate(arrays)[:mine], *parts)
+    own = [tree for part, tree in zip(parts, trees, strict=True) if part.group == group.name]
+    joined = jax.tree.map(lambda *arrays: np.concatenate(arrays)[:mine], *own)
     return gather(joined, runs)
 
 
-def _train_part(
-    part: str,
-    train_runs: Callable[..., Record],
-    total: int,
-    report: Report,
-    store: RunStore | None,
-) -> tuple[Record, float]:
-    """Train what is left of a part; return its curves and how many seconds it took."""
-    report(part, 0)
-    if store is not None and (kept := store.finished(part)) is not None:
-        report(part, total)
-        return kept
-
-    def restore(abstract: TrainState) -> tuple[int, TrainState] | None:
-        found = None if store is None else store.restore(part, abstract)
-        report(part, found[0] if found else 0)
-        return found
-
-    def on_chunk(done: Chunk) -> None:
-        report(part, done.records.gain.shape[1])
-        if store is not None:
-            store.keep(part, done)
-
-    started = time.monotonic()
-    records = train_runs(on_chunk=on_chunk, restore=restore)
-    if store is not None and (kept := store.finished(part)) is not None:
-        return kept  # with the updates before the last restart
-    return records, time.monotonic() - started
+def _dataset(
+    plan: Plan,
+    parts: Sequence[Part],
+    trained: Sequence[Trained],
+    environment: Mapping[str, Any],
+    columns: arrived.Columns,
+) -> xr.Dataset:
+    """Label the curves of all settings, in the order of the description."""
+    records = [part.record for part in trained]
+    by_label: dict[str, Record] = {}
+    for group in plan.groups:
+        joined = _joined(plan, group, parts, records)
+        for i, row in enumerate(group.rows):
+            seeds = slice(i * len(plan.spec.seeds), (i + 1) * len(plan.spec.seeds))
+            by_label[row.label] = jax.tree.map(lambda x, s=seeds: x[s], joined)
+    seconds = sum(part.seconds for part in trained)
+    return arrived.to_dataset(plan.spec, by_label, columns, environment, seconds)
 
 
-def _gain_of(
-    directory: str | Path | None,
-    borrowers: Sequence[str],
-    seeds: Sequence[int],
-    benchmark: str,
-    protocol: Protocol,
-) -> np.ndarray | None:
-    """Return the gain of a finished run for methods that borrow it, shape (seeds, updates)."""
-    if not borrowers and directory is None:
-        return None
-    if not borrowers:
-        raise ValueError(f"gain_from is given, {directory}, but none of the methods borrows a gain")
-    if directory is None:
-        raise ValueError(
-            f"{', '.join(borrowers)} borrows the gain of another run: first run ngm-sgd with the "
-            "same seeds and out=DIR (--out DIR), then give gain_from=DIR (--gain-from DIR)"
-        )
-    source = results.load(directory)
-    is_run = "method" in source.dims
-    if not (
-        is_run and "ngm-sgd" in source.method and set(seeds) <= set(source.seed.values.tolist())
-    ):
-        raise ValueError(
-            f"gain_from must hold ngm-sgd with seeds {list(seeds)}: {directory} has "
-            f"{source.method.values.tolist()} and seeds {source.seed.values.tolist()}"
-        )
-    config = json.loads(source.attrs["config"])
-    theirs = {"benchmark": config["benchmark"], **Protocol(**config["protocol"]).training}
-    ours = {"benchmark": benchmark, **protocol.training}
-    if theirs != ours:
-        raise ValueError(
-            f"gain_from must hold a run that trains as this one does: {directory} differs in "
-            f"{results.difference(theirs, ours)}"
-        )
-    return source.gain.sel({"method": "ngm-sgd", "seed": list(seeds)}).values
+def _states(plan: Plan, parts: Sequence[Part], trained: Sequence[Trained]) -> dict[str, Any]:
+    """Return the final states of each setting, with a leading axis of seeds."""
+    states = [part.states for part in trained]
+    found = {}
+    for group in plan.groups:
+        joined = _joined(plan, group, parts, states)
+        for i, row in enumerate(group.rows):
+            seeds = slice(i * len(plan.spec.seeds), (i + 1) * len(plan.spec.seeds))
+            found[row.label] = jax.tree.map(lambda x, s=seeds: x[s], joined)
+    return found
 
 
-def _checksum(stream: Stream) -> str:
-    """Return a checksum of all data, so that a run goes on with the same ones or not at all."""
-    crc = 0
-    for array in stream:
-        crc = zlib.crc32(f"{array.dtype} {array.shape}".encode(), crc)
-        crc = zlib.crc32(np.ascontiguousarray(array).data, crc)
-    return f"{crc:08x}"
+def warn_of_divergence(dataset: xr.Dataset) -> None:
+    """Name every setting, seed and update at which a run diverged.
 
-
-def _seed_list(seeds: int | Sequence[int]) -> list[int]:
-    """Return seeds 0, 1, ... for a number, or the given ones."""
-    if not isinstance(seeds, Iterable):
-        check_integer("seeds", seeds, 1)
-        return list(range(seeds))
-    listed = list(seeds)
-    for seed in listed:
-        check_integer("each of the seeds", seed, 0)
-    if not listed or len(set(listed)) < len(listed):
-        raise ValueError(f"seeds must be a list of different integers: got {listed}")
-    return [int(seed) for seed in listed]
-
-
-def _warn_of_divergence(curves: xr.Dataset) -> None:
-    """Name every setting, seed and update at which a run diverged."""
-    labels = curves[curves.diverged_update.dims[0]].values
-    for label, updates in zip(labels, curves.diverged_update.values, strict=True):
+    Args:
+        dataset: Curves.
+    """
+    for label, updates in zip(dataset.setting.values, dataset.diverged_update.values, strict=True):
         if (bad := updates > 0).any():
             plural = "s" if bad.sum() > 1 else ""
-            seeds = ", ".join(map(str, curves.seed.values[bad]))
+            seeds = ", ".join(map(str, dataset.seed.values[bad]))
             when = ", ".join(map(str, updates[bad]))
             warnings.warn(
                 f"{label} with seed{plural} {seeds} diverged at update{plural} {when}: the loss is "
                 "not finite. From there on answers count as wrong; try a smaller learning rate",
                 DivergenceWarning,
-                stacklevel=4,
+                stacklevel=5,
             )

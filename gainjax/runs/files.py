@@ -1,15 +1,19 @@
 """The files of an unfinished run: curves and checkpoints, each with a checksum."""
 
+import contextlib
+import errno
 import io
+import os
 import shutil
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import jax
 import numpy as np
 
-from gainjax.curves import dataset as results
-from gainjax.training.program import Record
+from gainjax.files import write_file
+from gainjax.training import Record
 
 
 def curve_files(folder: Path) -> list[tuple[int, int, Path]]:
@@ -17,27 +21,38 @@ def curve_files(folder: Path) -> list[tuple[int, int, Path]]:
     files = []
     for path in folder.glob("[0-9]*-[0-9]*.npz"):
         start, end = path.stem.split("-")
-        files.append((int(start), int(end), path))
+        if start.isdigit() and end.isdigit():
+            files.append((int(start), int(end), path))
     return sorted(files)
 
 
 def write_curves(path: Path, parts: list[Record], seconds: float) -> None:
     """Write the curves of consecutive chunks as one file, with their duration."""
-    records = jax.tree.map(lambda *x: np.concatenate(x, axis=1), *parts)
+    records = joined(parts)
     buffer = io.BytesIO()
     np.savez(buffer, allow_pickle=False, **records._asdict(), seconds=seconds)
-    results.write_file(path, buffer.getvalue())
+    content = buffer.getvalue()
+    # The checksums of a zip cover neither its index nor its names.
+    write_file(path, content + zlib.crc32(content).to_bytes(4, "big"))
 
 
 def read_curves(path: Path) -> tuple[Record, float] | None:
     """Return curves and their duration in seconds, or None if they are damaged."""
-    content = io.BytesIO(path.read_bytes())
+    stored = path.read_bytes()
+    content, crc = stored[:-4], stored[-4:]
+    if zlib.crc32(content).to_bytes(4, "big") != crc:
+        return None
     try:
-        with np.load(content, allow_pickle=False) as arrays:  # a zip, with checksums
+        with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
             record = Record(*(arrays[name] for name in Record._fields))
             return record, float(arrays["seconds"])
     except Exception:  # zipfile, zlib and NumPy raise many kinds
         return None
+
+
+def joined(parts: list[Record]) -> Record:
+    """Return the curves of consecutive chunks as one."""
+    return jax.tree.map(lambda *x: np.concatenate(x, axis=1), *parts)
 
 
 def seal(path: Path) -> Path:
@@ -47,7 +62,7 @@ def seal(path: Path) -> Path:
 
 def sealed_steps(folder: Path) -> list[int]:
     """Return after which updates there are checkpoints, in ascending order."""
-    return sorted(int(path.stem) for path in folder.glob("[0-9]*.crc32"))
+    return sorted(int(path.stem) for path in folder.glob("[0-9]*.crc32") if path.stem.isdigit())
 
 
 def checksum(folder: Path) -> str:
@@ -63,3 +78,16 @@ def remove_checkpoint(path: Path) -> None:
     """Remove a checkpoint and its checksum."""
     seal(path).unlink(missing_ok=True)  # first: what is half removed does not count
     shutil.rmtree(path, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def os_errors(path: Path) -> Iterator[None]:
+    """Turn whatever Orbax raises when it cannot write into an OSError with the path."""
+    try:
+        yield
+    except Exception as error:
+        code = getattr(error, "errno", None) or errno.EIO
+        if "No space left" in str(error):
+            code = errno.ENOSPC
+        reason = f"cannot write the checkpoint: {os.strerror(code)}"
+        raise OSError(code, reason, str(path)) from error

@@ -1,21 +1,23 @@
-"""What guards a run in an output directory: a lock against other processes, and orderly stops."""
+"""A lock on an output directory against other processes, and orderly stops of a run."""
 
 import contextlib
+import errno
 import fcntl
 import os
 import signal
+import stat
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 
 class Interrupted(KeyboardInterrupt):
-    """SIGINT or SIGTERM stopped a run, which is stored and can go on.
+    """SIGINT or SIGTERM stopped a run, which is stored and can be resumed.
 
     Args:
-        message: Where it stopped and how to go on.
+        message: Where it stopped and how to resume it.
         signum: Number of the signal; by custom a program then exits with code 128 + signum.
     """
 
@@ -31,7 +33,7 @@ class Stop:
 
 
 @contextlib.contextmanager
-def lock(directory: Path, name: str = ".lock") -> Iterator[None]:
+def lock(directory: Path, name: str = ".lock") -> Iterator[Callable[[], None]]:
     """Keep other processes out of a directory while the block runs.
 
     The system lifts the lock when the process ends, however it ends.
@@ -40,9 +42,12 @@ def lock(directory: Path, name: str = ".lock") -> Iterator[None]:
         directory: Made if needed.
         name: File in it that is locked and names the process.
 
+    Yields:
+        A function that raises OSError if somebody has removed or replaced the lock meanwhile.
+
     Raises:
         BlockingIOError: If another process has the lock.
-        OSError: If the directory cannot be written to.
+        OSError: If the directory cannot be written to, or the lock is no plain file.
 
     Example:
         >>> import tempfile
@@ -53,30 +58,61 @@ def lock(directory: Path, name: str = ".lock") -> Iterator[None]:
     path = directory / name
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        file = path.open("a+")
+        # Never through a symbolic link, whose target is somebody else's, nor from a pipe.
+        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        file = os.fdopen(os.open(path, flags, 0o666), "r+")
     except OSError as error:
-        raise OSError(error.errno, f"cannot write: {error.strerror}", str(path)) from error
+        reason = f"cannot write: {error.strerror}"
+        if path.is_symlink():
+            reason = "the lock is a symbolic link: remove it"
+        elif directory.exists() and not directory.is_dir():
+            reason, path = "the output directory is a file: choose another one", directory
+        raise OSError(error.errno, reason, str(path)) from error
     with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            file.seek(0)
-            owner = file.read().strip() or "(unknown)"
-            raise BlockingIOError(
-                error.errno,
-                f"process {owner} is running in this directory: wait for its end, or choose "
-                "another directory",
-                str(directory),
-            ) from None
-        except OSError as error:  # some network file systems
-            warnings.warn(
-                f"{directory} cannot be locked ({error.strerror}): take care that no other process "
-                "runs there",
-                stacklevel=4,
-            )
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise OSError(errno.EINVAL, "the lock is no plain file: remove it", str(path))
+        _acquire(file, directory)
         with contextlib.suppress(OSError):  # on a full disk the lock has no name, but it holds
-            path.write_text(str(os.getpid()))
-        yield
+            # Past the buffer, which would try again when the file is closed, and fail then.
+            os.ftruncate(file.fileno(), 0)
+            os.write(file.fileno(), str(os.getpid()).encode())
+
+        def still_ours() -> None:
+            mine = os.fstat(file.fileno())
+            try:
+                there = os.stat(path, follow_symlinks=False)
+            except FileNotFoundError:
+                there = None
+            if there is None or (there.st_dev, there.st_ino) != (mine.st_dev, mine.st_ino):
+                raise OSError(
+                    errno.ESTALE,
+                    "the output directory was moved or cleaned during the run, which therefore "
+                    "stops: give the same command again",
+                    str(directory),
+                )
+
+        yield still_ours
+
+
+def _acquire(file: IO[str], directory: Path) -> None:
+    """Lock an open file, or raise with the process that has locked it."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        owner = file.read(64).strip()
+        owner = owner if owner.isdigit() else "(unknown)"
+        raise BlockingIOError(
+            error.errno,
+            f"process {owner} is running in this directory: wait for its end, or choose "
+            "another directory",
+            str(directory),
+        ) from None
+    except OSError as error:  # some network file systems
+        warnings.warn(
+            f"{directory} cannot be locked ({error.strerror}): take care that no other process "
+            "runs there",
+            stacklevel=5,
+        )
 
 
 @contextlib.contextmanager

@@ -8,77 +8,86 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from gainjax.checks import check_integer
-from gainjax.methods import get_method
-from gainjax.runs.benchmarks import Benchmark
+from gainjax.curves import Setting
+from gainjax.methods import Method
+from gainjax.runs.benchmark import Benchmark
 
 _MOST_DRAWS = 1000  # rounds; a product of lists is complete long before
 
 
-class Setting(NamedTuple):
-    """What one row of results is about.
+class Schedule(NamedTuple):
+    """A hyper-parameter with one value per update."""
 
-    Attributes:
-        method: Name of the method.
-        hyperparameters: Values of all its hyper-parameters.
-        swept: Names of those that vary in a sweep.
-    """
+    name: str
+    values: tuple[float, ...]
 
-    method: str
-    hyperparameters: Mapping[str, float]
-    swept: tuple[str, ...] = ()
 
-    @property
-    def label(self) -> str:
-        """The method with what varies: the name of the row."""
-        varied = (f"{name}={self.hyperparameters[name]:.6g}" for name in self.swept)
-        return " ".join([self.method, *varied])
+Value = float | None | Schedule
 
 
 def resolve_hyperparameters(
-    benchmark: Benchmark, methods: Sequence[str], overrides: Mapping[str, Any]
-) -> dict[str, dict[str, float]]:
+    benchmark: Benchmark,
+    methods: Mapping[str, Method],
+    overrides: Mapping[str, Any],
+    updates: int = 0,
+) -> dict[str, dict[str, Value]]:
     """Return every hyper-parameter of each method: its default, the benchmark's, the caller's.
 
     Args:
         benchmark: The benchmark.
-        methods: Names of methods, each once.
-        overrides: By name for every method that has it, or by method's name for that method.
+        methods: Methods by label.
+        overrides: By name for every method that has it, or by label for that method. Numbers; None
+            for a number that may be absent; or schedules, functions of the update count from 0.
+        updates: Updates of the whole run, for schedules.
 
     Raises:
-        ValueError: If a method or hyper-parameter is unknown, unused, repeated or out of range.
+        ValueError: If a hyper-parameter is unknown, unused or out of range.
 
     Example:
+        >>> from gainjax.methods import as_methods
         >>> from gainjax.runs.benchmarks import get_benchmark
-        >>> mnist = get_benchmark("split-mnist")
-        >>> resolve_hyperparameters(mnist, ["sgd"], {"sgd": {"learning_rate": 0.1}})
+        >>> mnist, methods = get_benchmark("split-mnist"), as_methods(["sgd"])
+        >>> resolve_hyperparameters(mnist, methods, {"sgd": {"learning_rate": 0.1}})
         {'sgd': {'learning_rate': 0.1}}
     """
-    _check_methods(methods)
-    settings = {}
-    for name, values in _by_method(methods, overrides).items():
-        values = {key: _number(key, value) for key, value in values.items()}
-        settings[name] = benchmark.defaults(name) | values
-        get_method(name).check(settings[name])
+    settings: dict[str, dict[str, Value]] = {}
+    for label, given in _by_method(methods, overrides).items():
+        values = {name: as_value(name, value, updates) for name, value in given.items()}
+        settings[label] = {**benchmark.defaults(methods[label], label), **values}
+        _check(methods[label], settings[label])
     return settings
 
 
+def run_settings(
+    methods: Mapping[str, Method], values: Mapping[str, Mapping[str, Value]]
+) -> list[Setting]:
+    """Return one setting per method.
+
+    Args:
+        methods: Methods by label.
+        values: What :func:`resolve_hyperparameters` returns.
+    """
+    return [Setting(label, label, m.shown_as(label), values[label]) for label, m in methods.items()]
+
+
 def sweep_settings(
-    benchmark: Benchmark,
-    methods: Sequence[str],
+    methods: Mapping[str, Method],
+    fixed: Mapping[str, Mapping[str, Value]],
     grid: Mapping[str, Any],
-    overrides: Mapping[str, Any],
+    *,
+    updates: int = 0,
     draws: int | None = None,
     draw_seed: int = 0,
 ) -> list[Setting]:
     """Return all settings of a sweep, for each method the whole product or so many draws.
 
     Args:
-        benchmark: The benchmark.
-        methods: Names of methods, each once.
-        grid: What to vary: by name for every method that has it, or by method's name for that
-            method. A list of values or, with ``draws``, also a distribution with a method ``rvs``
-            such as ``scipy.stats.loguniform(1e-4, 1)``.
-        overrides: Fixed values, as for :func:`resolve_hyperparameters`.
+        methods: Methods by label.
+        fixed: Values of all hyper-parameters by label, as :func:`resolve_hyperparameters` returns.
+        grid: What to vary: by name for every method that has it, or by label for that method. A
+            list of values or, with ``draws``, also a distribution with a method ``rvs`` such as
+            ``scipy.stats.loguniform(1e-4, 1)``.
+        updates: Updates of the whole run, for schedules.
         draws: Number of different random draws for each method, or None for the product of all
             lists.
         draw_seed: Seed of the draws.
@@ -88,108 +97,176 @@ def sweep_settings(
             without ``draws``, or lists have fewer combinations than there shall be draws.
 
     Example:
-        >>> from gainjax.runs.benchmarks import get_benchmark
+        >>> from gainjax.methods import as_methods
+        >>> methods = as_methods(["sgd", "msgd"])
+        >>> fixed = {label: dict(method.hyperparameters) for label, method in methods.items()}
         >>> grid = {"learning_rate": [0.1, 0.01], "momentum": [0.5, 0.9]}
-        >>> settings = sweep_settings(get_benchmark("split-digits"), ["sgd", "msgd"], grid, {})
-        >>> for setting in settings[:3]:
+        >>> for setting in sweep_settings(methods, fixed, grid)[:3]:
         ...     print(setting.label)
         sgd learning_rate=0.1
         sgd learning_rate=0.01
         msgd learning_rate=0.1 momentum=0.5
     """
-    fixed = resolve_hyperparameters(benchmark, methods, overrides)
-    if not grid:
-        raise ValueError("grid must name at least one hyper-parameter to vary: got nothing")
+    if not isinstance(grid, Mapping) or not grid:
+        raise ValueError(f"grid must name at least one hyper-parameter to vary: got {grid!r}")
     if draws is not None:
         check_integer("draws", draws, 1)
     check_integer("draw_seed", draw_seed, 0)
     settings = []
-    for method, given in _by_method(methods, grid).items():
+    for label, given in _by_method(methods, grid).items():
+        method = methods[label]
         if draws is None:
-            points = list(itertools.product(*(_listed(*item) for item in given.items())))
+            points = list(itertools.product(*(listed(*it, updates) for it in given.items())))
         else:
-            points = _drawn(method, given, draws, draw_seed) if given else [()]
+            points = _drawn(label, given, draws, draw_seed) if given else [()]
         for point in points:
             values = dict(zip(given, point, strict=True))
-            get_method(method).check(values)
-            settings.append(Setting(method, fixed[method] | values, tuple(given)))
-    labels = [setting.label for setting in settings]
-    if repeated := [label for label in labels if labels.count(label) > 1]:
-        raise ValueError(f"grid must give different settings: got {repeated[0]!r} twice")
-    return settings
+            _check(method, values)
+            settings.append(_setting(label, method, fixed[label], values))
+    return _distinct(settings)
 
 
-def _number(name: str, value: Any) -> float:
-    # Of JAX and NumPy, too; a plain number is what a configuration can hold.
-    if isinstance(value, str) or np.ndim(value) or value is None:
-        raise ValueError(f"{name} must be a number: got {value!r}")
-    return float(value)
+def as_value(name: str, value: Any, updates: int) -> Value:
+    """Return a plain number, None, or a schedule with its value for each update.
+
+    Args:
+        name: Name of the hyper-parameter, for messages.
+        value: A number (of JAX and NumPy, too), None, or a function of the update count from 0.
+        updates: Updates of the whole run.
+
+    Raises:
+        ValueError: If it is neither.
+    """
+    if value is None or isinstance(value, Schedule):
+        return value
+    if callable(value):
+        values = np.asarray([float(value(count)) for count in range(updates)])
+        label = getattr(value, "__name__", "schedule")
+        label = "schedule" if label in ("<lambda>", "schedule", "wrapped") else label
+        return Schedule(label, tuple(values.tolist()))
+    if isinstance(value, str | bool) or np.ndim(value) or np.iscomplexobj(value):
+        raise ValueError(f"{name} must be a number or a schedule: got {value!r}")
+    try:
+        return float(value)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise ValueError(f"{name} must be a number or a schedule: got {value!r}") from error
 
 
-def _listed(name: str, given: Any) -> list[float]:
-    """Return the values of a hyper-parameter that a grid lists."""
+def listed(name: str, given: Any, updates: int = 0) -> list[Value]:
+    """Return the values of a hyper-parameter that a grid lists.
+
+    Args:
+        name: Name of the hyper-parameter, for messages.
+        given: A list of values, or one.
+        updates: Updates of the whole run, for schedules.
+    """
     if hasattr(given, "rvs"):
         raise ValueError(f"{name} is a distribution: give draws, the number of settings to try")
-    values = [float(value) for value in np.atleast_1d(np.asarray(given, float))]
+    if isinstance(given, np.ndarray):
+        given = given.ravel().tolist()
+    items = list(given) if isinstance(given, Sequence) and not isinstance(given, str) else [given]
+    values = [as_value(name, value, updates) for value in items]
     if not values:
         raise ValueError(f"{name} must have at least one value in the grid: got {given!r}")
     return values
 
 
-def _drawn(method: str, given: Mapping[str, Any], draws: int, seed: int) -> list[tuple[float, ...]]:
+def _setting(
+    label: str, method: Method, fixed: Mapping[str, Value], varied: Mapping[str, Value]
+) -> Setting:
+    words = [label, *(f"{name}={shown(value)}" for name, value in varied.items())]
+    return Setting(
+        " ".join(words), label, method.shown_as(label), {**fixed, **varied}, tuple(varied)
+    )
+
+
+def shown(value: Value, digits: int = 6) -> str:
+    """Return a value as a label shows it."""
+    if value is None:
+        return "none"
+    return value.name if isinstance(value, Schedule) else f"{value:.{digits}g}"
+
+
+def _distinct(settings: list[Setting]) -> list[Setting]:
+    """Return the settings with more digits in labels that would be the same; refuse repetition."""
+    by_label: dict[str, list[int]] = {}
+    for i, setting in enumerate(settings):
+        by_label.setdefault(setting.label, []).append(i)
+    for label, places in by_label.items():
+        if len(places) == 1:
+            continue
+        points = [tuple(settings[i].hyperparameters.items()) for i in places]
+        if len(set(points)) < len(points):
+            raise ValueError(f"grid must give different settings: got {label!r} twice")
+        for number, i in enumerate(places):
+            row = settings[i]
+            exact = [f"{n}={shown(row.hyperparameters[n], 17)}" for n in row.swept]
+            schedules = any(isinstance(row.hyperparameters[n], Schedule) for n in row.swept)
+            end = f" #{number + 1}" if schedules else ""
+            settings[i] = row._replace(label=" ".join([row.method, *exact]) + end)
+    return settings
+
+
+def _drawn(label: str, given: Mapping[str, Any], draws: int, seed: int) -> list[tuple[Any, ...]]:
     """Return so many different points of a method, drawn from lists and distributions."""
-    lists = [_listed(name, v) for name, v in given.items() if not hasattr(v, "rvs")]
-    if len(lists) == len(given) and draws > (most := math.prod(len(set(v)) for v in lists)):
+    lists = {name: listed(name, v) for name, v in given.items() if not hasattr(v, "rvs")}
+    if len(lists) == len(given) and draws > (
+        most := math.prod(len(set(v)) for v in lists.values())
+    ):
         raise ValueError(
-            f"draws must be at most {most}, all that the grid has for {method}: got {draws}"
+            f"draws must be at most {most}, all that the grid has for {label}: got {draws}"
         )
     # Random numbers that belong to the name, so that methods share the draws of what they share.
     rngs = {name: np.random.default_rng([seed, *name.encode()]) for name in given}
-    points: dict[tuple[float, ...], None] = {}
+    points: dict[tuple[Any, ...], None] = {}
     for _ in range(_MOST_DRAWS):
         columns = [
-            v.rvs(size=draws, random_state=rngs[name])
+            map(float, v.rvs(size=draws, random_state=rngs[name]))
             if hasattr(v, "rvs")
-            else rngs[name].choice(_listed(name, v), draws)
+            else [lists[name][i] for i in rngs[name].integers(len(lists[name]), size=draws)]
             for name, v in given.items()
         ]
-        points |= dict.fromkeys(zip(*(map(float, column) for column in columns), strict=True))
+        points |= dict.fromkeys(zip(*columns, strict=True))
         if len(points) >= draws:
             return list(points)[:draws]
     raise ValueError(
-        f"draws must be at most what the distributions of {', '.join(given)} can give for {method}:"
+        f"draws must be at most what the distributions of {', '.join(given)} can give for {label}:"
         f" got {draws}, and found {len(points)} different settings"
     )
 
 
-def _by_method(methods: Sequence[str], given: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+def _check(method: Method, values: Mapping[str, Value]) -> None:
+    method.check({k: v.values if isinstance(v, Schedule) else v for k, v in values.items()})
+
+
+def _by_method(
+    methods: Mapping[str, Method], given: Mapping[str, Any]
+) -> dict[str, dict[str, Any]]:
     """Return what each method is given: what all are given that it has, then its own."""
+    if not isinstance(given, Mapping):
+        raise ValueError(f"hyperparameters must be a mapping of names to values: got {given!r}")
     shared = {k: v for k, v in given.items() if not isinstance(v, Mapping)}
     own = {k: v for k, v in given.items() if isinstance(v, Mapping)}
     if unknown := set(own) - set(methods):
         raise ValueError(
-            f"hyperparameters are given for {', '.join(sorted(unknown))}, which is not among the "
-            f"methods: {', '.join(methods)}"
+            f"hyperparameters are given for {', '.join(sorted(map(str, unknown)))}, which is not "
+            f"among the methods: {', '.join(methods)}"
         )
-    has = {name: get_method(name).hyperparameters for name in methods}
+    has = {label: method.hyperparameters for label, method in methods.items()}
     known = sorted({k for names in has.values() for k in names})
     for name in shared:
         if name not in known:
             raise ValueError(
-                f"no method has a hyper-parameter {name!r}: there are {', '.join(known)}"
+                f"no method has a hyper-parameter {name!r}: there are {', '.join(known) or 'none'}"
             )
-    for method, values in own.items():
+    for label, values in own.items():
         for name in values:
-            if name not in has[method]:
+            if name not in has[label]:
                 raise ValueError(
-                    f"{method} has no hyper-parameter {name!r}: it has {', '.join(has[method])}"
+                    f"{label} has no hyper-parameter {name!r}: it has "
+                    f"{', '.join(has[label]) or 'none'}"
                 )
     return {
-        method: {k: v for k, v in shared.items() if k in names} | dict(own.get(method, {}))
-        for method, names in has.items()
+        label: {k: v for k, v in shared.items() if k in names} | dict(own.get(label, {}))
+        for label, names in has.items()
     }
-
-
-def _check_methods(methods: Sequence[str]) -> None:
-    if isinstance(methods, str) or not methods or len(set(methods)) < len(methods):
-        raise ValueError(f"methods must be a list of different names: got {methods!r}")

@@ -2,7 +2,8 @@
 
 import io
 import math
-from collections.abc import Callable, Iterable
+import re
+from collections.abc import Callable, Container, Iterable
 from pathlib import Path
 
 import xarray as xr
@@ -12,7 +13,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from gainjax.curves.dataset import swept_names, write_file
+from gainjax.curves import swept_names
+from gainjax.files import write_file
 from gainjax.metrics import Convention
 from gainjax.show import tables
 from gainjax.show.plots import plot_curves, plot_frontier, plot_heatmap
@@ -130,7 +132,7 @@ def write_sweep(
         if len(varied) == 2 and len(rows) >= cells / 2:  # a grid, and no random draws
             x, y = sorted(varied, key=lambda name: name != "learning_rate")
             figure = plot_heatmap(dataset, method, x, y, tolerance=tolerance, best=best)
-            contents |= _images(f"heatmap-{method}", figure, dpi=200)
+            contents |= _images(f"heatmap-{_file_name(method, contents)}", figure, dpi=200)
     return _write(contents, directory)
 
 
@@ -154,7 +156,11 @@ def _fitting(sheet: Sheet, console: Console) -> Table:
         grid = _grid(sheet, join)
         if console.measure(grid, options=unbounded).maximum <= console.width:
             return grid
-    return _grid(sheet, lambda parts: "\n".join(parts).replace("–", "–\n").replace(", ", ",\n"))
+
+    def folded(parts: tuple[str, ...]) -> str:
+        return re.sub(r"(?<=.)–", "–\n", "\n".join(parts)).replace(", ", ",\n")
+
+    return _grid(sheet, folded)
 
 
 def _grid(sheet: Sheet, join: Callable[[tuple[str, ...]], str]) -> Table:
@@ -182,6 +188,15 @@ def _markdown(sheets: Iterable[Sheet]) -> str:
         lines += [f"**{sheet.title}**", "", *(f"| {' | '.join(cells)} |" for cells in rows)]
         lines += ["", *(f"- {note}" for note in sheet.notes), ""]
     return "\n".join(lines)
+
+
+def _file_name(method: str, taken: Container[str]) -> str:
+    """Return a name for a file about a method, whose label may be any text."""
+    name = re.sub(r"[^\w.-]+", "-", method).strip(".-")[:60] or "method"
+    number = 1
+    while f"heatmap-{name if number == 1 else f'{name}-{number}'}.png" in taken:
+        number += 1
+    return name if number == 1 else f"{name}-{number}"
 
 
 def _images(name: str, figure: Figure, dpi: int) -> dict[str, bytes]:

@@ -1,19 +1,24 @@
 """What a reader sees of a table: its title, columns, cells and footnotes, in words and digits."""
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple, get_args
 
 import numpy as np
 import pandas as pd
 import xarray as xr
 
-from gainjax.curves.dataset import rows_dimension, swept_names, task_ends
-from gainjax.metrics import Convention
+from gainjax.curves import swept_names, task_ends
+from gainjax.metrics import METRICS, Convention, Metric
 from gainjax.show import tables
-from gainjax.show.plots.looks import words
+from gainjax.show.names import method_names, printable, setting_names, value_text, words
 
 _FRONTIER, _CHOSEN = "†", "*"
 _LEVEL = 0.05
+_TITLES = {
+    "rodriguez-garcia": "task 1, convention of Rodriguez-Garcia et al.",
+    "de-lange": "all tasks, convention of De Lange et al.",
+}
 
 
 class Row(NamedTuple):
@@ -35,81 +40,19 @@ class Sheet(NamedTuple):
     notes: list[str]
 
 
-def _percent(value: float, digits: int = 1) -> str:
-    return f"{round(100 * value, digits) + 0.0:.{digits}f}"  # no "-0.0"
-
-
-def _fraction(value: float, digits: int = 1) -> str:
-    return f"{value:.{digits + 2}f}"
-
-
-def _updates(value: float, digits: int = 1) -> str:
-    return f"{value:.0f}"
-
-
-class _Column(NamedTuple):
-    title: str
-    show: Callable[[float, int], str]
-    meaning: str
-
-
-# What is shown of each metric, in order; a run without a metric has no such column.
-_SEEN = {
-    "anytime_accuracy": _Column(
-        "anytime", _percent, "accuracy on all tasks seen so far, mean over updates, %"
-    ),
-    "final_accuracy": _Column("final", _percent, "accuracy on all tasks at the end, %"),
-}
-_COLUMNS: dict[Convention, dict[str, _Column]] = {
-    "rodriguez-garcia": {
-        "avg_sg": _Column(
-            "avg-SG", _fraction, "stability gap: relative drop after a switch, mean over switches"
-        ),
-        "avg_sg_mean_curve": _Column(
-            "of mean",
-            _fraction,
-            "avg-SG of the seed-averaged curve ± propagated error, as published",
-        ),
-        "min_acc": _Column(
-            "min-ACC", _percent, "lowest accuracy in each task but the last, mean (v1), %"
-        ),
-        "wc_acc": _Column(
-            "WC-ACC", _percent, "worst case: min-ACC joined with the last accuracy, %"
-        ),
-        "avg_acc": _Column("avg-ACC", _percent, "accuracy at the ends of tasks, mean, %"),
-        "recovery": _Column(
-            "recovery",
-            _updates,
-            "updates until accuracy is back; ≥ if sometimes not within the task",
-        ),
-        **_SEEN,
-    },
-    "de-lange": {
-        "de_lange_acc": _Column("ACC", _percent, "accuracy at the end, mean over tasks, %"),
-        "de_lange_min_acc": _Column(
-            "min-ACC", _percent, "lowest accuracy since a task ended, mean over earlier tasks, %"
-        ),
-        "de_lange_wc_acc": _Column(
-            "WC-ACC", _percent, "worst case: min-ACC joined with the accuracy on the last task, %"
-        ),
-        "windowed_forgetting": _Column(
-            "WF10", _percent, "largest drop within 10 evaluations, mean over tasks, points"
-        ),
-        "windowed_plasticity": _Column(
-            "WP10", _percent, "largest rise within 10 evaluations, mean over tasks, points"
-        ),
-        **_SEEN,
-    },
-}
-_ALL_COLUMNS = _COLUMNS["rodriguez-garcia"] | _COLUMNS["de-lange"]
-_TITLES = {
-    "rodriguez-garcia": "task 1, convention of Rodriguez-Garcia et al.",
-    "de-lange": "all tasks, convention of De Lange et al.",
-}
-_COMPARED: dict[Convention, tuple[str, ...]] = {
-    "rodriguez-garcia": tables.COMPARED,
-    "de-lange": ("windowed_forgetting", "de_lange_min_acc", "de_lange_acc", *_SEEN),
-}
+def _columns(table: pd.DataFrame, convention: Convention) -> dict[str, Metric]:
+    """Return what is shown of a table, in order; curves without a metric have no such column."""
+    columns = {}
+    for name, metric in METRICS.items():
+        if metric.shown and metric.convention in (None, convention) and name in table:
+            columns[name] = metric
+        if name == "avg_sg" and name in columns:
+            columns[tables.OF_MEAN] = dataclasses.replace(
+                metric,
+                title="of mean",
+                meaning="avg-SG of the seed-averaged curve ± propagated error, as published",
+            )
+    return columns
 
 
 def table_sheets(
@@ -122,35 +65,36 @@ def table_sheets(
         convention: As for :func:`gainjax.table`.
         digits: Digits behind the point of a percentage.
     """
-    table = tables.table(dataset, convention)
-    for shown, layout in _COLUMNS.items():
-        columns = {name: column for name, column in layout.items() if name in table}
-        if not columns.keys() - _SEEN.keys():
+    table, names = tables.table(dataset, convention), setting_names(dataset)
+    score = dataset.attrs["score"]
+    for shown in get_args(Convention):
+        columns = _columns(table, shown)
+        if all(metric.convention is None for metric in columns.values()):
             continue
         rows = []
-        for name, row in table.iterrows():
-            words = str(name).split(" ") if table.index.name == "setting" else [str(name)]
+        for label, row in table.iterrows():
+            name = names[label].replace(" ", "\n") if row["method"] != label else names[label]
             mark = _FRONTIER if "avg_sg" in columns and row.get("frontier") else ""
-            cells = [_cell(row, metric, digits) for metric in columns]
-            rows.append(Row("\n".join(words) + mark, _divergence(row), cells))
+            cells = [_cell(row, name, metric, score, digits) for name, metric in columns.items()]
+            rows.append(Row(name + mark, _divergence(row), cells))
         yield Sheet(
             f"{_heading(dataset)}: {_TITLES[shown]}",
-            [table.index.name, *(column.title for column in columns.values())],
+            [_of_rows(dataset), *(metric.title for metric in columns.values())],
             rows,
-            _footnotes(table, columns),
+            _footnotes(table, columns, score),
         )
     if can_compare(dataset):
         yield _comparison_sheet(dataset, convention or "rodriguez-garcia", table.columns, digits)
 
 
 def can_compare(dataset: xr.Dataset) -> bool:
-    """Tell whether a dataset is a run with methods and seeds enough for paired differences.
+    """Tell whether there are methods and seeds enough for paired differences, and no sweep.
 
     Args:
-        dataset: Curves of a run or a sweep.
+        dataset: Curves.
     """
     sizes = dataset.sizes
-    return rows_dimension(dataset) == "method" and sizes["method"] > 1 and sizes["seed"] > 1
+    return not swept_names(dataset) and sizes["setting"] > 1 and sizes["seed"] > 1
 
 
 def compared_metrics(available: pd.Index, convention: Convention) -> list[str]:
@@ -160,34 +104,36 @@ def compared_metrics(available: pd.Index, convention: Convention) -> list[str]:
         available: The names of the metrics that there are.
         convention: Whose metrics to show.
     """
-    return [name for name in _COMPARED[convention] if name in available]
+    return [name for name in tables.compared(convention) if name in available]
 
 
 def _comparison_sheet(
     dataset: xr.Dataset, convention: Convention, available: pd.Index, digits: int
 ) -> Sheet:
+    names, score = setting_names(dataset), dataset.attrs["score"]
     metrics = compared_metrics(available, convention)
     table = tables.comparison(dataset, metrics=metrics)
     rows = []
-    for name, row in table.iterrows():
+    for label, row in table.iterrows():
         cells = []
         for metric in metrics:
-            show = _ALL_COLUMNS[metric].show
             mean, low, high = (
-                _signed(show(row[f"{metric}{end}"], digits)) for end in ("", "_low", "_high")
+                _signed(METRICS[metric].show(row[f"{metric}{end}"], digits, score=score))
+                for end in ("", "_low", "_high")
             )
             p_value = row[f"{metric}_p_holm"]
-            cells.append((f"{mean} p={p_value:.2g}", f"[{low}, {high}]"))
-        rows.append(Row(str(name), "", cells))
-    reference = table["reference"].iloc[0]
+            tested = "" if np.isnan(p_value) else f" p={p_value:.2g}"
+            cells.append((f"{mean}{tested}", f"[{low}, {high}]") if low != "–" else (mean,))
+        rows.append(Row(names[label], "", cells))
+    reference = names[table["reference"].iloc[0]]
+    tests = len(rows) * len(metrics)
     return Sheet(
         f"Differences to {reference}, paired by seed",
-        ["method", *(_ALL_COLUMNS[metric].title for metric in metrics)],
+        [_of_rows(dataset), *(METRICS[metric].title for metric in metrics)],
         rows,
         [
-            f"method - {reference} with its 95 % bootstrap interval; p: exact paired sign-flip "
-            f"test, by Holm's method corrected for the {len(rows) * len(metrics)} tests of this "
-            f"table{_power(dataset.sizes['seed'], len(rows) * len(metrics))}"
+            f"{_of_rows(dataset)} - {reference} with its 95 % bootstrap interval; "
+            f"{_tested(dataset.sizes['seed'], tests)}"
         ],
     )
 
@@ -201,110 +147,131 @@ def ranking_sheet(dataset: xr.Dataset, tolerance: float, best: tables.Best, digi
         best: As for :func:`gainjax.ranking`.
         digits: Digits behind the point of a percentage.
     """
-    table = tables.ranking(dataset, tolerance, best)
-    swept = swept_names(dataset)
+    table, names = tables.ranking(dataset, tolerance, best), method_names(dataset)
+    swept, score = swept_names(dataset), dataset.attrs["score"]
+    columns = {n: METRICS[n] for n in tables.compared("rodriguez-garcia") if n in table}
     last = ~table["method"].duplicated(keep="last")
     rows = []
     for (_, row), ends_group in zip(table.iterrows(), last, strict=True):
         marks = _CHOSEN * bool(row["chosen"]) + _FRONTIER * bool(row["frontier"])
-        values = [("" if np.isnan(row[name]) else f"{row[name]:g}",) for name in swept]
-        metrics = [_cell(row, metric, digits) for metric in tables.COMPARED]
-        name = f"{row['method']}{marks}"
+        values = [(value_text(row[name]),) for name in swept]
+        metrics = [_cell(row, name, metric, score, digits) for name, metric in columns.items()]
+        name = f"{names[row['method']]}{marks}"
         rows.append(Row(name, _divergence(row), values + metrics, row["chosen"], ends_group))
-    columns = {name: _ALL_COLUMNS[name] for name in tables.COMPARED}
     whose = "that its method reaches" if best == "method" else "that any method reaches"
     notes = [
         f"{_CHOSEN}: chosen: smallest avg-SG within {100 * tolerance:g} points of the best anytime "
-        f"accuracy {whose}; chosen and shown on the same seeds"
+        f"{score} {whose}; chosen and shown on the same seeds"
     ]
     return Sheet(
         f"{_heading(dataset)}, {len(table)} settings: task 1 and seen tasks",
-        [
-            "method",
-            *(words(name) for name in swept),
-            *(c.title for c in columns.values()),
-        ],
+        ["method", *(words(name) for name in swept), *(c.title for c in columns.values())],
         rows,
-        notes + _missing(table) + _edges(table, swept) + _footnotes(table, columns),
+        [
+            *notes,
+            *_missing(table, names, score),
+            *_edges(table, swept, names),
+            *_footnotes(table, columns, score),
+        ],
     )
 
 
-def _missing(table: pd.DataFrame) -> list[str]:
+def _missing(table: pd.DataFrame, names: Mapping[str, str], score: str) -> list[str]:
     """Say which methods have no setting that is accurate enough."""
-    best = table.loc[table["anytime_accuracy"].idxmax()]
+    best, show = table.loc[table["anytime_accuracy"].idxmax()], METRICS["anytime_accuracy"].show
     return [
-        f"no setting of {method} is chosen: it reaches {_percent(rows['anytime_accuracy'].max())} "
-        f"and {best['method']} {_percent(best['anytime_accuracy'])}"
+        f"no setting of {names[method]} is chosen: it reaches "
+        f"{show(rows['anytime_accuracy'].max(), score=score)} and {names[best['method']]} "
+        f"{show(best['anytime_accuracy'], score=score)}"
         for method, rows in table.groupby("method", sort=False)
         if not rows["chosen"].any()
     ]
 
 
-def _edges(table: pd.DataFrame, swept: list[str]) -> list[str]:
+def _edges(table: pd.DataFrame, swept: list[str], names: Mapping[str, str]) -> list[str]:
     """Say which choices might be others if the sweep were wider."""
     edges = []
     for method, rows in table.groupby("method", sort=False):
         for name in swept:
             tried, taken = rows[name], rows[name][rows["chosen"]]
+            if tried.dtype.kind != "f":  # schedules have no order
+                continue
             if tried.nunique() > 1 and taken.isin([tried.min(), tried.max()]).any():
-                edges.append(f"{method} ({words(name)} {taken.iloc[0]:g})")
+                edges.append(f"{names[method]} ({words(name)} {value_text(taken.iloc[0])})")
     return [f"chosen at the edge of what was tried: {', '.join(edges)}"] if edges else []
+
+
+def _of_rows(dataset: xr.Dataset) -> str:
+    return "setting" if swept_names(dataset) else "method"
 
 
 def _heading(dataset: xr.Dataset) -> str:
     ends = task_ends(dataset)
     seeds = dataset.sizes["seed"]
     return (
-        f"{dataset.attrs['benchmark']}, {len(ends)} tasks, {ends[-1]} updates, "
+        f"{printable(dataset.attrs['benchmark'])}, {len(ends)} tasks, {ends[-1]} updates, "
         f"{seeds} seed{'s' if seeds > 1 else ''}"
     )
 
 
-def _cell(row: pd.Series, name: str, digits: int) -> tuple[str, ...]:
+def _cell(row: pd.Series, name: str, metric: Metric, score: str, digits: int) -> tuple[str, ...]:
     """Return the mean of a metric and what says how sure it is, if anything."""
-    show = _ALL_COLUMNS[name].show
-    bound = "≥" if name == "recovery" and row["recovered"] < 1 else ""
-    mean = bound + show(row[name], digits)
+
+    def show(value: float) -> str:
+        return metric.show(value, digits, score=score)
+
+    if np.isnan(row[name]):
+        return (show(np.nan),)
+    bound = "≥" if metric.bound and row[metric.bound] < 1 else ""
+    mean = bound + show(row[name])
     if f"{name}_error" in row:
-        return (mean, f"±{show(row[f'{name}_error'], digits)}") if row["seeds"] > 1 else (mean,)
+        return (mean, f"±{show(row[f'{name}_error'])}") if row["seeds"] > 1 else (mean,)
     if np.isnan(row[f"{name}_low"]):
         return (mean,)
-    low, high = (show(row[f"{name}_{end}"], digits) for end in ("low", "high"))
-    return mean, f"[{low}, {high}]" if digits > 1 else f"{low}–{high}"
+    low, high = (show(row[f"{name}_{end}"]) for end in ("low", "high"))
+    return mean, f"[{low}, {high}]" if digits > 1 or low[0] == "-" else f"{low}–{high}"
 
 
 def _signed(number: str) -> str:
     """Put a sign before a number that is not 0."""
-    return number if number.startswith("-") or not float(number) else f"+{number}"
+    return number if number[0] in "-–" or not float(number) else f"+{number}"
 
 
-def _power(seeds: int, tests: int) -> str:
-    """Say what so few seeds cannot find, if there is anything."""
+def _tested(seeds: int, tests: int) -> str:
+    """Say how differences are tested, and what so few seeds cannot find."""
     needed, needed_corrected = (1 + int(np.ceil(np.log2(number / _LEVEL))) for number in (1, tests))
-    if seeds >= needed_corrected:
-        return ""
-    return (
-        f"; with {seeds} seeds the smallest possible p is {2 / 2**seeds:.3g} before correction: "
-        f"nothing can be significant at 5 % with fewer than {needed} seeds, nor after correction "
-        f"with fewer than {needed_corrected}"
-    )
+    smallest = f"with {seeds} seeds the smallest possible p is {2 / 2**seeds:.3g}"
+    if seeds < tables.LEAST_SEEDS:
+        return (
+            f"no p-values: {smallest}, so that nothing can be significant at 5 % with fewer than "
+            f"{needed} seeds"
+        )
+    text = f"p: exact paired sign-flip test, by Holm's method corrected for the {tests} tests of "
+    text += "this table"
+    if seeds < needed_corrected:
+        text += (
+            f"; {smallest} before correction: nothing can be significant at 5 % after correction "
+            f"with fewer than {needed_corrected} seeds"
+        )
+    return text
 
 
 def _divergence(row: pd.Series) -> str:
-    return f"{row['diverged']}/{row['seeds']} diverged" if row["diverged"] else ""
+    return f"{int(row['diverged'])}/{int(row['seeds'])} diverged" if row["diverged"] else ""
 
 
-def _footnotes(rows: pd.DataFrame, columns: dict[str, _Column]) -> list[str]:
-    notes = [f"{column.title}: {column.meaning}" for column in columns.values()]
+def _footnotes(rows: pd.DataFrame, columns: Mapping[str, Metric], score: str) -> list[str]:
+    notes = [f"{metric.title}: {metric.explained(score)}" for metric in columns.values()]
     if (rows["seeds"] > 1).all():
         notes.append("all numbers: mean over seeds and its 95 % bootstrap interval")
     else:
         notes.append("all numbers: one seed, so no intervals")
+    if any(rows[name].isna().any() for name in columns):
+        notes.append("–: something that this needs was not recorded")
     if "frontier" in rows and "avg_sg" in columns:
-        other = "method" if rows.index.name == "method" else "setting"
         notes.append(
-            f"{_FRONTIER}: no other {other} has both a smaller avg-SG and a higher anytime accuracy"
+            f"{_FRONTIER}: nothing else has both a smaller avg-SG and a higher anytime {score}"
         )
     if rows["diverged"].any():
-        notes.append("diverged: from then on accuracy is 0, and there is no gap to show")
+        notes.append(f"diverged: from then on {score} is 0, and there is no gap to show")
     return notes

@@ -1,144 +1,168 @@
-"""The numbers that are told about a run or a sweep: every one is computed from its curves.
+"""The numbers that are told about curves, a row per setting: every one is computed from them.
 
-A run has one row per method, a sweep one per setting. :mod:`gainjax.report` shows these tables to
-readers, :mod:`gainjax.show.plots` draws them.
+:mod:`gainjax.show.sheets` shows these tables to readers, :mod:`gainjax.show.plots` draws them.
 """
 
-from collections.abc import Sequence
-from typing import Literal, get_args
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, get_args
 
 import numpy as np
 import pandas as pd
 import xarray as xr
 
-from gainjax.curves.dataset import rows_dimension, swept_names, task_ends
-from gainjax.metrics import Convention, mean_curve_metrics, summarize
-from gainjax.statistics import bootstrap_interval, frontier, holm, paired_difference
+from gainjax.curves import check_rows, has, measure, swept_names, task_ends
+from gainjax.metrics import METRICS, Convention, mean_curve_metrics
+from gainjax.statistics import (
+    bootstrap_interval,
+    frontier,
+    holm,
+    paired_difference,
+)
 
 Best = Literal["method", "any"]
 
-COMPARED = ("avg_sg", "min_acc", "anytime_accuracy", "final_accuracy")
 TOLERANCE = 0.005
+LEAST_SEEDS = 6  # with fewer the exact paired test cannot reach 5 %
+OF_MEAN = "avg_sg_mean_curve"
 _ROUNDING = 1e-12
 
 
-def table(dataset: xr.Dataset, convention: Convention | None = None) -> pd.DataFrame:
-    """Return the metrics of each method or setting: mean and 95 % bootstrap interval over seeds.
+def compared(convention: Convention) -> list[str]:
+    """Return the metrics that comparisons and rankings have.
 
     Args:
-        dataset: Curves as :func:`gainjax.load` or :func:`gainjax.run` returns them, or a sweep.
+        convention: Whose metrics; those of no convention are there in any case.
+    """
+    return [
+        name
+        for name, metric in METRICS.items()
+        if metric.compared and metric.convention in (None, convention)
+    ]
+
+
+def table(dataset: xr.Dataset, convention: Convention | None = None) -> pd.DataFrame:
+    """Return the metrics of each setting: mean and 95 % bootstrap interval over seeds.
+
+    Args:
+        dataset: Curves of a run, a sweep or from elsewhere.
         convention: "rodriguez-garcia" for the metrics of task 1, "de-lange" for those of all tasks,
             None for whatever was evaluated.
 
     Returns:
-        One row per method; of a sweep one row per setting, with its ``method`` and swept
-        hyper-parameters first. For each metric M of :func:`gainjax.metrics.summarize` the columns
-        M, M_low and M_high (NaN for a single seed), accuracies as fractions; ``recovered``, the
-        fraction of switches after which accuracy on task 1 came back; ``avg_sg_mean_curve`` and
-        ``avg_sg_mean_curve_error``, the gap of the seed-averaged curve; ``frontier``, whether no
-        seed diverged and no other row has both a smaller avg_sg and a higher anytime accuracy;
-        ``seeds`` and ``diverged``, their numbers. A diverged seed counts with the accuracy that it
-        has, 0, which may leave it no gap, and as one that never recovered.
+        One row per setting, with its ``method`` and swept hyper-parameters first. For each metric M
+        of :data:`gainjax.metrics.METRICS` that the curves allow the columns M, M_low and M_high
+        (NaN for a single seed, or where something that it needs was not recorded), accuracies as
+        fractions; ``avg_sg_mean_curve`` and ``avg_sg_mean_curve_error``, the gap of the
+        seed-averaged curve; ``frontier``, whether no seed diverged and no other row has both a
+        smaller avg_sg and a higher anytime accuracy; ``seeds`` and ``diverged``, their numbers. A
+        diverged seed counts with the accuracy that it has, 0, which may leave it no gap, and as one
+        that never recovered.
 
     Raises:
         ValueError: If there is no switch, or the convention needs curves that are not there.
 
     Example:
-        >>> from gainjax import run
-        >>> rows = table(run("split-digits", ["sgd"], seeds=2, updates_per_task=10))
-        >>> print(list(rows.index), *rows.columns[:3])
-        ['sgd'] avg_sg avg_sg_low avg_sg_high
+        >>> from gainjax import from_curves
+        >>> accuracy = np.array([[[0.9], [0.3], [0.8]], [[0.8], [0.6], [0.8]]])  # two seeds
+        >>> curves = from_curves({"er": accuracy}, eval_updates=[10, 12, 20], task_ends=[10, 20])
+        >>> print(table(curves)[["avg_sg", "avg_sg_low", "avg_sg_high"]].round(3))
+                 avg_sg  avg_sg_low  avg_sg_high
+        setting
+        er        0.458        0.25        0.667
 
-    Source:
+    References:
         See :mod:`gainjax.metrics`.
     """
-    dimension = rows_dimension(dataset)
-    columns: dict[str, np.ndarray] = {}
-    if dimension == "setting":
-        columns |= {name: dataset[name].values for name in ("method", *swept_names(dataset))}
-    diverged = dataset.diverged_update.transpose(dimension, "seed").values > 0
-    for name, values in _per_seed(dataset, convention).items():
-        if name == "recovered":
-            columns[name] = np.where(diverged, 0, values).mean(axis=-1)
-        else:
-            interval = bootstrap_interval(values)
-            columns |= {
-                name: interval.mean,
-                f"{name}_low": interval.low,
-                f"{name}_high": interval.high,
-            }
+    check_rows(dataset)
+    columns: dict[str, Any] = {
+        name: dataset[name].values for name in ("method", *swept_names(dataset))
+    }
+    diverged = dataset.diverged_update.transpose("setting", "seed").values > 0
+    for name, values in measure(dataset, convention).items():
+        mean, low, high = _by_row(bootstrap_interval, 3, values)
+        columns |= {name: mean, f"{name}_low": low, f"{name}_high": high}
     if "avg_sg" in columns:
-        first = dataset.accuracy.sel(eval_task=1).transpose(dimension, "seed", "eval_update")
+        first = dataset.accuracy.sel(eval_task=1).transpose("setting", "seed", "eval_update")
         of_mean = mean_curve_metrics(first.values, dataset.eval_update.values, task_ends(dataset))
-        columns["avg_sg_mean_curve"] = of_mean["avg_sg"].value
-        columns["avg_sg_mean_curve_error"] = of_mean["avg_sg"].error
+        columns[OF_MEAN] = of_mean["avg_sg"].value
+        columns[f"{OF_MEAN}_error"] = of_mean["avg_sg"].error
     if {"avg_sg", "anytime_accuracy"} <= columns.keys():
         gap = np.where(diverged.any(axis=-1), np.nan, columns["avg_sg"])
         columns["frontier"] = frontier(gap, columns["anytime_accuracy"])
-    columns["seeds"] = np.full(dataset.sizes[dimension], dataset.sizes["seed"])
+    columns["seeds"] = np.full(dataset.sizes["setting"], dataset.sizes["seed"])
     columns["diverged"] = diverged.sum(axis=-1)
-    return pd.DataFrame(columns, index=pd.Index(dataset[dimension].values.tolist(), name=dimension))
+    return pd.DataFrame(columns, index=pd.Index(dataset["setting"].values.tolist(), name="setting"))
 
 
 def comparison(
-    dataset: xr.Dataset, reference: str | None = None, metrics: Sequence[str] = COMPARED
+    dataset: xr.Dataset, reference: str | None = None, metrics: Sequence[str] | None = None
 ) -> pd.DataFrame:
-    """Return the differences of methods to a reference, paired by seed.
+    """Return the differences of settings to a reference, paired by seed.
 
     Args:
-        dataset: Curves of at least two methods as :func:`gainjax.load` or :func:`gainjax.run`
-            returns them, or a sweep.
-        reference: Name of a method (of a sweep, a setting), or None for the first of "ngm-sgd", or
-            the very first if there is none.
-        metrics: Names of metrics of :func:`gainjax.metrics.summarize`.
+        dataset: Curves of at least two settings.
+        reference: Label of a setting, or None for the first one.
+        metrics: Names of metrics of :data:`gainjax.metrics.METRICS`, or None for those of task 1
+            and of seen tasks that are marked for it.
 
     Returns:
-        One row per other method. ``reference``, its name; for each metric M the columns M, the mean
-        of method - reference, M_low and M_high, its 95 % bootstrap interval (NaN for a single
+        One row per other setting. ``reference``, its label; for each metric M the columns M, the
+        mean of setting - reference, M_low and M_high, its 95 % bootstrap interval (NaN for a single
         seed), M_p, the p-value of the exact paired test, and M_p_holm, the same corrected for all
-        tests of this table.
+        tests of this table. With fewer than 6 seeds the p-values are NaN: such a test cannot reach
+        5 %, whatever the difference.
 
     Raises:
         ValueError: If there is nothing to compare with, or the reference or a metric is not there.
 
     Example:
-        >>> from gainjax import run
-        >>> curves = run("split-digits", ["sgd", "ngm-sgd"], seeds=2, updates_per_task=10)
-        >>> rows = comparison(curves, metrics=["avg_sg"])
+        >>> from gainjax import from_curves
+        >>> er, ewc = [[0.9], [0.3], [0.8]], [[0.9], [0.6], [0.9]]
+        >>> when = {"eval_updates": [10, 12, 20], "task_ends": [10, 20]}
+        >>> rows = comparison(from_curves({"er": er, "ewc": ewc}, **when), metrics=["avg_sg"])
         >>> print(*rows.index, *rows.columns)
-        sgd reference avg_sg avg_sg_low avg_sg_high avg_sg_p avg_sg_p_holm
+        ewc reference avg_sg avg_sg_low avg_sg_high avg_sg_p avg_sg_p_holm
 
-    Source:
+    References:
         See :mod:`gainjax.statistics`.
     """
-    dimension = rows_dimension(dataset)
-    names = dataset[dimension].values.tolist()
+    check_rows(dataset)
+    names = dataset["setting"].values.tolist()
     if len(names) < 2:
-        raise ValueError(f"dataset must hold at least two {dimension}s to compare: got {names}")
-    if reference is None:
-        methods = dataset.method.values.tolist()
-        reference = names[methods.index("ngm-sgd") if "ngm-sgd" in methods else 0]
+        raise ValueError(f"dataset must hold at least two settings to compare: got {names}")
+    reference = names[0] if reference is None else reference
     if reference not in names:
         raise ValueError(f"reference must be one of {', '.join(names)}: got {reference!r}")
-    per_seed = _per_seed(dataset, None)
-    if isinstance(metrics, str) or not metrics or not set(metrics) <= per_seed.keys():
-        raise ValueError(f"metrics must be a list of {', '.join(per_seed)}: got {metrics!r}")
+    values = measure(dataset)
+    if metrics is None:
+        metrics = [name for name in compared("rodriguez-garcia") if name in values]
+    if isinstance(metrics, str) or not metrics or not set(metrics) <= values.keys():
+        raise ValueError(f"metrics must be a list of {', '.join(values)}: got {metrics!r}")
     chosen = names.index(reference)
     others = np.arange(len(names)) != chosen
-    differences = {
-        name: paired_difference(per_seed[name][others], per_seed[name][chosen]) for name in metrics
+    found = {
+        name: _by_row(
+            paired_difference,
+            4,
+            values[name][others],
+            np.broadcast_to(values[name][chosen], values[name][others].shape),
+        )
+        for name in metrics
     }
-    corrected = holm(np.stack([difference.p_value for difference in differences.values()]))
-    columns: dict[str, object] = {"reference": reference}
-    for (name, difference), p_holm in zip(differences.items(), corrected, strict=True):
+    for name, parts in found.items():
+        pairs = (~np.isnan(values[name][others] - values[name][chosen])).sum(axis=-1)
+        found[name] = (*parts[:3], np.where(pairs < LEAST_SEEDS, np.nan, parts[3]))
+    corrected = holm(np.stack([p_value for *_, p_value in found.values()]))
+    columns: dict[str, Any] = {"reference": reference}
+    for (name, (mean, low, high, p_value)), p_holm in zip(found.items(), corrected, strict=True):
         columns |= {
-            name: difference.mean,
-            f"{name}_low": difference.low,
-            f"{name}_high": difference.high,
-            f"{name}_p": difference.p_value,
+            name: mean,
+            f"{name}_low": low,
+            f"{name}_high": high,
+            f"{name}_p": p_value,
             f"{name}_p_holm": p_holm,
         }
-    return pd.DataFrame(columns, index=pd.Index(np.array(names)[others], name=dimension))
+    return pd.DataFrame(columns, index=pd.Index(np.array(names)[others], name="setting"))
 
 
 def ranking(
@@ -161,8 +185,8 @@ def ranking(
             a method may have no setting that is good enough, and none is chosen.
 
     Returns:
-        One row per setting with ``method``, its hyper-parameters, then ``avg_sg``, ``min_acc``,
-        ``anytime_accuracy`` and ``final_accuracy``, each with _low and _high, as in :func:`table`,
+        One row per setting with ``method``, its hyper-parameters, then the metrics of comparisons
+        (avg_sg, min_acc, anytime_accuracy, ...), each with _low and _high, as in :func:`table`,
         ``chosen``, ``frontier``, ``seeds`` and ``diverged``. Methods keep their order; of each, the
         settings within the tolerance come first, by avg_sg, then the others, by accuracy.
 
@@ -170,16 +194,17 @@ def ranking(
         ValueError: If the dataset is no sweep, has no accuracy on seen tasks or no switch, or an
             option is out of its range.
 
-    Source:
+    References:
         The choice at equal accuracy is ours.
     """
-    if rows_dimension(dataset) != "setting":
-        raise ValueError("dataset must be a sweep: got a run without settings; use table instead")
+    check_rows(dataset)
+    if not (swept := swept_names(dataset)):
+        raise ValueError("dataset must be a sweep: nothing varies in it; use table instead")
     if not 0 <= tolerance < 1:
         raise ValueError(f"tolerance must be a fraction in [0, 1): got {tolerance!r}")
     if best not in get_args(Best):
         raise ValueError(f"best must be one of {get_args(Best)}: got {best!r}")
-    if not dataset.sizes["seen_update"]:
+    if not has(dataset, "seen_accuracy"):
         raise ValueError("dataset must hold seen_accuracy, which settings are chosen by: got none")
     rows = table(dataset, "rodriguez-garcia")
     gap, accuracy = rows["avg_sg"], rows["anytime_accuracy"].where(rows["diverged"] == 0, 0.0)
@@ -192,19 +217,20 @@ def ranking(
     )
     rows, within = rows.iloc[order], within.iloc[order]
     rows = rows.assign(chosen=within & ~rows["method"].duplicated())
-    shown = [f"{name}{end}" for name in COMPARED for end in ("", "_low", "_high")]
-    settings = ["method", *swept_names(dataset)]
-    return rows[[*settings, *shown, "chosen", "frontier", "seeds", "diverged"]]
+    names = [name for name in compared("rodriguez-garcia") if name in rows]
+    shown = [f"{name}{end}" for name in names for end in ("", "_low", "_high")]
+    return rows[["method", *swept, *shown, "chosen", "frontier", "seeds", "diverged"]]
 
 
-def _per_seed(dataset: xr.Dataset, convention: Convention | None) -> dict[str, np.ndarray]:
-    """Return the metrics of :func:`gainjax.metrics.summarize`, each of shape (rows, seeds)."""
-    rows = (rows_dimension(dataset), "seed")
-    seen = dataset.seen_accuracy.transpose(*rows, "seen_update").values
-    return summarize(
-        dataset.accuracy.transpose(*rows, "eval_update", "eval_task").values,
-        dataset.eval_update.values,
-        task_ends(dataset),
-        seen if seen.size else None,
-        convention=convention,
-    )
+def _by_row(
+    statistic: Callable[..., Any], parts: int, *samples: np.ndarray
+) -> tuple[np.ndarray, ...]:
+    """Return the parts of a statistic of rows of seeds; seeds without a value are left out."""
+    known = np.logical_and.reduce([~np.isnan(sample) for sample in samples])
+    if known.all():
+        return tuple(statistic(*samples))
+    found = np.full((parts, len(known)), np.nan)
+    for row, seeds in enumerate(known):
+        if seeds.any():
+            found[:, row] = statistic(*(sample[row, seeds] for sample in samples))
+    return tuple(found)

@@ -1,33 +1,36 @@
-"""The host's part of training: call the compiled program chunk by chunk and collect the curves."""
+"""The host's part of training: call the compiled program chunk by chunk."""
 
+import contextlib
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from gainjax.checks import check_integer
-from gainjax.data.streams import Stream
+from gainjax.data import Stream
 from gainjax.methods import TRACE
+from gainjax.training.advance import Position, Record, Work, advance_runs
 from gainjax.training.layout import Layout, make_layout
-from gainjax.training.program import Position, Program, Record, advance_runs, init_runs
+from gainjax.training.program import Program, abstract_hyperparameters, init_runs, one_input
 from gainjax.training.step import TrainState
 
-# From the abstract states of all runs to the number of updates done and the states to go on from,
-# or None to start at the beginning.
+# From the abstract states of all runs to the number of updates done and the states to continue
+# from, or None to start at the beginning.
 Restore = Callable[[TrainState], tuple[int, TrainState] | None]
 
 
 class Chunk(NamedTuple):
-    """A finished chunk, as the callback of :func:`train` sees it."""
+    """A finished chunk of R runs."""
 
+    start: int  # updates finished before it
     done: int  # updates finished so far
     total: int  # updates of the whole run
     records: Record  # of this chunk: NumPy arrays of shape (R, updates, ...)
-    states: TrainState  # after it, on the devices, until the callback returns
+    states: TrainState  # after it, on the devices, until the next chunk is asked for
 
     def snapshot(self) -> TrainState:
         """Return a copy of the states on the host, shape (R, ...), whatever the devices."""
@@ -39,31 +42,28 @@ def train(
     program: Program,
     stream: Stream,
     seeds: Sequence[int] | np.ndarray,
-    hyperparameters: Mapping[str, float | np.ndarray],
+    hyperparameters: Mapping[str, Any],
     *,
     chunk: int = 100,
     layout: Layout | None = None,
-    on_chunk: Callable[[Chunk], None] | None = None,
     restore: Restore | None = None,
-) -> Record:
-    """Train R runs of one method at once, through all tasks of a stream.
+) -> Iterator[Chunk]:
+    """Train R runs of one method at once, through all tasks of a stream, chunk by chunk.
 
     Args:
         program: The static part: model, method, protocol.
-        stream: The tasks. Arrays are moved to the default device.
+        stream: The tasks. Arrays are moved to the devices.
         seeds: Seed of each run, shape (R,), integers in [0, 2**32).
-        hyperparameters: Each hyper-parameter of the method: a number, or one per run, shape (R,).
-            A method that replays the gain of another run also needs its ``gain_trace``, > 0, shape
-            (R, updates).
+        hyperparameters: Each hyper-parameter of the method: a number, or one per run, shape (R,);
+            one that follows a schedule (``program.schedules``) and a borrowed ``gain_trace`` have
+            one per run and update, shape (R, updates). One that is None is left out.
         chunk: Updates per call of the compiled program, >= 1. It changes no number.
         layout: How the runs are laid out on hardware; None for :func:`make_layout`'s choice.
-        on_chunk: Called on the host after every chunk, with the curves of that chunk.
-        restore: Finds states to go on from, see :data:`Restore`. The rest of the run is what it
+        restore: Finds states to continue from, see :data:`Restore`. The rest of the run is what it
             would have been.
 
-    Returns:
-        The curves of all updates trained here: NumPy arrays of shape (R, updates, ...), NaN where
-        nothing was evaluated.
+    Yields:
+        Each chunk, with curves and states.
 
     Raises:
         ValueError: If seeds, hyper-parameters, the chunk length or the number of updates done are
@@ -72,58 +72,100 @@ def train(
     Example:
         >>> from gainjax.runs.benchmarks import get_benchmark
         >>> from gainjax.methods import get_method
-        >>> benchmark = get_benchmark("split-digits")
-        >>> program = benchmark.program(get_method("sgd"), updates_per_task=10)
-        >>> records = train(program, benchmark.load(), [0, 1], benchmark.defaults("sgd"))
-        >>> records.accuracy.shape, records.train_loss.shape
-        ((2, 50, 1), (2, 50))
+        >>> benchmark = get_benchmark("split-digits").replace(updates_per_task=10)
+        >>> program = benchmark.program(get_method("sgd"))
+        >>> for chunk in train(program, benchmark.load(), [0, 1], {"learning_rate": 0.1}):
+        ...     print(chunk.done, chunk.records.accuracy.shape)
+        10 (2, 10, 1)
+        20 (2, 10, 1)
+        30 (2, 10, 1)
+        40 (2, 10, 1)
+        50 (2, 10, 1)
     """
     check_integer("chunk", chunk, 1)
     layout = layout or make_layout()
-    seed_array = _check_seeds(seeds)
+    seed_array = check_seeds(seeds)
     runs = len(seed_array)
-    per_task = program.protocol.updates_per_task
-    total = per_task * len(stream.task_end)
-    settings = _check_hyperparameters(program, hyperparameters, runs, total)
-    image_shape = stream.train_images.shape[1:]
-    stream = layout.replicate(stream)
-
-    length = min(chunk, per_task)
+    ends = program.protocol.task_ends(len(stream.task_end))
+    total = int(ends[-1])
+    settings = check_hyperparameters(program, hyperparameters, runs, total)
+    example = one_input(program, stream)
+    length = min(chunk, program.protocol.longest_task)
     found = None
     if restore is not None:
         one = dataclasses.replace(layout, devices=layout.devices[:1])
-        start = partial(init_runs, program, one, image_shape=image_shape)
+        start = partial(init_runs, program, one, example=example)
         found = restore(jax.eval_shape(start, seed_array, settings))
+    stream = layout.replicate(stream)
     seed_array, settings = layout.put((seed_array, settings), runs)
-    if found is None:
-        done, states = 0, init_runs(program, layout, seed_array, settings, image_shape)
-    else:
-        done, states = found[0], layout.put(found[1], runs)
-    if not 0 <= done < total:
-        raise ValueError(f"restore must leave something of {total} updates: got {done} done")
-    finished: list[Record] = []
+    with reproducible():
+        if found is None:
+            done, states = 0, init_runs(program, layout, seed_array, settings, example)
+        else:
+            done, states = found[0], layout.put(found[1], runs)
+    if not 0 <= done <= total:
+        raise ValueError(f"restore must return at most {total} updates: got {done} done")
     while done < total:
-        task = done // per_task
-        count = min(length, (task + 1) * per_task - done)
-        states, records = advance_runs(
-            program,
-            layout,
-            length,
-            program.protocol.batch_size_of(task),
-            states,
-            seed_array,
-            settings,
-            stream,
-            Position(*map(jnp.int32, (task, done, count))),
-        )
+        task = int(np.searchsorted(ends, done, side="right"))
+        begin, end = int(ends[task - 1]) if task else 0, int(ends[task])
+        count = min(length, end - done)
+        work = Work(program, layout, length, program.protocol.batch_size_of(task))
+        place = Position(*map(jnp.int32, (task, begin, end, done, count)))
+        with reproducible():
+            states, records = advance_runs(work, states, seed_array, settings, stream, place)
+            curves = jax.tree.map(lambda x, n=count: np.asarray(x)[:runs, :n], records)
         done += count
-        finished.append(jax.tree.map(lambda x, n=count: np.asarray(x)[:runs, :n], records))
-        if on_chunk is not None:
-            on_chunk(Chunk(done, total, finished[-1], states))
+        yield Chunk(done - count, done, total, curves, states)
+
+
+def abstract_states(program: Program, stream: Stream, names: Collection[str]) -> TrainState:
+    """Return shapes and dtypes of the state of one run.
+
+    Args:
+        program: The static part.
+        stream: The tasks.
+        names: Names of the hyper-parameters that are given.
+    """
+    updates = int(program.protocol.task_ends(len(stream.task_end))[-1])
+    hyperparameters = abstract_hyperparameters(program, names, updates)
+    seed = jax.ShapeDtypeStruct((), jnp.uint32)
+    layout = make_layout("vmap", jax.local_devices()[:1])
+    start = partial(init_runs, program, layout, example=one_input(program, stream))
+    one_of_each = jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct((1, *x.shape), x.dtype), (seed, hyperparameters)
+    )
+    batch = jax.eval_shape(start, *one_of_each)
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), batch)
+
+
+def collect(chunks: Iterator[Chunk]) -> Record:
+    """Return the curves of all chunks, shape (R, updates, ...).
+
+    Args:
+        chunks: What :func:`train` yields.
+    """
+    finished = [chunk.records for chunk in chunks]
     return jax.tree.map(lambda *parts: np.concatenate(parts, axis=1), *finished)
 
 
-def _check_seeds(seeds: Sequence[int] | np.ndarray) -> np.ndarray:
+@contextlib.contextmanager
+def reproducible() -> Iterator[None]:
+    """Set random numbers and promotion as they are by default, whatever JAX is told elsewhere."""
+    with (
+        jax.threefry_partitionable(True),
+        jax.default_prng_impl("threefry2x32"),
+        jax.numpy_dtype_promotion("standard"),  # Optax needs it
+        jax.numpy_rank_promotion("allow"),
+    ):
+        yield
+
+
+def check_seeds(seeds: Sequence[int] | np.ndarray) -> np.ndarray:
+    """Return seeds as uint32, or raise ValueError.
+
+    Args:
+        seeds: Integers in [0, 2**32), shape (R,).
+    """
     array = np.asarray(seeds)
     if array.ndim != 1 or not len(array) or array.dtype.kind not in "iu":
         raise ValueError(f"seeds must be a non-empty list of integers: got {seeds!r}")
@@ -132,29 +174,45 @@ def _check_seeds(seeds: Sequence[int] | np.ndarray) -> np.ndarray:
     return array.astype(np.uint32)
 
 
-def _check_hyperparameters(
-    program: Program, hyperparameters: Mapping[str, float | np.ndarray], runs: int, updates: int
+def check_hyperparameters(
+    program: Program, hyperparameters: Mapping[str, Any], runs: int, updates: int
 ) -> dict[str, np.ndarray]:
+    """Return hyper-parameters as arrays with a leading axis of runs, or raise ValueError.
+
+    Args:
+        program: The static part.
+        hyperparameters: As for :func:`train`.
+        runs: Number of runs R.
+        updates: Updates of the whole run.
+    """
     method = program.method
-    needed = {*method.hyperparameters, *([TRACE] if method.needs_trace else [])}
-    if missing := needed - set(hyperparameters):
+    given = {name: value for name, value in hyperparameters.items() if value is not None}
+    needed = {name for name, value in method.hyperparameters.items() if value is not None}
+    if method.borrows_gain:
+        needed.add(TRACE)
+    if missing := needed - set(given):
         raise ValueError(f"hyperparameters of {method.name} lack {', '.join(sorted(missing))}")
-    arrays = {name: np.asarray(value, float) for name, value in hyperparameters.items()}
-    numbers = {name: array for name, array in arrays.items() if name != TRACE}
-    for name, array in numbers.items():
-        if array.shape not in ((), (runs,)):
+    arrays = {}
+    for name, value in given.items():
+        array = np.asarray(value, float)
+        if name in program.schedules or name == TRACE:
+            if array.shape != (runs, updates):
+                raise ValueError(
+                    f"{name} must have one value per run and update, shape ({runs}, {updates}): got"
+                    f" shape {array.shape}"
+                )
+        elif array.shape not in ((), (runs,)):
             raise ValueError(
                 f"{name} must be a number or one per run, shape ({runs},): got shape {array.shape}"
             )
-        arrays[name] = np.broadcast_to(array, (runs,))
-    for i in range(runs):
-        method.check({name: float(arrays[name][i]) for name in numbers})
-    if method.needs_trace:
-        trace = arrays[TRACE]
-        if trace.shape != (runs, updates) or not (np.isfinite(trace) & (trace > 0)).all():
-            raise ValueError(
-                f"{TRACE} must be finite gains > 0 of shape ({runs}, {updates}), one per run and "
-                f"update: got shape {trace.shape}"
-            )
-    # The width of parameters, whatever JAX's default is.
-    return {name: array.astype(np.float32) for name, array in arrays.items()}
+        else:
+            array = np.broadcast_to(array, (runs,))
+        if name == TRACE:
+            if not (np.isfinite(array) & (array > 0)).all():
+                raise ValueError(f"{TRACE} must be finite gains > 0")
+        else:
+            for row in np.unique(array, axis=0):
+                method.check({name: tuple(row.tolist()) if row.ndim else float(row)})
+        # The width of parameters, whatever JAX's default is.
+        arrays[name] = array.astype(np.float32)
+    return arrays

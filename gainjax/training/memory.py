@@ -3,6 +3,7 @@
 import contextlib
 import math
 import os
+from collections.abc import Collection
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,10 +13,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax.extend.core import jaxprs_in_params
 
-from gainjax.data.streams import Stream
-from gainjax.methods import TRACE
-from gainjax.training.layout import Layout
-from gainjax.training.program import Position, Program, advance, init_runs
+from gainjax.data import Stream
+from gainjax.training.advance import Position, Work, advance
+from gainjax.training.layout import Layout, make_layout
+from gainjax.training.loop import abstract_states
+from gainjax.training.program import Program, abstract_hyperparameters
 
 # Runs that follow one another gain nothing from more company, and the host should hear of them
 # every few seconds.
@@ -29,6 +31,7 @@ def runs_at_once(
     stream: Stream,
     runs: int,
     *,
+    names: Collection[str],
     chunk: int = 100,
     memory: float | None = None,
 ) -> int:
@@ -42,6 +45,7 @@ def runs_at_once(
         layout: Where and how.
         stream: The tasks.
         runs: Number of runs, >= 1.
+        names: Names of the hyper-parameters that are given.
         chunk: Updates per call of the compiled program.
         memory: Bytes that all runs of this process may take, > 0; None for half of the machine's
             memory, or three quarters of the accelerators'.
@@ -58,43 +62,58 @@ def runs_at_once(
         >>> from gainjax.training import make_layout
         >>> benchmark = get_benchmark("split-digits")
         >>> program = benchmark.program(get_method("sgd"))
-        >>> runs_at_once(program, make_layout("map"), benchmark.load(), runs=100)
+        >>> names = program.method.hyperparameters
+        >>> runs_at_once(program, make_layout("map"), benchmark.load(), runs=100, names=names)
         50
     """
     if memory is not None and not memory > 0:
         raise ValueError(f"memory must be a positive number of bytes: got {memory!r}")
     devices = len(layout.devices)
     limit = _MOST_IN_TURN if layout.kind == "map" else runs
-    needed = bytes_per_run(program, layout, stream, chunk)
+    needed = bytes_per_run(program, layout, stream, chunk, names)
     fitting = int((memory or _available(layout)) / devices / needed)
     per_device = max(1, min(limit, fitting, -(-runs // devices)))
     batches = math.ceil(runs / (per_device * devices))
     return layout.padded(math.ceil(runs / batches))
 
 
-def bytes_per_run(program: Program, layout: Layout, stream: Stream, chunk: int) -> int:
+def bytes_per_run(
+    program: Program, layout: Layout, stream: Stream, chunk: int, names: Collection[str]
+) -> int:
     """Return an upper bound on the memory that one more run in a batch takes, in bytes."""
-    updates = program.protocol.updates_per_task * len(stream.task_end)
-    length = min(chunk, program.protocol.updates_per_task)
-    number = jax.ShapeDtypeStruct((), jnp.float32)
-    hyperparameters: dict[str, Any] = dict.fromkeys(program.method.hyperparameters, number)
-    if program.method.needs_trace:
-        hyperparameters[TRACE] = jax.ShapeDtypeStruct((updates,), number.dtype)
-    seed = jax.ShapeDtypeStruct((), jnp.uint32)
-    position: Any = Position(*[jax.ShapeDtypeStruct((), jnp.int32)] * 3)  # type: ignore[arg-type]
-    start = partial(init_runs, program, Layout("vmap", layout.devices[:1]))
-    image_shape = stream.train_images.shape[1:]
-    one_of_each = jax.tree.map(
-        lambda x: jax.ShapeDtypeStruct((1, *x.shape), x.dtype), (seed, hyperparameters)
-    )
-    batch = jax.eval_shape(partial(start, image_shape=image_shape), *one_of_each)
-    states = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), batch)
-    largest_batch = program.protocol.batch_size_of(len(stream.task_end) - 1)
-    step = partial(advance, program, length, largest_batch)
-    jaxpr = jax.make_jaxpr(step)(states, seed, hyperparameters, stream, position)
+    length = min(chunk, program.protocol.longest_task)
+    work, arguments = one_run(program, stream, names, length)
+    jaxpr = jax.make_jaxpr(partial(advance, work))(*arguments)
+    states, _, hyperparameters, *_ = arguments
     kept = _bytes(states) + _bytes(hyperparameters)
     intermediates = _intermediates(jaxpr.jaxpr) if layout.kind == "vmap" else 0
     return kept + _bytes(jaxpr.out_avals) + intermediates  # states before and after a chunk
+
+
+def one_run(
+    program: Program, stream: Stream, names: Collection[str], length: int
+) -> tuple[Work, tuple[Any, ...]]:
+    """Return a chunk of one run in the last task, whose batches are largest, and what it takes.
+
+    Args:
+        program: What is trained.
+        stream: The tasks.
+        names: Names of the hyper-parameters that are given.
+        length: Updates per call of the compiled program.
+
+    Returns:
+        First argument of :func:`gainjax.training.advance.advance`, and shapes of the others.
+    """
+    num_tasks = len(stream.task_end)
+    updates = int(program.protocol.task_ends(num_tasks)[-1])
+    hyperparameters = abstract_hyperparameters(program, names, updates)
+    seed = jax.ShapeDtypeStruct((), jnp.uint32)
+    position: Any = Position(*[jax.ShapeDtypeStruct((), jnp.int32)] * 5)  # type: ignore[arg-type]
+    states = abstract_states(program, stream, names)
+    shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), stream)
+    layout = make_layout("vmap", jax.local_devices()[:1])
+    work = Work(program, layout, length, program.protocol.batch_size_of(num_tasks - 1))
+    return work, (states, seed, hyperparameters, shapes, position)
 
 
 def _intermediates(jaxpr: Any) -> int:

@@ -4,6 +4,7 @@ Runs need nothing from each other, so every process trains its share on its own 
 it by itself; only the curves are gathered at the end. With one process, nothing here does anything.
 """
 
+import hashlib
 from typing import TypeVar
 
 import jax
@@ -13,18 +14,21 @@ from jax.experimental import multihost_utils
 Tree = TypeVar("Tree")
 
 
-def share(runs: int) -> np.ndarray:
-    """Return the indices of the runs of this process; every process has equally many.
+def share(runs: int, process: int | None = None, processes: int | None = None) -> np.ndarray:
+    """Return the indices of the runs of a process; every process has equally many.
 
     Args:
         runs: Number of all runs, >= 1. Where it does not divide evenly, the last run fills up.
+        process: Which process, or None for this one.
+        processes: Number of processes, or None for those that there are.
 
     Example:
         >>> share(3)
         array([0, 1, 2])
     """
-    each = -(-runs // jax.process_count())
-    return np.minimum(np.arange(each) + jax.process_index() * each, runs - 1)
+    process = jax.process_index() if process is None else process
+    each = -(-runs // (processes or jax.process_count()))
+    return np.minimum(np.arange(each) + process * each, runs - 1)
 
 
 def gather(tree: Tree, runs: int) -> Tree:
@@ -46,6 +50,17 @@ def wait_for_all(what: str) -> None:
         multihost_utils.sync_global_devices(what)
 
 
+def in_any(here: bool) -> bool:
+    """Return whether something holds in at least one process; waits for all of them.
+
+    Args:
+        here: Whether it holds in this process.
+    """
+    if jax.process_count() == 1:
+        return here
+    return bool(np.any(multihost_utils.process_allgather(np.asarray(here))))
+
+
 def agree(what: str, here: bool) -> bool:
     """Return whether something holds, which must be the same for every process.
 
@@ -65,3 +80,24 @@ def agree(what: str, here: bool) -> bool:
             "processes the same command, with an output directory that they share"
         )
     return here
+
+
+def same_everywhere(what: str, content: bytes) -> None:
+    """Raise unless every process has the same content.
+
+    Args:
+        what: What must be the same, for the message.
+        content: It, in this process.
+
+    Raises:
+        ValueError: If it differs.
+    """
+    if jax.process_count() == 1:
+        return
+    digest = np.frombuffer(hashlib.sha256(content).digest(), np.uint8)
+    everywhere = np.asarray(multihost_utils.process_allgather(digest))
+    if odd := [i for i, other in enumerate(everywhere) if (other != everywhere[0]).any()]:
+        raise ValueError(
+            f"{what} of processes {odd} differs from that of process 0: give all processes the "
+            "same command"
+        )

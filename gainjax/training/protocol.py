@@ -1,11 +1,23 @@
-"""How a stream is trained on and evaluated."""
+"""How a stream is trained on, and after which updates it is evaluated."""
 
 import dataclasses
+from collections.abc import Iterable
 from typing import Any, Literal, get_args
 
-from gainjax.checks import check_integer
-from gainjax.training.sampling import Buffer, Regime
+import numpy as np
 
+from gainjax.checks import check_integer
+
+BatchGrowth = Literal["constant", "linear"]
+Evaluated = Literal["first", "all"]
+Regime = Literal["joint", "replay", "fine-tuning"]
+Buffer = Literal["reservoir", "balanced"]
+_CHOICES = {
+    "batch_growth": get_args(BatchGrowth),
+    "eval_tasks": get_args(Evaluated),
+    "regime": get_args(Regime),
+    "buffer": get_args(Buffer),
+}
 _OF_EVALUATION = ("eval_every", "eval_tasks", "seen_every", "eval_batch_size")
 
 
@@ -14,30 +26,34 @@ class Protocol:
     """How a stream is trained on and evaluated.
 
     Args:
-        updates_per_task: Updates on each task, >= 1.
+        updates_per_task: Updates on each task, >= 1: one number, or one for each task.
         batch_size: Examples per update, >= 1, drawn with replacement.
         batch_growth: Whether task k has batches of that size ("constant") or of k times that size
             ("linear"), so that each task so far has its share.
-        eval_every: Evaluate after each update whose number it divides, and at the end of each task.
+        eval_every: Evaluate after every that many updates, and at the end of each task.
         eval_tasks: Evaluate the test set of the first task, or those of all tasks.
-        seen_every: Measure accuracy on all tasks seen so far after each update whose number it
-            divides, and at the end of each task.
-        eval_batch_size: Test images per forward pass, or None for a whole test set at once.
-        regime: What later tasks train on: "joint", all images so far; "replay", half new images and
-            half from a bounded memory; "fine-tuning", new images only.
+        seen_every: Measure the score on all tasks seen so far after every that many updates, and at
+            the end of each task.
+        eval_batch_size: Test examples per forward pass, or None for a whole test set at once.
+        regime: What later tasks train on: "joint", all examples so far; "replay", half new
+            examples and half from a bounded memory; "fine-tuning", new examples only.
         buffer: Memory of the replay: "reservoir" (uniform over the past) or "balanced" by class.
-        buffer_size: Images that the memory of the replay holds, >= 1.
+        buffer_size: Examples that the memory of the replay holds, >= 1.
 
     Raises:
-        ValueError: If a number is no integer or below 1, a word is none of those above, or batches
-            are too small for a replay.
+        ValueError: If a number is not an integer or below 1, an option is not one of those above,
+            or batches are too small for a replay.
+
+    Example:
+        >>> Protocol(updates_per_task=[3, 2], batch_size=8, eval_every=2).eval_updates(2)
+        array([2, 3, 4, 5])
     """
 
-    updates_per_task: int
+    updates_per_task: int | tuple[int, ...]
     batch_size: int
-    batch_growth: Literal["constant", "linear"] = "constant"
+    batch_growth: BatchGrowth = "constant"
     eval_every: int = 1
-    eval_tasks: Literal["first", "all"] = "first"
+    eval_tasks: Evaluated = "first"
     seen_every: int = 10
     eval_batch_size: int | None = None
     regime: Regime = "joint"
@@ -45,18 +61,14 @@ class Protocol:
     buffer_size: int = 500
 
     def __post_init__(self) -> None:
-        choices = {
-            "batch_growth": ("constant", "linear"),
-            "eval_tasks": ("first", "all"),
-            "regime": get_args(Regime),
-            "buffer": get_args(Buffer),
-        }
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
-            if field.name in choices:
-                if value not in choices[field.name]:
-                    wanted = " or ".join(map(repr, choices[field.name]))
+            if field.name in _CHOICES:
+                if value not in _CHOICES[field.name]:
+                    wanted = " or ".join(map(repr, _CHOICES[field.name]))
                     raise ValueError(f"{field.name} must be {wanted}: got {value!r}")
+            elif field.name == "updates_per_task" and isinstance(value, Iterable):
+                object.__setattr__(self, field.name, _each("updates_per_task", value))
             elif value is not None or field.name != "eval_batch_size":
                 check_integer(field.name, value, 1)
                 object.__setattr__(self, field.name, int(value))  # JSON knows no NumPy
@@ -69,12 +81,64 @@ class Protocol:
     @property
     def training(self) -> dict[str, Any]:
         """The fields that training depends on; the others are about evaluation."""
-        return {k: v for k, v in dataclasses.asdict(self).items() if k not in _OF_EVALUATION}
+        return {name: getattr(self, name) for name in self.training_fields()}
+
+    @classmethod
+    def training_fields(cls) -> list[str]:
+        """Return the names of the fields that training depends on."""
+        return [f.name for f in dataclasses.fields(cls) if f.name not in _OF_EVALUATION]
+
+    @property
+    def longest_task(self) -> int:
+        """Most updates that a task has."""
+        updates = self.updates_per_task
+        return updates if isinstance(updates, int) else max(updates)
+
+    def task_ends(self, num_tasks: int) -> np.ndarray:
+        """Return the update with which each task ends, shape (tasks,), int64.
+
+        Args:
+            num_tasks: Number of tasks of the stream.
+
+        Raises:
+            ValueError: If there is a number of updates for each task, but of other tasks.
+        """
+        updates = self.updates_per_task
+        if isinstance(updates, int):
+            updates = (updates,) * num_tasks
+        if len(updates) != num_tasks:
+            raise ValueError(
+                f"updates_per_task must have one number for each of the {num_tasks} tasks: got "
+                f"{list(updates)}"
+            )
+        return np.cumsum(updates)
+
+    def eval_updates(self, num_tasks: int) -> np.ndarray:
+        """Return the updates after which test sets are evaluated, ascending, 1-based."""
+        return self._due(num_tasks, self.eval_every)
+
+    def seen_updates(self, num_tasks: int) -> np.ndarray:
+        """Return the updates after which all tasks seen so far are evaluated."""
+        return self._due(num_tasks, self.seen_every)
+
+    def is_due(self, update: Any, task_end: Any, every: int) -> Any:
+        """Whether there is an evaluation after an update (1-based; number, array or tracer)."""
+        return (update % every == 0) | (update == task_end)
 
     def batch_size_of(self, task: int) -> int:
         """Return the examples per update of a task, counted from 0."""
         return self.batch_size * (task + 1 if self.batch_growth == "linear" else 1)
 
-    def is_evaluated(self, update: Any, every: int) -> Any:
-        """Whether there is an evaluation after an update (1-based; a number, array or tracer)."""
-        return (update % every == 0) | (update % self.updates_per_task == 0)
+    def _due(self, num_tasks: int, every: int) -> np.ndarray:
+        ends = self.task_ends(num_tasks)
+        update = np.arange(1, ends[-1] + 1)
+        return update[self.is_due(update, ends[np.searchsorted(ends, update)], every)]
+
+
+def _each(name: str, values: Iterable[Any]) -> tuple[int, ...]:
+    listed = tuple(values)
+    if not listed:
+        raise ValueError(f"{name} must have a number for each task: got none")
+    for value in listed:
+        check_integer(f"each of {name}", value, 1)
+    return tuple(map(int, listed))

@@ -1,15 +1,11 @@
-"""Which training images an update sees: joint training, experience replay, plain fine-tuning."""
-
-from typing import Literal
+"""Which training examples an update sees: joint training, experience replay, plain fine-tuning."""
 
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from gainjax.data import Stream
-
-Regime = Literal["joint", "replay", "fine-tuning"]
-Buffer = Literal["reservoir", "balanced"]
+from gainjax.training.protocol import Buffer
 
 
 def sample(
@@ -30,10 +26,10 @@ def sample(
         batch_size: Number of indices B.
         buffer: Stored examples of earlier tasks as :func:`fill_buffer` makes them, or None. With a
             buffer, half of the batch comes from it in every task but the first.
-        joint: Draw from the pooled images of all tasks so far; otherwise from the current task.
+        joint: Draw from the pooled examples of all tasks so far; otherwise from the current task.
 
     Returns:
-        Indices into the training images, shape (B,), int32.
+        Indices into the training examples, shape (B,), int32.
 
     Example:
         >>> from gainjax.data import load_source, split
@@ -42,7 +38,7 @@ def sample(
         >>> print(index.min() < stream.task_start[1] <= index.max() < stream.task_end[1])
         True
 
-    Source:
+    References:
         Joint: Rodriguez-Garcia et al., arXiv 2507.14056, i.i.d. over the pooled examples.
     """
     start = 0 if joint else jnp.asarray(stream.task_start)[task]
@@ -62,7 +58,7 @@ def fill_buffer(
     r"""Choose the examples of earlier tasks that a bounded memory holds when a task begins.
 
     Every training image has a random priority that belongs to the seed, and the memory holds the
-    images of highest priority among all seen so far: a reservoir sample of them, uniform without
+    examples of highest priority among all seen so far: a reservoir sample of them, uniform without
     replacement, in which what was dropped never comes back. A balanced memory holds the highest of
     each class, ``size // classes seen`` of each.
 
@@ -75,23 +71,23 @@ def fill_buffer(
         num_classes: Number of classes C.
 
     Returns:
-        Indices into the training images, shape (size,), int32; places at the end that are not
+        Indices into the training examples, shape (size,), int32; places at the end that are not
         filled are -1.
 
     Example:
         >>> from gainjax.data import load_source, split
         >>> stream = split(load_source("digits"))
         >>> buffer = fill_buffer(jax.random.key(0), stream, 2, 40, "balanced", 10)
-        >>> jnp.bincount(jnp.asarray(stream.train_labels)[buffer])
+        >>> jnp.bincount(jnp.asarray(stream.train_targets)[buffer])
         Array([10, 10, 10, 10], dtype=int32)
 
-    Source:
+    References:
         Reservoir: Vitter 1985, in its form with random priorities. Class-balanced memories are
         usual in experience replay.
     """
-    labels = jnp.asarray(stream.train_labels)
+    labels = jnp.asarray(stream.train_targets)
     seen = jnp.arange(len(labels)) < jnp.asarray(stream.task_start)[task]
-    priority = jnp.where(seen, jax.random.uniform(key, labels.shape), -1.0)
+    priority = jnp.where(seen, jax.random.uniform(key, (len(labels),)), -1.0)
     if kind == "balanced":
         count = jnp.bincount(labels, weights=seen.astype(jnp.int32), length=num_classes)
         share = size // jnp.maximum(jnp.sum(count > 0), 1)

@@ -1,139 +1,172 @@
-"""One update of one run: sample a batch, forward, gradient step, gain."""
+"""One update of one run: forward, loss and uncertainty, gradient step, gain."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import optax
 
-from gainjax.gain import predictive_entropy
-from gainjax.models.layers import COLLECTION
-from gainjax.optim.modulation import find_gain_states
+from gainjax.models.model import Model
+from gainjax.optim.states import get_gains
+from gainjax.training.goal import Goal
 
 
 class TrainState(NamedTuple):
     """All that the next update of a run needs, besides its seed and hyper-parameters."""
 
-    params: Any  # what the optimiser trains: effective weights, or raw ones if the model has gains
-    model_state: Any  # collections other than params: gain, batch_stats
+    params: Any  # what the optimizer trains: effective weights, or raw ones if the model has gains
+    model_state: Any  # what the model keeps besides: batch statistics, a gain of its own
     opt_state: optax.OptState
 
 
-class StepInfo(NamedTuple):
-    """What one training forward pass measured, each of shape ()."""
+class Batch(NamedTuple):
+    """What one update trains on."""
 
-    train_loss: jax.Array  # mean cross-entropy of the batch, nats
-    uncertainty: jax.Array  # predictive entropy of the batch, nats
-    gain: jax.Array  # gain that the forward pass used; 1 where there is none
+    inputs: jax.Array  # as the network takes them, shape (B, ...)
+    targets: jax.Array  # shape (B, ...)
+    key: jax.Array  # for what is random in a forward pass, such as dropout
+
+
+class StepInfo(NamedTuple):
+    """What one training forward pass measured."""
+
+    train_loss: jax.Array  # shape=(): mean over the batch
+    uncertainty: jax.Array  # shape=(): of the batch; NaN where nothing measures it
+    gain: jax.Array  # shape=(): gain that the forward pass used; 1 where there is none
+    gains: jax.Array  # shape=(G,): each gain where there are several, else empty
 
 
 def train_step(
     state: TrainState,
-    images: jax.Array,
-    labels: jax.Array,
-    model: nn.Module,
+    batch: Batch,
+    model: Model,
+    goal: Goal,
     optimizer: optax.GradientTransformationExtraArgs,
     **extra_args: Any,
 ) -> tuple[TrainState, StepInfo]:
     r"""Train on one batch.
 
-    .. math:: L = -\frac{1}{B} \sum_n \ln \mathrm{softmax}(f(x_n))_{y_n}
+    .. math:: L = \frac{1}{B} \sum_n \ell(f(x_n), y_n)
 
     Order: forward with the current gain, loss and uncertainty, step on the weights, next gain.
 
+    The optimizer is called with these extra arguments; it takes those it needs:
+
+    ==================  ==========================================================================
+    ``uncertainty``     uncertainty of this batch, shape (), before the update
+    ``value``           loss of this batch
+    ``grad``            gradient of this batch, for line searches
+    ``grad_fn``         ``grad_fn(params, i)``: gradient of the same batch at other parameters
+    ``value_fn``        ``value_fn(params)``: loss of the same batch at other parameters
+    ``is_switch``       whether this is the first update of a new task (what an oracle knows)
+    ``task``            index of the task, from 0
+    ``update``          number of the update, from 1
+    ==================  ==========================================================================
+
+    What a pass at other parameters does to the model's state is dropped.
+
     Args:
         state: State before the update.
-        images: Normalised inputs, shape (B, H, W, C).
-        labels: Classes, shape (B,), int32.
-        model: Flax module called as ``model(images, train=True)``.
-        optimizer: Optimiser of ``state.params``.
-        **extra_args: Passed on to the optimiser, beside ``uncertainty``, ``value`` (the loss) and
-            ``grad_fn(params, i)`` (the gradient of this batch elsewhere).
+        batch: What to train on.
+        model: The model.
+        goal: Loss and uncertainty.
+        optimizer: Optimizer of ``state.params``.
+        **extra_args: Passed on to the optimizer: ``is_switch``, ``task``, ``update``.
 
     Returns:
         The state after the update, and what its forward pass measured.
 
-    Source:
+    References:
         Rodriguez-Garcia et al., arXiv 2507.14056, joint training with gain modulation.
     """
 
     def loss_fn(params: Any) -> tuple[jax.Array, tuple[jax.Array, Any]]:
-        logits, model_state = model.apply(
-            {"params": params, **state.model_state},
-            images,
-            train=True,
-            mutable=list(state.model_state),
+        outputs, model_state = model.apply(
+            params, state.model_state, batch.inputs, train=True, key=batch.key
         )
-        loss = optax.losses.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
-        return loss, (logits, model_state)
+        return goal.loss(outputs, batch.targets).mean(), (outputs, model_state)
 
     gradient = jax.value_and_grad(loss_fn, has_aux=True)
-    (loss, (logits, model_state)), grads = gradient(state.params)
-    uncertainty = predictive_entropy(logits)
+    (loss, (outputs, model_state)), grads = gradient(state.params)
+    uncertainty = None if goal.uncertainty is None else goal.uncertainty(outputs)
     updates, opt_state = optimizer.update(
         grads,
         state.opt_state,
         state.params,
         uncertainty=uncertainty,
         value=loss,
-        # For methods that look elsewhere; what such a pass does to the model's state is dropped.
+        grad=grads,
         grad_fn=lambda params, i: gradient(params)[1],
+        value_fn=lambda params: loss_fn(params)[0],
         **extra_args,
     )
     params = optax.apply_updates(state.params, updates)
-    info = StepInfo(loss, uncertainty, current_gain(state).astype(loss.dtype))
+    gains = current_gains(state, model)
+    info = StepInfo(
+        loss,
+        jnp.zeros_like(loss) if uncertainty is None else uncertainty.astype(loss.dtype),
+        (jnp.ones(()) if not gains else cast(jax.Array, sum(gains)) / len(gains)).astype(
+            loss.dtype
+        ),
+        jnp.stack(gains).astype(loss.dtype) if len(gains) > 1 else jnp.zeros((0,), loss.dtype),
+    )
     return TrainState(params, model_state, opt_state), info
 
 
-def current_gain(state: TrainState) -> jax.Array:
-    """Return the gain of the next forward pass, from the model or the optimiser; 1 without one."""
-    gains = jax.tree.leaves(state.model_state.get(COLLECTION, {}))
-    if gains:
-        return gains[0].reshape(-1)[0]  # all units share one drive
-    found = find_gain_states(state.opt_state)
-    return found[0].gain if found else jnp.ones(())
+def current_gains(state: TrainState, model: Model) -> list[jax.Array]:
+    """Return the gains of the next forward pass, the model's or the optimizer's, each scalar."""
+    if model.gain_of is not None:
+        return [model.gain_of(state.model_state)]
+    return list(get_gains(state.opt_state).values())
+
+
+def gain_names(state: TrainState, model: Model) -> list[str]:
+    """Return the names of :func:`current_gains`, in their order."""
+    if model.gain_of is not None:
+        return ["gain"]
+    return list(get_gains(state.opt_state))
 
 
 def evaluate(
     predict: Callable[[jax.Array], jax.Array],
-    images: jax.Array,
-    labels: jax.Array,
+    goal: Goal,
+    inputs: jax.Array,
+    targets: jax.Array,
+    size: jax.Array,
     batch_size: int | None = None,
-) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Count correct answers and add up the loss over a test set.
-
-    An answer with a non-finite logit is wrong, so a diverged network scores zero.
+) -> tuple[jax.Array, jax.Array]:
+    """Add up score and loss over a test set.
 
     Args:
-        predict: Logits, shape (N, C), of a batch of normalised images, shape (N, H, W, C).
-        images: Test images, shape (M, H, W, C).
-        labels: Classes, shape (M,); -1 marks padding, which does not count.
-        batch_size: Images per forward pass, or None for all at once.
+        predict: Outputs of a batch of inputs.
+        goal: Score and loss.
+        inputs: Test inputs, shape (M, ...), of which the first ``size`` count.
+        targets: Their targets, shape (M, ...).
+        size: Number of real examples, shape ().
+        batch_size: Examples per forward pass, or None for all at once.
 
     Returns:
-        Number of correct answers, sum of cross-entropies in nats, number of examples; shape ().
+        Sum of the scores and sum of the losses, shape ().
     """
-    size = len(labels)
-    batch_size = min(batch_size or size, size)
+    most = len(targets)
+    batch_size = min(batch_size or most, most)
 
-    def tally(start: jax.Array) -> tuple[jax.Array, ...]:
+    def tally(start: jax.Array) -> tuple[jax.Array, jax.Array]:
         # The last window moves back to fit; what it repeats does not count again.
-        first = jnp.minimum(start, size - batch_size)
-        batch = jax.lax.dynamic_slice_in_dim(images, first, batch_size)
-        target = jax.lax.dynamic_slice_in_dim(labels, first, batch_size)
-        counts = (target >= 0) & (first + jnp.arange(batch_size) >= start)
-        logits = predict(batch)
-        losses = optax.losses.softmax_cross_entropy_with_integer_labels(
-            logits, jnp.maximum(target, 0)
-        )
-        correct = (jnp.argmax(logits, -1) == target) & jnp.all(jnp.isfinite(logits), -1)
-        return tuple(jnp.sum(jnp.where(counts, x, 0.0)) for x in (correct, losses, 1.0))
+        first = jnp.minimum(start, most - batch_size)
+        batch = jax.lax.dynamic_slice_in_dim(inputs, first, batch_size)
+        target = jax.lax.dynamic_slice_in_dim(targets, first, batch_size)
+        index = first + jnp.arange(batch_size)
+        counts = (index < size) & (index >= start)
+        outputs = predict(batch)
+        scores = goal.score(outputs, target).astype(float)
+        scores = jnp.where(jnp.isfinite(scores), scores, 0.0)
+        losses = goal.loss(outputs, target)
+        return jnp.sum(jnp.where(counts, scores, 0.0)), jnp.sum(jnp.where(counts, losses, 0.0))
 
-    if batch_size == size:
-        correct, loss, count = tally(jnp.int32(0))
-    else:
-        parts = jax.lax.map(tally, jnp.arange(0, size, batch_size))
-        correct, loss, count = (jnp.sum(part) for part in parts)
-    return correct, loss, count
+    if batch_size == most:
+        return tally(jnp.int32(0))
+    parts = jax.lax.map(tally, jnp.arange(0, most, batch_size))
+    score, loss = (jnp.sum(part) for part in parts)
+    return score, loss

@@ -1,5 +1,6 @@
 """The figure of a run: its curves, and the gap at its switches."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -8,14 +9,25 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
-from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
-from gainjax.curves.dataset import rows_dimension, task_ends
-from gainjax.show.plots.looks import FONT, INK, WIDTH, Look, clean, looks, percent
-from gainjax.statistics import bootstrap_interval
+from gainjax.curves import check_rows, has, task_ends
+from gainjax.show.names import setting_names
+from gainjax.show.plots.drawing import draw, scale_loss
+from gainjax.show.plots.looks import (
+    FONT,
+    INK,
+    WIDTH,
+    Look,
+    clean,
+    heading,
+    looks,
+    percent,
+    score_title,
+)
 
+_HEIGHTS = {"accuracy": 2.3, "loss": 1.2, "gain": 1.0}
 _BEFORE, _AFTER = 0.05, 0.25  # of a task: what is shown around a switch
-_DECADES = 1.5  # a loss that spans more has a logarithmic axis
+_EVALUATIONS = 3  # that are to be seen after a switch, however sparse they are
 
 
 def plot_curves(dataset: xr.Dataset) -> Figure:
@@ -25,40 +37,54 @@ def plot_curves(dataset: xr.Dataset) -> Figure:
     right every curve is averaged over the switches, aligned at the last update before a switch, and
     accuracy is relative to that update: the dip is the stability gap. Dips that come at different
     updates blur in a mean, so avg-SG, taken per seed, is larger. A seed that diverged counts with
-    its accuracy, since its answers are wrong, but not with its loss and gain.
+    its accuracy, since its answers are wrong, but not with its loss and gain. Of several gains each
+    is a thin line. What was not recorded has no panel. Of very long curves only what can be seen is
+    drawn, with its extremes.
 
     Args:
-        dataset: Curves as :func:`gainjax.load` or :func:`gainjax.run` returns them.
+        dataset: Curves of a run, of some settings of a sweep, or from elsewhere.
 
     Returns:
         A figure 6.8 inches wide that can be read at 3.5 inches. Keep it with its ``savefig``.
 
     Raises:
-        ValueError: If the dataset is a sweep.
+        ValueError: If something else is given.
 
     Example:
-        >>> from gainjax import run
-        >>> figure = plot_curves(run("split-digits", ["sgd"], seeds=2, updates_per_task=10))
-        >>> [axes.get_ylabel() for axes in figure.axes if axes.get_ylabel()]
-        ['accuracy on task 1', 'test loss on\ntask 1 (nats)', 'relative to before the switch']
+        >>> from gainjax import from_curves
+        >>> accuracy = {"er": [[0.9], [0.3], [0.8]], "ewc": [[0.9], [0.6], [0.7]]}
+        >>> figure = plot_curves(
+        ...     from_curves(accuracy, eval_updates=[10, 12, 20], task_ends=[10, 20])
+        ... )
+        >>> [axes.get_ylabel() for axes in figure.axes]
+        ['accuracy on task 1', 'relative to before the switch']
     """
-    if rows_dimension(dataset) == "setting":
-        raise ValueError(
-            "dataset must be a run: got a sweep; draw it with plot_frontier or plot_heatmap, or "
-            "run the setting that you want to see"
+    check_rows(dataset)
+    names = setting_names(dataset)
+    runs = [_Run(dataset, label) for label in names]
+    styles = list(looks(names).values())
+    ends, score = task_ends(dataset), dataset.attrs["score"]
+    panels = [
+        kind
+        for kind, there in (
+            ("accuracy", True),
+            ("loss", any(run.loss is not None for run in runs)),
+            ("gain", any(run.has_gain for run in runs)),
         )
-    runs = [_Run(dataset, name) for name in dataset.method.values.tolist()]
-    styles = list(looks(run.name for run in runs).values())
-    ends = task_ends(dataset)
-    heights = [2.3, 1.2, 1.0] if any(run.has_gain for run in runs) else [2.3, 1.2]
+        if there
+    ]
+    heights = [_HEIGHTS[kind] for kind in panels]
     widths = [1.8, 1.0] if len(ends) > 1 else [1.0]
 
     figure = Figure(
         figsize=(WIDTH, 1.1 + 1.05 * sum(heights)),
         layout=ConstrainedLayoutEngine(w_pad=0.04, h_pad=0.03, wspace=0.02, hspace=0),
     )
-    columns = _columns(figure, heights, widths)
+    columns = [dict(zip(panels, c, strict=True)) for c in _columns(figure, heights, widths)]
     _whole_run(columns[0], runs, styles, ends)
+    columns[0]["accuracy"].set_ylabel(f"{score_title(dataset)} on task 1")
+    if score == "accuracy":
+        percent(columns[0]["accuracy"].yaxis)
     if len(ends) > 1:
         _around_switches(columns[1], runs, styles, ends)
     _legend(figure, dataset, runs, styles)
@@ -66,19 +92,30 @@ def plot_curves(dataset: xr.Dataset) -> Figure:
 
 
 class _Run:
-    """The curves of one method on task 1: updates with values of shape (updates, seeds)."""
+    """The curves of one setting on task 1: updates with values of shape (updates, seeds)."""
 
-    def __init__(self, dataset: xr.Dataset, name: str) -> None:
-        curves = dataset.sel({"method": name})
+    def __init__(self, dataset: xr.Dataset, label: str) -> None:
+        curves = dataset.sel(setting=label)
         first = curves.sel(eval_task=1)
-        self.name = name
         self.diverged = curves.diverged_update.values
-        self.accuracy = curves.eval_update.values, first.accuracy.values.T
-        loss, gain = first.eval_loss.values.T, curves.gain.values.T
-        kept = (self.diverged == 0) & np.isfinite(loss).all(axis=0)
-        self.loss = curves.eval_update.values, loss[:, kept]
-        self.gain = curves["update"].values, gain[:, kept]
-        self.has_gain = bool((self.gain[1] != 1).any())
+        self.accuracy = curves.eval_update.values, first.accuracy.transpose(..., "seed").values
+        self.loss = self.gain = None
+        self.gains: list[tuple[np.ndarray, np.ndarray]] = []
+        whole = self.diverged == 0
+        if has(dataset, "eval_loss"):
+            loss = first.eval_loss.transpose(..., "seed").values
+            kept = whole & np.isfinite(loss).all(axis=0)
+            self.loss = (curves.eval_update.values, loss[:, kept]) if kept.any() else None
+        if has(dataset, "gain"):
+            gain = curves.gain.transpose(..., "seed").values
+            kept = whole & np.isfinite(gain).all(axis=0)
+            self.gain = curves["update"].values, gain[:, kept]
+        if has(dataset, "gains"):
+            gains = curves.gains.transpose("group", ..., "seed").values[..., whole]
+            updates = curves["update"].values
+            self.gains = [(updates, gain) for gain in gains if np.isfinite(gain).all()]
+        every = [*([self.gain] if self.gain is not None else []), *self.gains]
+        self.has_gain = any(bool((values != 1).any()) for _, values in every)
 
 
 def _columns(figure: Figure, heights: list[float], widths: list[float]) -> list[list[Axes]]:
@@ -100,25 +137,47 @@ def _columns(figure: Figure, heights: list[float], widths: list[float]) -> list[
     return columns
 
 
-def _whole_run(column: list[Axes], runs: list[_Run], styles: list[Look], ends: np.ndarray) -> None:
+def _whole_run(
+    column: dict[str, Axes], runs: list[_Run], styles: list[Look], ends: np.ndarray
+) -> None:
     """Draw the left column: every update."""
     for run, look in zip(runs, styles, strict=True):
-        _draw(column[0], *run.accuracy, look)
+        draw(column["accuracy"], *run.accuracy, look)
         for update in run.diverged[run.diverged > 0]:
             height = np.interp(update, run.accuracy[0], run.accuracy[1].mean(axis=1))
-            column[0].plot(update, height, "X", color=look.color, mec="white", ms=8, zorder=5)
-        _draw(column[1], *run.loss, look)
+            mark: dict[str, Any] = {"color": look.color, "mec": "white", "ms": 8, "zorder": 5}
+            column["accuracy"].plot(update, height, "X", **mark)
+        if run.loss is not None:
+            draw(column["loss"], *run.loss, look)
         if run.has_gain:
-            _draw(column[2], *run.gain, look)
-    column[0].set_ylabel("accuracy on task 1")
-    percent(column[0].yaxis)
-    column[1].set_ylabel("test loss on\ntask 1 (nats)")
-    _scale_loss(column[1])
-    if len(column) > 2:
-        column[2].set_ylabel("gain")
-        column[2].axhline(1, color=INK, linewidth=0.8, dashes=(1, 2), zorder=1)
-    column[-1].set_xlabel("update")
-    column[-1].set_xlim(0.5, ends[-1] + 0.5)
+            _draw_gains(column["gain"], run, look)
+    if "loss" in column:
+        column["loss"].set_ylabel("test loss on\ntask 1 (nats)")
+        scale_loss(column["loss"])
+    if "gain" in column:
+        column["gain"].set_ylabel("gain")
+        column["gain"].axhline(1, color=INK, linewidth=0.8, dashes=(1, 2), zorder=1)
+    lowest = list(column.values())[-1]
+    lowest.set_xlabel("update")
+    lowest.set_xlim(0.5, ends[-1] + 0.5)
+    _mark_tasks(list(column.values()), ends)
+
+
+def _draw_gains(
+    axes: Axes,
+    run: _Run,
+    look: Look,
+    of: Callable[..., tuple[np.ndarray, np.ndarray]] = lambda *curve: curve,
+) -> None:
+    """Draw the gain of a run, and if it has several, each of them as a thin line."""
+    if run.gain is not None:
+        draw(axes, *of(*run.gain), look)
+    for curve in run.gains:
+        draw(axes, *of(*curve), look._replace(width=0.6), band=False)
+
+
+def _mark_tasks(column: list[Axes], ends: np.ndarray) -> None:
+    """Shade every second task, and number them."""
     starts = np.append(0, ends[:-1])
     for axes in column:
         for start, end in zip(starts[1::2], ends[1::2], strict=False):
@@ -140,31 +199,44 @@ def _whole_run(column: list[Axes], runs: list[_Run], styles: list[Look], ends: n
 
 
 def _around_switches(
-    column: list[Axes], runs: list[_Run], styles: list[Look], ends: np.ndarray
+    column: dict[str, Axes], runs: list[_Run], styles: list[Look], ends: np.ndarray
 ) -> None:
     """Draw the right column: the mean over switches, aligned at the update before each."""
-    length = np.diff(ends).min()
-    window = np.arange(-int(_BEFORE * length), max(1, int(_AFTER * length)) + 1)
+    window = _window(runs[0].accuracy[0], ends)
     for run, look in zip(runs, styles, strict=True):
-        relative = _aligned(*run.accuracy, ends, window, relative=True)
-        _draw(column[0], window, relative, look)
-        _draw(column[1], window, _aligned(*run.loss, ends, window), look)
+        draw(column["accuracy"], window, _aligned(*run.accuracy, ends, window, relative=True), look)
+        if run.loss is not None:
+            draw(column["loss"], window, _aligned(*run.loss, ends, window), look)
         if run.has_gain:
-            _draw(column[2], window, _aligned(*run.gain, ends, window), look)
-    if len(column) > 2:
-        column[2].axhline(1, color=INK, linewidth=0.8, dashes=(1, 2), zorder=1)
-    for axes in column:
+
+            def around(updates: np.ndarray, gain: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+                return window, _aligned(updates, gain, ends, window)
+
+            _draw_gains(column["gain"], run, look, around)
+    if "gain" in column:
+        column["gain"].axhline(1, color=INK, linewidth=0.8, dashes=(1, 2), zorder=1)
+    for axes in column.values():
         axes.axvline(0.5, color=INK, linewidth=0.8, zorder=1)
-    column[0].axhline(1, color=INK, linewidth=0.8, dashes=(1, 2), zorder=1)
-    percent(column[0].yaxis)
-    column[0].yaxis.tick_right()
-    column[0].yaxis.set_label_position("right")
-    column[0].set_ylabel("relative to before the switch")
+    top, *_, lowest = [*column.values(), *column.values()]
+    top.axhline(1, color=INK, linewidth=0.8, dashes=(1, 2), zorder=1)
+    percent(top.yaxis)
+    top.yaxis.tick_right()
+    top.yaxis.set_label_position("right")
+    top.set_ylabel("relative to before the switch")
     switches = len(ends) - 1
     title = f"mean of {switches} switches" if switches > 1 else "at the switch"
-    column[0].set_title(title, fontsize=0.9 * FONT, color=INK, pad=2)
-    column[-1].set_xlabel("updates since the switch")
-    column[-1].set_xlim(window[0], window[-1])
+    top.set_title(title, fontsize=0.9 * FONT, color=INK, pad=2)
+    lowest.set_xlabel("updates since the switch")
+    lowest.set_xlim(window[0], window[-1])
+
+
+def _window(evaluated: np.ndarray, ends: np.ndarray) -> np.ndarray:
+    """Return the updates around a switch that are shown: a part of the shortest task."""
+    length = int(np.diff(ends).min())
+    places = np.searchsorted(evaluated, ends[:-1])
+    seen = [evaluated[min(i + _EVALUATIONS, len(evaluated) - 1)] - evaluated[i] for i in places]
+    after = min(length, max(1, int(_AFTER * length), *map(int, seen)))
+    return np.arange(-int(_BEFORE * length), after + 1)
 
 
 def _aligned(
@@ -185,31 +257,6 @@ def _aligned(
         pieces = np.where(before > 0, pieces / np.where(before > 0, before, 1), np.nan)
         pieces = pieces[..., (before > 0).any(axis=(0, 1))]
     return np.nanmean(pieces, axis=0)
-
-
-def _draw(axes: Axes, updates: np.ndarray, values: np.ndarray, look: Look) -> None:
-    """Draw mean and band of values of shape (updates, seeds), if there are seeds to draw."""
-    if not values.shape[1]:
-        return
-    interval = bootstrap_interval(values, resamples=1000)
-    style: dict[str, Any] = {"color": look.color, "linewidth": look.width}
-    axes.plot(updates, interval.mean, **style, linestyle=look.dashes, zorder=3 + look.width / 10)
-    if values.shape[1] > 1:
-        axes.fill_between(
-            updates, interval.low, interval.high, color=look.color, alpha=0.2, linewidth=0, zorder=2
-        )
-
-
-def _scale_loss(axes: Axes) -> None:
-    """Use a logarithmic axis if the means span decades."""
-    means = np.concatenate([line.get_ydata() for line in axes.lines] or [[1.0]])
-    positive = means[means > 0]
-    if positive.size and np.log10(positive.max() / positive.min()) > _DECADES:
-        axes.set_yscale("log")
-        axes.yaxis.set_major_locator(LogLocator(numticks=5))
-        axes.yaxis.set_minor_formatter(NullFormatter())
-    else:
-        axes.yaxis.set_major_locator(MaxNLocator(4))
 
 
 def _legend(figure: Figure, dataset: xr.Dataset, runs: list[_Run], styles: list[Look]) -> None:
@@ -238,5 +285,5 @@ def _legend(figure: Figure, dataset: xr.Dataset, runs: list[_Run], styles: list[
         borderaxespad=0.1,
     )
     lines = f"mean of {seeds} seeds, with 95 % bootstrap intervals" if seeds > 1 else "1 seed"
-    caption = f"{dataset.attrs['benchmark']}: {lines}"
+    caption = f"{heading(dataset)}: {lines}"
     figure.supxlabel(caption, fontsize=0.9 * FONT, color=INK)

@@ -1,7 +1,7 @@
 """The figure of a sweep that counts: what gap comes with what accuracy."""
 
 import textwrap
-from typing import Any, Literal, get_args
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,12 +14,12 @@ from matplotlib.textpath import TextPath
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 from matplotlib.transforms import Bbox
 
-from gainjax.curves.dataset import rows_dimension, swept_names
-from gainjax.show.plots.looks import INK, Look, clean, looks, percent, words
+from gainjax.curves import has, swept_names
+from gainjax.metrics import METRICS
+from gainjax.show.names import method_names, words
+from gainjax.show.plots.looks import INK, Look, clean, heading, looks, percent, score_title
 from gainjax.show.tables import table
 from gainjax.statistics import frontier
-
-Gap = Literal["avg_sg", "min_acc"]
 
 _WIDTH = 3.5  # inches
 _FONT = 8.0  # points, at that width
@@ -30,10 +30,9 @@ _PLACES = (
     *((1, 0), (1, -1), (1, 1), (-1, 0), (-1, -1), (-1, 1), (0, -1), (0, 1)),
     *((0, -2.5), (-1, -2.5), (0, 2.5), (-1, 2.5)),
 )
-_TITLES = {"avg_sg": "stability gap, avg-SG", "min_acc": "1 − min-ACC"}
 
 
-def plot_frontier(dataset: xr.Dataset, gap: Gap = "avg_sg") -> Figure:
+def plot_frontier(dataset: xr.Dataset, gap: str = "avg_sg") -> Figure:
     """Draw the stability gap against anytime accuracy, a point per setting: what costs what.
 
     Good is below and to the right. Points that no other point beats are filled; the settings of a
@@ -41,8 +40,9 @@ def plot_frontier(dataset: xr.Dataset, gap: Gap = "avg_sg") -> Figure:
     intervals. The panel shows the accurate settings, and the caption tells how many lie outside.
 
     Args:
-        dataset: A sweep; or a run, with one point per method.
-        gap: "avg_sg", or "min_acc" for 1 - min-ACC.
+        dataset: Curves of a sweep; or of a run, with one point per method.
+        gap: A metric of which less is better, such as "avg_sg"; or one of which more is better,
+            such as "min_acc", for 1 - that.
 
     Returns:
         A figure 3.5 inches wide. Keep it with its ``savefig``.
@@ -51,17 +51,22 @@ def plot_frontier(dataset: xr.Dataset, gap: Gap = "avg_sg") -> Figure:
         ValueError: If the gap is unknown, or there is no switch or no accuracy on seen tasks.
 
     Example:
-        >>> from gainjax import run
-        >>> figure = plot_frontier(run("split-digits", ["sgd"], seeds=2, updates_per_task=10))
+        >>> from gainjax import from_curves
+        >>> accuracy = {"er": [[0.9], [0.3], [0.8]], "ewc": [[0.9], [0.6], [0.7]]}
+        >>> seen = {"er": [0.9, 0.5, 0.8], "ewc": [0.9, 0.6, 0.7]}
+        >>> when = {"eval_updates": [10, 12, 20], "task_ends": [10, 20]}
+        >>> figure = plot_frontier(
+        ...     from_curves(accuracy, seen_accuracy={k: [v] for k, v in seen.items()}, **when)
+        ... )
         >>> figure.axes[0].get_ylabel()
         'stability gap, avg-SG (← better)'
     """
-    if gap not in get_args(Gap):
-        raise ValueError(f"gap must be one of {get_args(Gap)}: got {gap!r}")
     points = _points(dataset, gap)
-    rates = "learning_rate" in points
+    rates = "learning_rate" in points and points["learning_rate"].dtype.kind == "f"
     others = [name for name in swept_names(dataset) if name != "learning_rate"]
-    styles = looks(points["method"].unique())
+    styles = looks(method_names(dataset))
+    metric = METRICS[gap]
+    title = metric.label or metric.title
 
     figure = Figure(figsize=(_WIDTH, 3.4), layout="constrained")
     axes = figure.add_subplot()
@@ -75,8 +80,10 @@ def plot_frontier(dataset: xr.Dataset, gap: Gap = "avg_sg") -> Figure:
                 _join(axes, line.sort_values("learning_rate"), look, alpha)
         _mark(axes, own, look)
     _limit(axes, points[points["inside"]])
-    axes.set_xlabel("anytime accuracy on seen tasks (better →)")
-    axes.set_ylabel(f"{_TITLES[gap]} (← better)")
+    if dataset.attrs["score"] == "accuracy":
+        percent(axes.xaxis)
+    axes.set_xlabel(f"anytime {score_title(dataset)} on seen tasks (better →)")
+    axes.set_ylabel(f"{'1 − ' if metric.better == 'higher' else ''}{title} (← better)")
     _legend(figure, styles)
     figure.supxlabel(
         textwrap.fill(_caption(dataset, points, ["learning_rate", *others] * rates), 74),
@@ -105,19 +112,21 @@ def in_view(accuracy: pd.Series, method: pd.Series) -> pd.Series:
     return behind <= max(5 * behind.quantile(1 / 3), best.max()) + 1e-9
 
 
-def _points(dataset: xr.Dataset, gap: Gap) -> pd.DataFrame:
+def _points(dataset: xr.Dataset, gap: str) -> pd.DataFrame:
     """Return a row per point: method, swept values, x and y with low and high, and what it is."""
-    rows = table(dataset, "rodriguez-garcia")
-    if "anytime_accuracy" not in rows:
+    rows = table(dataset)
+    allowed = [name for name, metric in METRICS.items() if metric.better and name in rows]
+    if gap not in allowed:
+        raise ValueError(f"gap must be one of {', '.join(allowed)}: got {gap!r}")
+    if not has(dataset, "seen_accuracy"):
         raise ValueError("dataset must hold seen_accuracy for the horizontal axis: got none")
-    if rows_dimension(dataset) == "method":
-        rows["method"] = rows.index
+    rows = rows[rows["anytime_accuracy"].notna()]
     ends = ("", "_low", "_high")
     points = rows[["method", *swept_names(dataset)]].copy()
     for end, opposite in zip(ends, ("", "_high", "_low"), strict=True):
         points[f"x{end}"] = rows[f"anytime_accuracy{end}"]
         points[f"y{end}"] = (
-            rows[f"avg_sg{end}"] if gap == "avg_sg" else 1 - rows[f"min_acc{opposite}"]
+            rows[f"{gap}{end}"] if METRICS[gap].better == "lower" else 1 - rows[f"{gap}{opposite}"]
         )
     points["unbeaten"] = frontier(points["y"].where(rows["diverged"] == 0), points["x"])
     points["inside"] = in_view(points["x"], points["method"])
@@ -129,7 +138,6 @@ def _limit(axes: Axes, inside: pd.DataFrame) -> None:
     low, high = inside["x"].min(), inside["x"].max()
     air = 0.06 * max(high - low, 0.02)
     axes.set_xlim(low - air, min(high + 2.5 * air, 1 + air / 4))  # labels are on the right
-    percent(axes.xaxis)
     low, high = inside["y"].min(), inside["y"].max()
     if 0 < _SPREAD * low < high:
         axes.set_yscale("log")
@@ -240,7 +248,7 @@ def _legend(figure: Figure, styles: dict[str, Look]) -> None:
 def _caption(dataset: xr.Dataset, points: pd.DataFrame, labels: list[str]) -> str:
     seeds = dataset.sizes["seed"]
     mean = f"mean of {seeds} seeds, 95 % bootstrap intervals" if seeds > 1 else "1 seed"
-    parts = [f"{dataset.attrs['benchmark']}: {mean}", "filled: no other point is better in both"]
+    parts = [f"{heading(dataset)}: {mean}", "filled: no other point is better in both"]
     if labels:
         parts.append(f"numbers: {', '.join(map(words, labels))}")
     if outside := int((~points["inside"]).sum()):

@@ -1,7 +1,6 @@
 """Gap and accuracy of one method over two swept hyper-parameters."""
 
 import textwrap
-from typing import Literal, get_args
 
 import numpy as np
 import pandas as pd
@@ -13,24 +12,16 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.patches import Rectangle
 
-from gainjax.curves.dataset import swept_names
+from gainjax.curves import swept_names
+from gainjax.metrics import METRICS, Metric
+from gainjax.show.names import method_names, value_text, words
 from gainjax.show.plots.frontier import in_view
-from gainjax.show.plots.looks import FONT, INK, WIDTH, looks, words
+from gainjax.show.plots.looks import FONT, INK, WIDTH, heading, unformatted
 from gainjax.show.tables import TOLERANCE, Best, ranking, table
 
-Metric = Literal["avg_sg", "min_acc", "avg_acc", "wc_acc", "final_accuracy"]
-
-_SPREAD = 4.0  # gaps whose ratio is larger have logarithmic colours
+_SPREAD = 4.0  # gaps whose ratio is larger have logarithmic colors
 _ROOM = 55.0  # points: the font of a cell's text if a panel had one column
 _CHOSEN = "#D55E00"
-_TITLES = {
-    "avg_sg": "stability gap, avg-SG",
-    "min_acc": "min-ACC (%)",
-    "avg_acc": "avg-ACC (%)",
-    "wc_acc": "WC-ACC (%)",
-    "final_accuracy": "final accuracy (%)",
-    "anytime_accuracy": "anytime accuracy (%)",
-}
 
 
 def plot_heatmap(
@@ -38,7 +29,7 @@ def plot_heatmap(
     method: str,
     x: str,
     y: str,
-    metric: Metric = "avg_sg",
+    metric: str = "avg_sg",
     *,
     tolerance: float = TOLERANCE,
     best: Best = "method",
@@ -53,7 +44,7 @@ def plot_heatmap(
         method: Name of a method.
         x: Name of the swept hyper-parameter on the horizontal axis.
         y: Name of the one on the vertical axis.
-        metric: What the left panel shows.
+        metric: What the left panel shows, a name of :data:`gainjax.metrics.METRICS`.
         tolerance: As for :func:`gainjax.ranking`.
         best: As for :func:`gainjax.ranking`.
 
@@ -64,24 +55,26 @@ def plot_heatmap(
         ValueError: If a name is unknown, there are several settings of one x and y, or as
             :func:`gainjax.ranking`.
     """
-    if metric not in get_args(Metric):
-        raise ValueError(f"metric must be one of {get_args(Metric)}: got {metric!r}")
     chosen = ranking(dataset, tolerance, best)["chosen"]
-    rows = table(dataset, "rodriguez-garcia").join(chosen)
+    rows = table(dataset).join(chosen)
+    allowed = [name for name, entry in METRICS.items() if entry.better and name in rows]
+    if metric not in allowed:
+        raise ValueError(f"metric must be one of {', '.join(allowed)}: got {metric!r}")
     settings = _settings(rows, swept_names(dataset), method, x, y)
+    score = dataset.attrs["score"]
     figure = Figure(
         figsize=(WIDTH, max(2.2, 1.5 + 0.42 * settings[y].nunique())),
         layout=ConstrainedLayoutEngine(wspace=0.05),
     )
     panels = figure.subplots(1, 2, sharey=True)
     for axes, shown in zip(panels, (metric, "anytime_accuracy"), strict=True):
-        _panel(axes, settings, x, y, shown)
+        _panel(axes, settings, x, y, METRICS[shown], score)
     panels[0].set_ylabel(words(y))
 
     seeds = dataset.sizes["seed"]
     reached = "that the method" if best == "method" else "that any method"
     caption = [
-        f"{dataset.attrs['benchmark']}, {looks([method])[method].label}: "
+        f"{heading(dataset)}, {unformatted(method_names(dataset)[method])}: "
         + (f"mean of {seeds} seeds" if seeds > 1 else "1 seed"),
         "dark is good",
     ]
@@ -90,7 +83,7 @@ def plot_heatmap(
     if settings["chosen"].any():
         caption.append(
             f"outlined: smallest avg-SG within {100 * tolerance:g} points of the best anytime "
-            f"accuracy {reached} reaches"
+            f"{unformatted(score)} {reached} reaches"
         )
     if settings["diverged"].any():
         caption.append("×: seeds diverged")
@@ -104,7 +97,7 @@ def _settings(rows: pd.DataFrame, swept: list[str], method: str, x: str, y: str)
     if method not in (methods := rows["method"].unique()):
         raise ValueError(f"method must be one of {', '.join(methods)}: got {method!r}")
     own = rows[rows["method"] == method]
-    varied = [name for name in swept if own[name].notna().all()]
+    varied = [name for name in swept if (own[name] != "").all() and own[name].notna().all()]
     for argument, name in {"x": x, "y": y}.items():
         if name not in varied:
             raise ValueError(
@@ -125,12 +118,12 @@ def _settings(rows: pd.DataFrame, swept: list[str], method: str, x: str, y: str)
     )
 
 
-def _panel(axes: Axes, settings: pd.DataFrame, x: str, y: str, metric: str) -> None:
-    """Draw a cell for each setting, its colour among those of the accurate ones."""
-    is_gap = metric == "avg_sg"
+def _panel(axes: Axes, settings: pd.DataFrame, x: str, y: str, metric: Metric, score: str) -> None:
+    """Draw a cell for each setting, its color among those of the accurate ones."""
+    values, is_cost = settings[metric.name], metric.better == "lower"
     columns, lines = np.unique(settings[x]), np.unique(settings[y])
-    goodness = _norm(settings[metric][settings["inside"]], is_gap)(settings[metric].to_numpy())
-    shades = colormaps["Blues"](0.1 + 0.75 * (1 - goodness if is_gap else goodness))
+    goodness = _norm(values[settings["inside"]], is_cost)(values.to_numpy())
+    shades = colormaps["Blues"](0.1 + 0.75 * (1 - goodness if is_cost else goodness))
     shades[~settings["inside"]] = to_rgba("0.94")
     image = np.zeros((len(lines), len(columns), 4))
     image[settings["line"], settings["column"]] = shades
@@ -139,7 +132,7 @@ def _panel(axes: Axes, settings: pd.DataFrame, x: str, y: str, metric: str) -> N
     size = min(0.95 * FONT, _ROOM / len(columns))
     for (_, row), (red, green, blue, _) in zip(settings.iterrows(), shades, strict=True):
         dark = 0.3 * red + 0.59 * green + 0.11 * blue < 0.55
-        value = f"{row[metric]:.3f}" if is_gap else f"{100 * row[metric]:.1f}"
+        value = metric.show(row[metric.name], score=score)
         axes.text(
             row["column"],
             row["line"],
@@ -153,11 +146,12 @@ def _panel(axes: Axes, settings: pd.DataFrame, x: str, y: str, metric: str) -> N
             corner = (row["column"] - 0.5, row["line"] - 0.5)
             outline = Rectangle(corner, 1, 1, fill=False, ec=_CHOSEN, lw=3, zorder=5)
             axes.add_patch(outline).set_clip_on(False)
-    axes.set_title(_TITLES[metric], fontsize=FONT, color=INK)
+    unit = " (%)" if metric.unit in ("percent", "points") and score == "accuracy" else ""
+    axes.set_title((metric.label or metric.title) + unit, fontsize=FONT, color=INK)
     axes.set_xlabel(words(x), fontsize=FONT)
     axes.yaxis.label.set_fontsize(FONT)
-    axes.set_xticks(range(len(columns)), [f"{value:g}" for value in columns])
-    axes.set_yticks(range(len(lines)), [f"{value:g}" for value in lines])
+    axes.set_xticks(range(len(columns)), [value_text(value) for value in columns])
+    axes.set_yticks(range(len(lines)), [value_text(value) for value in lines])
     axes.set_xticks(np.arange(1, len(columns)) - 0.5, minor=True)  # lines between cells
     axes.set_yticks(np.arange(1, len(lines)) - 0.5, minor=True)
     axes.grid(which="minor", color="white", linewidth=1.5)
@@ -165,9 +159,9 @@ def _panel(axes: Axes, settings: pd.DataFrame, x: str, y: str, metric: str) -> N
     axes.spines[:].set_visible(False)
 
 
-def _norm(values: pd.Series, is_gap: bool) -> Normalize:
-    """Return the range of colours; what is beyond has the colour of the end."""
+def _norm(values: pd.Series, is_cost: bool) -> Normalize:
+    """Return the range of colors; what is beyond has the color of the end."""
     low, high = values.min(), values.max()
-    if is_gap and 0 < _SPREAD * low < high:
+    if is_cost and 0 < _SPREAD * low < high:
         return LogNorm(low, high, clip=True)
     return Normalize(low, max(high, low + 1e-9), clip=True)

@@ -1,11 +1,14 @@
 """How methods look in every figure, and what all axes have in common."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.ticker import MaxNLocator
+
+from gainjax.show.names import printable
 
 FONT = 10.5  # points, and still 5.4 when a figure of 6.8 inches is shrunk to a column of 3.5
 WIDTH = 6.8  # inches
@@ -13,7 +16,7 @@ INK = "0.3"
 
 
 class Look(NamedTuple):
-    """How a method is drawn: told apart by colour, and without it by dashes, width and marker."""
+    """How a method is drawn: told apart by color, and without it by dashes, width and marker."""
 
     label: str
     color: str
@@ -22,14 +25,14 @@ class Look(NamedTuple):
     width: float = 1.3
 
 
-# Okabe & Ito's palette, safe for colour-blind readers. Vermilion is the package's own method's.
-_LOOKS: Mapping[str, Look] = {
-    "ngm-sgd": Look("NGM-SGD", "#D55E00", "-", "o", 2.0),
-    "sgd": Look("SGD", "#0072B2", (0, (6, 2)), "s"),
-    "msgd": Look("MSGD", "#009E73", (0, (1.5, 1)), "^", 1.6),
-    "adam": Look("Adam", "#000000", (0, (6, 1.5, 1.5, 1.5)), "D"),
-}
-# Any other method gets a pair of these that none before it has.
+# Okabe & Ito's palette, safe for color-blind readers, in the order of the methods.
+_FIRST = (
+    ("#D55E00", "-", "o", 2.0),
+    ("#0072B2", (0, (6, 2)), "s", 1.3),
+    ("#009E73", (0, (1.5, 1)), "^", 1.6),
+    ("#000000", (0, (6, 1.5, 1.5, 1.5)), "D", 1.3),
+)
+# Further ones get a pair of these that none before has.
 _SPARE_COLORS = ("#CC79A7", "#56B4E9", "#E69F00", "#777777")
 _SPARE_STROKES = (
     ((0, (9, 2)), "v"),
@@ -39,32 +42,48 @@ _SPARE_STROKES = (
 )
 
 
-def looks(names: Iterable[str]) -> dict[str, Look]:
-    """Return how each method is drawn, so that no two look alike.
+def looks(names: Mapping[str, str]) -> dict[str, Look]:
+    """Return how methods or settings are drawn, by their order, so that no two look alike.
 
     Args:
-        names: Names of methods, without repetition.
+        names: What each is called where people read, by its key.
     """
     result: dict[str, Look] = {}
-    spare = 0
-    for name in names:
-        if name in _LOOKS:
-            result[name] = _LOOKS[name]
+    for place, (key, name) in enumerate(names.items()):
+        if place < len(_FIRST):
+            result[key] = Look(unformatted(name), *_FIRST[place])
             continue
-        row, column = divmod(spare, len(_SPARE_COLORS))
+        row, column = divmod(place - len(_FIRST), len(_SPARE_COLORS))
         dashes, marker = _SPARE_STROKES[(row + column) % len(_SPARE_STROKES)]
-        result[name] = Look(name, _SPARE_COLORS[column], dashes, marker)
-        spare += 1
+        result[key] = Look(unformatted(name), _SPARE_COLORS[column], dashes, marker)
     return result
 
 
-def words(name: str) -> str:
-    """Return the name of a hyper-parameter as it is read.
+def unformatted(name: str) -> str:
+    """Return a name that Matplotlib draws as it is, and takes for no formula.
 
     Args:
-        name: A name of Python's kind.
+        name: Any name.
     """
-    return name.replace("_", " ")
+    return name.replace("$", r"\$")
+
+
+def score_title(dataset: xr.Dataset) -> str:
+    """Return what the score of curves is called.
+
+    Args:
+        dataset: Curves.
+    """
+    return unformatted(printable(dataset.attrs["score"]))
+
+
+def heading(dataset: xr.Dataset) -> str:
+    """Return what curves are of, for a caption.
+
+    Args:
+        dataset: Curves.
+    """
+    return unformatted(printable(dataset.attrs["benchmark"]))
 
 
 def percent(axis: Axis) -> None:

@@ -1,0 +1,6 @@
+"""``python -m gainjax`` is the command ``gainjax``."""
+
+from gainjax.cli import main
+
+if __name__ == "__main__":
+    main()

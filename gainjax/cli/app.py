@@ -1,0 +1,206 @@
+"""The commands."""
+
+import os
+import sys
+import warnings
+from pathlib import Path
+from typing import Annotated, Any
+
+import jax
+import tyro
+from rich.console import Console
+from rich.markup import escape
+
+from gainjax import __version__, curves
+from gainjax.cli import shown
+from gainjax.cli.options import Cluster, Output, RunOptions
+from gainjax.cli.values import parse_settings, parse_values
+from gainjax.runs.api import run, sweep
+from gainjax.runs.benchmarks import BENCHMARKS, get_benchmark
+from gainjax.runs.guard import Interrupted
+from gainjax.runs.partial import load
+from gainjax.runs.resumption import resume
+
+Name = Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="BENCHMARK")]
+Options = Annotated[RunOptions, tyro.conf.arg(name="")]
+Shown = Annotated[Output, tyro.conf.arg(name="")]
+_ALONE, _ALL = Cluster(), Output()
+
+
+def run_command(benchmark: Name, options: Options) -> None:
+    """Train methods on a benchmark, then print and save table and figure.
+
+    Example: gainjax run split-mnist --methods ngm-sgd ./mine.py:lion --data-dir ~/data
+
+    Args:
+        benchmark: Name of the benchmark, see `gainjax list`; or your own, as ./mine.py:bench.
+        options: What to run.
+    """
+    bench = get_benchmark(benchmark)
+    out = options.out or Path("runs") / bench.name
+    shown.show_results(run(bench, **options.arguments(out)), out, options.output)
+
+
+def sweep_command(
+    benchmark: Name,
+    grid: tuple[str, ...],
+    options: Options,
+    draws: int | None = None,
+    draw_seed: int = 0,
+) -> None:
+    """Train every combination of settings and seeds, then print and save ranking and figures.
+
+    Example: gainjax sweep split-digits --grid learning_rate=.1,.03,.01 sensitivity=.2,.4
+
+    Args:
+        benchmark: Name of the benchmark, see `gainjax list`; or your own, as ./mine.py:bench.
+        grid: What to vary: learning_rate=.1,.01 for all methods that have it, adam.b1=.8,.9 for
+            one. With --draws also learning_rate=log:1e-4:1 or sensitivity=uniform:0:1.
+        options: What to run.
+        draws: Random settings per method instead of the whole product.
+        draw_seed: Seed of the draws.
+    """
+    bench = get_benchmark(benchmark)
+    out = options.out or Path("runs") / f"{bench.name}-sweep"
+    arguments = options.arguments(out)
+    varied = parse_settings(grid, "--grid", parse_values)
+    found = sweep(bench, varied, draws=draws, draw_seed=draw_seed, **arguments)
+    shown.show_results(found, out, options.output)
+
+
+def resume_command(
+    directory: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="DIR")],
+    data_dir: Path | None = None,
+    threads: int | None = None,
+    cluster: Annotated[Cluster, tyro.conf.arg(name="")] = _ALONE,
+    output: Shown = _ALL,
+) -> None:
+    """Finish a run or sweep that was interrupted, from its last checkpoint.
+
+    Args:
+        directory: Output folder of the run.
+        data_dir: Where the data are now. Default: where they were.
+        threads: Parts of the run trained side by side on a CPU. Default: what is faster.
+        cluster: Several processes, as many as it was begun by.
+        output: What to print.
+    """
+    cluster.join()
+    progress = not output.quiet and jax.process_index() == 0
+    options: dict[str, Any] = {} if data_dir is None else {"data_dir": data_dir}
+    found = resume(directory, threads=threads, progress=progress, **options)
+    shown.show_results(found, directory, output)
+
+
+def table_command(
+    directories: Annotated[tyro.conf.Positional[tuple[Path, ...]], tyro.conf.arg(metavar="DIR")],
+    output: Shown = _ALL,
+) -> None:
+    """Print the table of a run, or of several that belong together as one table.
+
+    Of a run in progress, what is finished is shown, or how far all have come.
+
+    Args:
+        directories: Output folders, or files of curves.
+        output: What to print.
+    """
+    if not directories:
+        raise ValueError("table needs at least one output folder of a run: gainjax table DIR")
+    found = [load(directory, partial=True) for directory in directories]
+    whole = found[0] if len(found) == 1 else curves.concat(found, "setting")
+    shown.show_table(whole, output)
+    for directory, each in zip(directories, found, strict=True):
+        shown.show_unfinished(each, directory, output)
+
+
+def demo_command(seeds: int = 5, out: Path = Path("gainjax-demo")) -> None:
+    """See the stability gap within a minute: four methods on handwritten digits, no download.
+
+    Args:
+        seeds: Number of seeds.
+        out: Folder for curves, table and figure.
+    """
+    run_command("split-digits", RunOptions(seeds=str(seeds), out=out))
+
+
+def list_command(
+    name: Annotated[tyro.conf.Positional[str | None], tyro.conf.arg(metavar="NAME")] = None,
+) -> None:
+    """List benchmarks and methods, or the protocol or hyper-parameters of one.
+
+    Args:
+        name: A benchmark or a method.
+    """
+    if name is None:
+        shown.show_registries()
+    else:
+        shown.show_entry(name)
+
+
+def main(args: list[str] | None = None) -> None:
+    """Run the command line; errors of the user's are one line on standard error, exit code 2.
+
+    Args:
+        args: The words after ``gainjax``, or None for those of the process.
+    """
+    args = sys.argv[1:] if args is None else args
+    if args == ["--version"]:
+        print(f"gainjax {__version__}")
+        return
+    errors = Console(stderr=True, soft_wrap=True, highlight=False)
+
+    def show_warning(message: Warning | str, *where: object, **more: object) -> None:
+        errors.print(f"[bold yellow]warning:[/] {escape(str(message))}")  # not a line of our code
+
+    try:
+        _refuse_repeated_lists(args)
+        with warnings.catch_warnings():
+            warnings.showwarning = show_warning
+            _app().cli(
+                prog="gainjax",
+                description="Measure and close the stability gap of continual learning.",
+                args=args,
+            )
+            sys.stdout.flush()
+    except BrokenPipeError:  # whoever read along has left; all files are written
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except Interrupted as stopped:
+        errors.print(escape(str(stopped)))
+        sys.exit(128 + stopped.signum)
+    except (ValueError, OSError) as error:
+        errors.print(f"[bold red]error:[/] {escape(str(error))}")
+        if jax.distributed.is_initialized():  # else JAX waits minutes for the other processes
+            sys.stdout.flush()
+            os._exit(2)
+        sys.exit(2)
+
+
+def _app() -> tyro.extras.SubcommandApp:
+    app = tyro.extras.SubcommandApp()
+    app.command(name="demo")(demo_command)
+    app.command(name="run", help=f"{_first_line(run_command)}\n\n{_own_values()}")(run_command)
+    app.command(name="sweep")(sweep_command)
+    app.command(name="resume")(resume_command)
+    app.command(name="table")(table_command)
+    app.command(name="list")(list_command)
+    return app
+
+
+def _first_line(function: object) -> str:
+    paragraphs = (function.__doc__ or "").split("\n\n")
+    return "\n\n".join(part.strip() for part in paragraphs[:2])
+
+
+def _own_values() -> str:
+    """Return the most used values of each benchmark, for the help."""
+    parts = [
+        f"{name} ({b.protocol.updates_per_task} updates of {b.protocol.batch_size})"
+        for name, b in BENCHMARKS.items()
+    ]
+    return f"Benchmarks, with their updates per task and batch size: {', '.join(parts)}."
+
+
+def _refuse_repeated_lists(args: list[str]) -> None:
+    """Refuse a list that is given twice, of which only the last would count."""
+    for option in ("--set", "--grid", "--methods"):
+        if sum(word == option or word.startswith(f"{option}=") for word in args) > 1:
+            raise ValueError(f"{option} is given twice: give it once, with all its words after it")

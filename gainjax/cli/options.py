@@ -1,0 +1,157 @@
+"""The options of the commands, and the arguments of the Python interface that they stand for."""
+
+import dataclasses
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import jax
+import tyro
+
+from gainjax.cli.values import parse_seeds, parse_settings
+from gainjax.methods import as_methods
+from gainjax.runs.api import DEFAULT_METHODS
+from gainjax.training import Protocol
+
+
+@dataclasses.dataclass(frozen=True)
+class Cluster:
+    """Several processes that share the runs; give each the same command."""
+
+    distributed: bool = False
+    """Share the runs with the other processes of a SLURM, MPI or cloud job, which JAX finds."""
+    coordinator: str | None = None
+    """HOST:PORT of the first process, where nobody else says who takes part."""
+    processes: int | None = None
+    """Number of processes, with --coordinator."""
+    process_id: int | None = None
+    """Number of this process, from 0, with --coordinator."""
+
+    def join(self) -> None:
+        """Join the other processes, if there are to be any; before JAX is used."""
+        given = (self.coordinator, self.processes, self.process_id)
+        if any(x is not None for x in given) and any(x is None for x in given):
+            raise ValueError(
+                "--coordinator HOST:PORT, --processes N and --process-id K belong together: got "
+                f"{self.coordinator}, {self.processes} and {self.process_id}"
+            )
+        if self.coordinator is not None and ":" not in self.coordinator:
+            raise ValueError(f"--coordinator must be HOST:PORT: got {self.coordinator!r}")
+        if self.distributed or self.coordinator is not None:
+            jax.distributed.initialize(*given)
+
+
+@dataclasses.dataclass(frozen=True)
+class Output:
+    """What a command prints."""
+
+    quiet: bool = False
+    """Print neither progress nor tables."""
+    json: bool = False
+    """Print one JSON object, with a row for each setting, instead of tables."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Execution:
+    """How a run is carried out; none of this changes a number, but for the layout's rounding."""
+
+    chunk: int = 100
+    """Updates per call of the compiled program."""
+    layout: Literal["map", "vmap"] | None = None
+    """Runs on a device one after the other or batched. Default: what is faster there."""
+    memory_gb: float | None = None
+    """Memory for what is trained at once. Default: a share of what the machine has."""
+    threads: int | None = None
+    """Parts of the run trained side by side on a CPU. Default: what is faster."""
+    cluster: Annotated[Cluster, tyro.conf.arg(name="")] = Cluster()
+
+    def arguments(self) -> dict[str, Any]:
+        """Return the arguments of :func:`gainjax.run`."""
+        return {
+            "chunk": self.chunk,
+            "layout": self.layout,
+            "memory": None if self.memory_gb is None else self.memory_gb * 2**30,
+            "threads": self.threads,
+        }
+
+
+@dataclasses.dataclass(frozen=True)
+class RunOptions:
+    """What to run; what is not given is the benchmark's own, see `gainjax list BENCHMARK`."""
+
+    methods: tuple[str, ...] = DEFAULT_METHODS
+    """Methods: names that `gainjax list` shows, or your own as my_package.my_module:lion or
+    ./mine.py:lion."""
+    seeds: str = "5"
+    """A number of seeds (5), a range that excludes its end (5:10), or the seeds (3,7)."""
+    data_dir: Path | None = None
+    """Folder with the data: a prepared TFDS folder or NAME.npz in the Keras naming."""
+    out: Path | None = None
+    """Folder for curves, table and figure. Default: runs/BENCHMARK."""
+    set: tuple[str, ...] = ()
+    """Hyper-parameters: learning_rate=0.1 for all methods, adam.learning_rate=0.001 for one."""
+    updates_per_task: tuple[int, ...] = ()
+    """Updates on each task: one number for all, or one for each."""
+    batch_size: int | None = None
+    """Examples per update."""
+    eval_every: int | None = None
+    """Evaluate after every so many updates, and at the end of each task."""
+    eval_tasks: Literal["first", "all"] | None = None
+    """Evaluate the test set of the first task or of all tasks."""
+    eval_examples: int | None = None
+    """Evaluate on a fixed random subset of this size of each test set."""
+    seen_every: int | None = None
+    """Measure accuracy on all tasks seen so far after every so many updates."""
+    batch_growth: Literal["constant", "linear"] | None = None
+    """Batches of task k have that size, or k times that size."""
+    regime: Literal["joint", "replay", "fine-tuning"] | None = None
+    """Later tasks train on all data so far, on new data and a bounded memory, or on new data."""
+    buffer: Literal["reservoir", "balanced"] | None = None
+    """Memory of the replay: uniform over the past, or balanced by class."""
+    buffer_size: int | None = None
+    """Examples in the memory of the replay."""
+    gain_from: Path | None = None
+    """Folder of a finished run whose gain the controls borrow."""
+    gain_setting: str | None = None
+    """Which setting of that run, if several have a gain."""
+    form: Literal["optimizer", "model"] = "optimizer"
+    """Where the gain is: in the optimizer or in the model. The runs are the same."""
+    modulate: Literal["all", "head"] | None = None
+    """Which layers of the model have a gain."""
+    extend: bool = False
+    """Add seeds or methods to the finished run in the folder."""
+    how: Annotated[Execution, tyro.conf.arg(name="")] = Execution()
+    output: Annotated[Output, tyro.conf.arg(name="")] = Output()
+
+    def arguments(self, out: Path) -> dict[str, Any]:
+        """Return the arguments of :func:`gainjax.run`.
+
+        Args:
+            out: Folder for the results.
+        """
+        updates = self.updates_per_task
+        protocol = {field.name: getattr(self, field.name, None) for field in _PROTOCOL}
+        protocol["updates_per_task"] = (updates[0] if len(updates) == 1 else updates) or None
+        self.how.cluster.join()
+        try:
+            methods = as_methods(self.methods)
+        except TypeError as error:  # what --methods refers to is something else
+            raise ValueError(str(error)) from error
+        return {
+            "methods": methods,
+            "seeds": parse_seeds(self.seeds),
+            "data_dir": self.data_dir,
+            "out": out,
+            "hyperparameters": parse_settings(self.set),
+            "eval_examples": self.eval_examples,
+            "gain_from": self.gain_from,
+            "gain_setting": self.gain_setting,
+            "form": self.form,
+            "modulate": self.modulate,
+            "extend": self.extend,
+            "progress": not self.output.quiet and jax.process_index() == 0,
+            **self.how.arguments(),
+            **{name: value for name, value in protocol.items() if value is not None},
+        }
+
+
+_PROTOCOL = dataclasses.fields(Protocol)

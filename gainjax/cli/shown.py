@@ -1,0 +1,154 @@
+"""What commands print: tables of curves, and the lists of benchmarks and methods."""
+
+import dataclasses
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import xarray as xr
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from gainjax import show
+from gainjax.cli.options import Output
+from gainjax.curves import FILE, swept_names
+from gainjax.methods import METHODS, Method, as_method, lookup
+from gainjax.methods.method import FINITE, RANGES
+from gainjax.references import imported
+from gainjax.runs.benchmarks import BENCHMARKS, Benchmark, get_benchmark
+
+_COLUMNS = 100  # where there is no terminal, whose width is known
+
+
+def console() -> Console:
+    """Return where to print."""
+    return Console(width=None if sys.stdout.isatty() else _COLUMNS)
+
+
+def show_results(curves: xr.Dataset, out: Path, output: Output) -> None:
+    """Write the files of a run or sweep, then print its table; one of several processes does it.
+
+    Args:
+        curves: The curves.
+        out: Directory of the run.
+        output: What to print.
+    """
+    if jax.process_index() > 0:
+        return
+    write = show.write_sweep if swept_names(curves) else show.write
+    paths = write(curves, out)
+    show_table(curves, output)
+    if not (output.quiet or output.json):
+        for path in (out / FILE, *paths):
+            console().print(f"wrote {path}", soft_wrap=True, highlight=False)
+
+
+def show_table(curves: xr.Dataset, output: Output) -> None:
+    """Print curves as a table, a ranking if hyper-parameters vary, or as JSON.
+
+    Args:
+        curves: The curves.
+        output: What to print.
+    """
+    is_sweep = bool(swept_names(curves))
+    if output.json:
+        frame = show.ranking(curves) if is_sweep else show.table(curves)
+        sys.stdout.write(frame.reset_index().to_json(orient="records", indent=1) + "\n")
+    elif not output.quiet:
+        (show.print_ranking if is_sweep else show.print_table)(curves, console())
+
+
+def show_unfinished(curves: xr.Dataset, directory: Path, output: Output) -> None:
+    """Print how far the settings of a run in progress are that the table does not have, or in part.
+
+    Args:
+        curves: The curves.
+        directory: Directory of the run.
+        output: What to print.
+    """
+    unfinished = json.loads(curves.attrs.get("unfinished", "{}"))
+    if not unfinished or output.quiet or output.json:
+        return
+    until = json.loads(curves.attrs["spec"]).get("cut_off_after")
+    console().print(
+        f"{escape(str(directory))} is in progress; "
+        + ("shown is what is finished." if until is None else f"shown are {until} updates.")
+        + " Updates stored:",
+        highlight=False,
+        soft_wrap=True,
+    )
+    for label, (done, total) in unfinished.items():
+        console().print(f"  {escape(label)}: {done} of {total}", highlight=False)
+
+
+def show_registries() -> None:
+    """Print all benchmarks and methods, each with one line and its source."""
+    registries: tuple[tuple[str, Mapping[str, Any]], ...] = (
+        ("benchmark", BENCHMARKS),
+        ("method", METHODS),
+    )
+    for title, registry in registries:
+        grid = Table(title, "what it is", "source", box=None, title_justify="left", padding=(0, 2))
+        for name, entry in registry.items():
+            grid.add_row(f"[bold]{name}[/]", entry.summary, f"[dim]{entry.source}[/]")
+        console().print(grid)
+        console().print()
+
+
+def show_entry(name: str) -> None:
+    """Print a benchmark with its protocol, or a method with its hyper-parameters and ranges.
+
+    Args:
+        name: Name of one, or ``module:attribute``.
+
+    Raises:
+        ValueError: If there is neither.
+    """
+    if name in BENCHMARKS:
+        _print_benchmark(get_benchmark(name))
+    elif name in METHODS:
+        _print_method(as_method(name))
+    elif ":" in name:
+        found = imported("benchmark or method", name)
+        made = found() if callable(found) else found  # both kinds have defaults for all arguments
+        if isinstance(made, Benchmark):
+            _print_benchmark(made)
+        else:
+            _print_method(as_method(name))
+    else:
+        lookup({**BENCHMARKS, **METHODS}, "benchmark or method", name)
+
+
+def _print_benchmark(benchmark: Benchmark) -> None:
+    _print_head(benchmark.name, benchmark.summary, benchmark.source)
+    grid = Table("protocol", "value", box=None, padding=(0, 2))
+    for field in dataclasses.fields(benchmark.protocol):
+        grid.add_row(field.name, str(getattr(benchmark.protocol, field.name)))
+    console().print(grid)
+    grid = Table("hyper-parameter", "value here", box=None, padding=(0, 2))
+    for name, value in benchmark.hyperparameters.items():
+        rows = value.items() if isinstance(value, Mapping) else [("", value)]
+        for own, number in rows:
+            grid.add_row(f"{name}.{own}" if own else name, f"{number:g}")
+    if grid.row_count:
+        console().print(grid)
+
+
+def _print_method(method: Method) -> None:
+    _print_head(method.name, method.summary, method.source)
+    grid = Table("hyper-parameter", "default", "range", box=None, padding=(0, 2))
+    for name, value in method.hyperparameters.items():
+        wanted = (method.ranges.get(name) or RANGES.get(name, FINITE)).wanted
+        grid.add_row(name, "none" if value is None else f"{value:g}", escape(wanted))
+    console().print(grid)
+    if method.needs_boundary:
+        console().print("It is told when the task changes.", highlight=False)
+
+
+def _print_head(name: str, summary: str, source: str) -> None:
+    console().print(f"[bold]{escape(name)}[/]: {escape(summary)}", highlight=False)
+    console().print(f"[dim]{escape(source)}[/]\n", highlight=False)

@@ -1,0 +1,93 @@
+"""From the words of a command to values."""
+
+from collections.abc import Callable
+from typing import Any
+
+from scipy.stats import loguniform, uniform
+
+
+def parse_seeds(text: str) -> int | list[int]:
+    """Return what ``--seeds`` stands for: a number of seeds, a range, or the seeds themselves.
+
+    Args:
+        text: ``5`` for 0 to 4, ``5:10`` for 5 to 9, ``3,7`` for these two.
+
+    Raises:
+        ValueError: If it is none of those.
+
+    Example:
+        >>> parse_seeds("5"), parse_seeds("5:8"), parse_seeds("3,7")
+        (5, [5, 6, 7], [3, 7])
+    """
+    try:
+        if ":" in text:
+            first, end = map(int, text.split(":"))
+            if not 0 <= first < end or end - first > 10**6:
+                raise ValueError
+            return list(range(first, end))
+        return [int(word) for word in text.split(",")] if "," in text else int(text)
+    except ValueError:
+        raise ValueError(
+            "--seeds takes a number of seeds (5), a range that excludes its end (5:10) or the "
+            f"seeds themselves (3,7): got {text!r}"
+        ) from None
+
+
+def parse_settings(
+    pairs: tuple[str, ...], option: str = "--set", parse: Callable[[str], Any] | None = None
+) -> dict[str, Any]:
+    """Return the hyper-parameters that NAME=VALUE or METHOD.NAME=VALUE strings stand for.
+
+    Args:
+        pairs: The strings.
+        option: Where they were given, for the message.
+        parse: From the text of a value to the value; None for a number or ``none``.
+
+    Raises:
+        ValueError: If a string has another form, or a name is given twice.
+
+    Example:
+        >>> parse_settings(("learning_rate=0.1", "adam.learning_rate=1e-3", "max_gain=none"))
+        {'learning_rate': 0.1, 'adam': {'learning_rate': 0.001}, 'max_gain': None}
+    """
+    settings: dict[str, Any] = {}
+    for pair in pairs:
+        key, _, text = pair.partition("=")
+        method, _, name = key.rpartition(".")
+        try:
+            value = (parse or _number)(text)
+        except ValueError as error:
+            example = "0.1,0.03 or, with --draws, log:1e-4:1" if parse else "0.1"
+            raise ValueError(
+                f"{option} takes NAME=VALUE or METHOD.NAME=VALUE, such as "
+                f"learning_rate={example}: got {pair!r}"
+            ) from error
+        group = settings.setdefault(method, {}) if method else settings
+        if not isinstance(group, dict) or isinstance(settings.get(key), dict):
+            raise ValueError(f"{option} gives {method or key} both a value and values of its own")
+        if name in group:
+            raise ValueError(f"{option} gives {key} twice: give it once")
+        group[name] = value
+    return settings
+
+
+def parse_values(text: str) -> Any:
+    """Return numbers between commas, or the distribution that a text stands for.
+
+    Args:
+        text: ``0.1,0.01`` (``none`` is a number that is absent), ``log:1e-4:1`` or ``uniform:0:1``.
+
+    Raises:
+        ValueError: If it is none of those.
+    """
+    kind, *bounds = text.split(":")
+    if not bounds:
+        return [_number(word) for word in text.split(",")]
+    low, high = map(float, bounds)
+    if kind not in ("log", "uniform") or not low < high or (kind == "log" and low <= 0):
+        raise ValueError(f"no such distribution: {text}")
+    return loguniform(low, high) if kind == "log" else uniform(low, high - low)
+
+
+def _number(text: str) -> float | None:
+    return None if text.lower() == "none" else float(text)

@@ -1,0 +1,134 @@
+"""Checks of what shall become curves: numbers of seeds and updates, shapes, scores."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from gainjax.curves.dims import DIMS, EVALUATION
+
+
+def check_seeds(seeds: Sequence[int]) -> np.ndarray:
+    """Return the seeds, or raise.
+
+    Args:
+        seeds: Different integers.
+
+    Raises:
+        ValueError: If they are something else.
+    """
+    array = np.asarray(seeds)
+    if array.ndim != 1 or array.dtype.kind not in "iu" or not array.size:
+        raise ValueError(f"seeds must be a list of integers: got {seeds!r}")
+    if len(np.unique(array)) < len(array):
+        raise ValueError(f"seeds must be different integers: got {seeds!r}")
+    return array
+
+
+def check_updates(name: str, values: Sequence[int], *, may_be_empty: bool = False) -> np.ndarray:
+    """Return ascending numbers of updates, or raise.
+
+    Args:
+        name: What they are, for the message.
+        values: The numbers.
+        may_be_empty: Whether there may be none.
+
+    Raises:
+        ValueError: If they are something else.
+    """
+    array = np.asarray(values)
+    if array.ndim != 1 or not (array.size or may_be_empty):
+        raise ValueError(f"{name} must be a list of update numbers: got shape {array.shape}")
+    if array.size and array.dtype.kind not in "iu":
+        raise ValueError(f"{name} must be integers: got dtype {array.dtype}")
+    array = array.astype(np.int64)
+    if (array < 1).any() or (np.diff(array) <= 0).any():
+        raise ValueError(f"{name} must be strictly increasing, from 1 on: got {array.tolist()}")
+    return array
+
+
+def check_evaluations(updates: Mapping[str, np.ndarray]) -> None:
+    """Raise unless the end of each task was evaluated, and nothing after the last one.
+
+    Args:
+        updates: ``task_end``, ``eval_update`` and ``seen_update``.
+
+    Raises:
+        ValueError: If not.
+    """
+    ends, evaluated, seen = (updates[k] for k in ("task_end", "eval_update", "seen_update"))
+    if missing := np.setdiff1d(ends, evaluated).tolist():
+        raise ValueError(
+            f"task_ends must be among eval_updates: {missing} were not evaluated; evaluate at the "
+            "end of each task"
+        )
+    for name, array in (("eval_updates", evaluated), ("seen_updates", seen)):
+        if array.size and array[-1] > ends[-1]:
+            raise ValueError(
+                f"{name} must end with the last task, at {ends[-1]}: got {array[-1]}; task_ends "
+                "has one entry per task, also for the last one"
+            )
+
+
+def check_records(
+    arrays: Mapping[str, np.ndarray], sizes: Mapping[str, int], tasks: int, score: str
+) -> None:
+    """Raise unless arrays have the shapes that labels say and scores are scores.
+
+    Args:
+        arrays: Records by name.
+        sizes: Sizes by dimension.
+        tasks: Number of tasks.
+        score: What the score is.
+
+    Raises:
+        ValueError: If not.
+    """
+    if unknown := sorted(set(arrays) - set(DIMS)):
+        raise ValueError(f"records must be among {', '.join(DIMS)}: got {unknown[0]!r}")
+    if "accuracy" not in arrays:
+        raise ValueError("records must hold accuracy")
+    for name, array in arrays.items():
+        dims = DIMS[name]
+        evaluated = array.shape[-1:] if "eval_task" in dims else ()
+        if evaluated and evaluated[0] not in (1, tasks):
+            raise ValueError(
+                f"{name} must be of task 1 or of all {tasks} tasks on its last axis: got shape "
+                f"{array.shape}"
+            )
+        wanted = tuple(sizes[dim] for dim in dims[: len(dims) - len(evaluated)]) + evaluated
+        if array.shape != wanted or array.dtype.kind not in "buif":
+            raise ValueError(
+                f"{name} must be numbers of shape ({', '.join(dims)}) = {wanted}: got "
+                f"{array.dtype} of shape {array.shape}"
+            )
+    shapes = {arrays[name].shape for name in EVALUATION if name in arrays}
+    if len(shapes) > 1:
+        raise ValueError(f"accuracy and eval_loss must have one shape: got {sorted(shapes)}")
+    for name in ("accuracy", "seen_accuracy"):
+        if name in arrays:
+            check_score(name, arrays[name], score)
+
+
+def check_score(name: str, array: np.ndarray, score: str) -> None:
+    """Raise unless values are what a score can be.
+
+    Args:
+        name: Name of the array, for the message.
+        array: Its values.
+        score: What they are; "accuracy" means fractions.
+
+    Raises:
+        ValueError: If a value is not finite, or an accuracy is outside [0, 1].
+    """
+    if (wrong := array[~np.isfinite(array)]).size:
+        raise ValueError(
+            f"{name} must be finite: got {wrong[0]}; leave out the updates that were not evaluated"
+        )
+    if score != "accuracy" or not array.size:
+        return
+    low, high = array.min(), array.max()
+    if low < 0 or high > 1:
+        hint = "; divide percentages by 100" if low >= 0 and high <= 100 else ""
+        raise ValueError(
+            f"{name} must be fractions in [0, 1]: got {low if low < 0 else high}{hint}"
+        )

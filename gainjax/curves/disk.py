@@ -1,0 +1,177 @@
+"""Curves on disk: netCDF 4 with a checksum of every byte behind it."""
+
+import hashlib
+import io
+import json
+import stat
+from pathlib import Path
+
+import h5py
+import numpy as np
+import xarray as xr
+
+from gainjax.curves.dims import ATTRS, COORDS, DIMS, FORMAT
+from gainjax.curves.format1 import from_format_1
+from gainjax.curves.joining import narrowed
+from gainjax.curves.reading import spec_of
+from gainjax.files import write_file
+
+FILE = "curves.nc"
+_MARK = b"gainjax-sha256:"
+_TRAILER = len(_MARK) + 64 + 1  # with a newline; netCDF readers ignore what is behind the data
+_MOST_DENSE = 1100  # bytes that a byte of a compressed file can stand for
+
+
+def save(dataset: xr.Dataset, path: str | Path) -> Path:
+    """Write curves to disk: completely or not at all.
+
+    Args:
+        dataset: Curves as :func:`gainjax.curves.make_curves` returns them, or a selection of their
+            settings and seeds.
+        path: A directory, made if needed, that gets ``curves.nc``; or a path that ends in ``.nc``.
+
+    Returns:
+        The path of the file: netCDF 4, then a line with the SHA-256 of all that is before it.
+
+    Raises:
+        ValueError: If the dataset is not of the described form.
+        OSError: If the file cannot be written. What was there before is intact.
+    """
+    check_form(dataset, "dataset")
+    encoding = {"zlib": True, "complevel": 4, "_FillValue": None}  # NaN needs no stand-in
+    # Into memory first: HDF5 does not survive a full disk.
+    content = (
+        narrowed(dataset)
+        .drop_encoding()
+        .to_netcdf(
+            engine="h5netcdf",
+            encoding={name: encoding for name, array in dataset.data_vars.items() if array.size},
+        )
+    )
+    path = _file(path)
+    body = bytes(content)
+    write_file(path, body + _MARK + hashlib.sha256(body).hexdigest().encode() + b"\n")
+    return path
+
+
+def load(path: str | Path) -> xr.Dataset:
+    """Read curves from disk into memory.
+
+    Args:
+        path: The directory of a run, or its ``curves.nc``. Files of format 1, which have no
+            checksum of everything, are given the present shape.
+
+    Returns:
+        The dataset as it was saved. The file is closed.
+
+    Raises:
+        FileNotFoundError: If there are no curves.
+        ValueError: If the file is damaged, of another kind or of another format number.
+    """
+    path = _file(path)
+    body, is_sealed = _opened(_read(path), path)
+    try:
+        with h5py.File(io.BytesIO(body)) as file:  # h5netcdf leaves a half-open file if this fails
+            _check_storage(file, len(body))
+        dataset = xr.load_dataset(io.BytesIO(body), engine="h5netcdf", phony_dims="access")
+    except (OSError, ValueError, KeyError, RuntimeError, TypeError) as error:  # as HDF5 feels
+        raise ValueError(f"{path} is damaged or no netCDF 4 file: {error}") from error
+    dataset = dataset.drop_encoding()
+    # netCDF numbers come as NumPy scalars.
+    dataset.attrs = {k: getattr(v, "item", lambda v=v: v)() for k, v in dataset.attrs.items()}
+    if dataset.attrs.get("format") == 1 and not is_sealed:
+        dataset = from_format_1(dataset, str(path))
+    elif not is_sealed and dataset.attrs.get("format") == FORMAT:
+        raise ValueError(f"{path} is damaged: its checksum is missing")
+    check_form(dataset, str(path))
+    return dataset
+
+
+def check_form(dataset: xr.Dataset, where: str) -> None:
+    """Raise unless a dataset has the form of :func:`gainjax.curves.make_curves`.
+
+    Args:
+        dataset: What may be curves.
+        where: What it is, for the message.
+
+    Raises:
+        ValueError: If something is missing, or labels are not those of the description.
+    """
+    if not isinstance(dataset, xr.Dataset):
+        raise TypeError(f"{where} must be an xarray.Dataset of curves: got {type(dataset)}")
+    found = dataset.attrs.get("format", FORMAT)
+    if found != FORMAT:
+        raise ValueError(
+            f"{where} has format {found}, and this version of gainjax knows format {FORMAT}: use "
+            "the version that wrote it"
+        )
+    if missing := [name for name in ATTRS if name not in dataset.attrs]:
+        raise ValueError(f"{where} holds no curves of gainjax: no attribute {missing[0]!r}")
+    wanted = {"accuracy": DIMS["accuracy"], "diverged_update": ("setting", "seed"), **COORDS}
+    wanted |= {name: dims for name, dims in DIMS.items() if name in dataset.variables}
+    for name, dims in wanted.items():
+        if name not in dataset.variables or dataset[name].dims != dims:
+            raise ValueError(
+                f"{where} holds no curves of gainjax: no {name} over {', '.join(dims)}"
+            )
+    try:
+        spec = spec_of(dataset)
+        labels, seeds = {row["label"] for row in spec["settings"]}, set(spec["seeds"])
+        json.loads(dataset.attrs["environment"])
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise ValueError(
+            f"{where} holds no curves of gainjax: its spec is none ({error})"
+        ) from error
+    for name, described in (("setting", labels), ("seed", seeds)):
+        there = dataset[name].values.tolist()
+        if not there or len(set(there)) < len(there) or not set(there) <= described:
+            raise ValueError(
+                f"{where} must hold different {name}s that its spec describes: got {there}"
+            )
+
+
+def _file(path: str | Path) -> Path:
+    path = Path(path).expanduser()
+    return path if path.suffix == ".nc" and not path.is_dir() else path / FILE
+
+
+def _read(path: Path) -> bytes:
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):  # a pipe would wait for ever
+            raise ValueError(f"{path} is no file")
+        return path.read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        raise FileNotFoundError(
+            f"no curves at {path}: give the directory of a finished run, or its {FILE}"
+        ) from None
+
+
+def _opened(content: bytes, path: Path) -> tuple[bytes, bool]:
+    """Return what a file holds, and whether it has a checksum; raise if that is wrong."""
+    body, trailer = content[:-_TRAILER], content[-_TRAILER:]
+    if not trailer.startswith(_MARK):
+        return content, False
+    if trailer != _MARK + hashlib.sha256(body).hexdigest().encode() + b"\n":
+        raise ValueError(f"{path} is damaged: its checksum is wrong")
+    return body, True
+
+
+def _check_storage(file: h5py.File, size: int) -> None:
+    """Raise if a file takes values from elsewhere, or claims more than it can hold."""
+    total = 0
+
+    def visit(group: h5py.Group) -> None:
+        nonlocal total
+        for name in group:
+            if not isinstance(group.get(name, getlink=True), h5py.HardLink):
+                raise ValueError(f"{name} is a link")
+            item = group[name]
+            if isinstance(item, h5py.Group):
+                raise ValueError(f"{name} is a group")
+            if item.is_virtual or item.external:
+                raise ValueError(f"{name} takes its values from another file")
+            total += int(np.prod(item.shape, dtype=object)) * item.dtype.itemsize
+
+    visit(file)
+    if total > _MOST_DENSE * size:
+        raise ValueError(f"it claims {total} bytes, more than a file of {size} can hold")

@@ -1,0 +1,176 @@
+"""Curves that belong together become one; those that do not are told apart."""
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any, Literal, get_args
+
+import xarray as xr
+
+from gainjax.curves.aligning import aligned
+from gainjax.curves.difference import difference
+from gainjax.curves.reading import spec_of
+from gainjax.curves.shape import to_json
+
+Dimension = Literal["setting", "seed"]
+
+# What may differ between parts: `_joined_spec` puts it together.
+_OF_PARTS = ("settings", "seeds", "programs", "references", "found_by", "borrowed", "elsewhere")
+
+
+def concat(curves: Sequence[xr.Dataset], dim: Dimension) -> xr.Dataset:
+    """Join curves of the same protocol: more seeds of the same settings, or more settings.
+
+    Curves from elsewhere, which have no protocol, can be joined with others that were evaluated
+    alike, if :func:`gainjax.from_curves` was given the name of their benchmark. A variable that
+    only some of the parts recorded is NaN for the others, throughout; such seeds have not diverged.
+
+    Args:
+        curves: At least two datasets.
+        dim: "seed" to add seeds of the same settings, "setting" to add settings with the same
+            seeds.
+
+    Returns:
+        One dataset, in the given order, with the duration of all.
+
+    Raises:
+        ValueError: If they hold the same setting or seed twice, or do not belong together: with
+            what they differ in.
+
+    Example:
+        >>> from gainjax.curves import from_curves
+        >>> when = {"eval_updates": [5, 10, 20], "task_ends": [10, 20]}
+        >>> first = from_curves({"er": [[0.5], [0.9], [0.8]]}, seeds=[0], **when)
+        >>> second = from_curves({"er": [[0.6], [0.8], [0.8]]}, seeds=[1], **when)
+        >>> concat([first, second], "seed").seed.values
+        array([0, 1])
+    """
+    parts = [narrowed(part) for part in curves]
+    if dim not in get_args(Dimension):
+        raise ValueError(f"dim must be one of {get_args(Dimension)}: got {dim!r}")
+    if len(parts) < 2:
+        raise ValueError(f"curves must be at least two datasets to join: got {len(parts)}")
+    for part in parts[1:]:
+        _check_belong(parts[0], part, dim)
+    counts = Counter(label for part in parts for label in part[dim].values.tolist())
+    if twice := [label for label, count in counts.items() if count > 1]:
+        raise ValueError(
+            f"curves must be joined with different {dim}s: {twice[0]!r} is there twice; select "
+            f"with dataset.sel({dim}=[...])"
+        )
+    joined = xr.concat(
+        aligned(parts),
+        dim,
+        data_vars="minimal",
+        coords="minimal",
+        compat="override",
+        join="exact",
+        combine_attrs="drop",
+    )
+    return joined.assign_attrs(_joined_attrs(parts, dim))
+
+
+def narrowed(dataset: xr.Dataset) -> xr.Dataset:
+    """Return curves whose description has the settings and seeds that are there, and no others.
+
+    Args:
+        dataset: Curves, maybe a selection.
+
+    Raises:
+        ValueError: If it holds a setting or seed that is not described.
+    """
+    spec = spec_of(dataset)
+    labels, seeds = dataset["setting"].values.tolist(), dataset["seed"].values.tolist()
+    rows = {row["label"]: row for row in spec["settings"]}
+    if unknown := [x for x in labels if x not in rows] + [
+        x for x in seeds if x not in spec["seeds"]
+    ]:
+        raise ValueError(f"dataset must hold what its spec describes: {unknown[0]!r} is not there")
+    if labels == list(rows) and seeds == spec["seeds"]:
+        return dataset
+    spec |= {"settings": [rows[label] for label in labels], "seeds": seeds}
+    methods = {row["method"] for row in spec["settings"]}
+    for name in {"programs", "references"} & spec.keys():
+        spec[name] = {k: v for k, v in spec[name].items() if k in methods}
+    if "elsewhere" in spec:
+        spec["elsewhere"] = [label for label in spec["elsewhere"] if label in labels]
+    return dataset.assign_attrs(spec=to_json("spec", spec))
+
+
+def _check_belong(first: xr.Dataset, other: xr.Dataset, dim: Dimension) -> None:
+    """Raise unless two datasets are of the same protocol and share the other dimension."""
+    old, new = _described(first, dim), _described(other, dim)
+    names = old.keys() | new.keys()
+    if "protocol" not in old or "protocol" not in new:  # curves from elsewhere know little
+        names = old.keys() & new.keys()
+    for name in ("programs", "borrowed"):  # of methods that only one of them has
+        if not (old.get(name) and new.get(name)):
+            names.discard(name)
+    if first.attrs["environment"] != other.attrs["environment"]:
+        names.discard("programs")  # the fingerprints of other versions say nothing
+    old, new = ({k: v for k, v in each.items() if k in names} for each in (old, new))
+    if "programs" in names:
+        theirs, ours = old["programs"], new["programs"]
+        old["programs"], new["programs"] = _shared(theirs, ours), _shared(ours, theirs)
+    if old != new:
+        raise ValueError(f"curves do not belong together: they differ in {difference(old, new)}")
+
+
+def _shared(programs: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
+    """Return the fingerprints of those methods and kinds of numbers that both have."""
+    return {
+        label: {kind: mark for kind, mark in found.items() if kind in other[label]}
+        for label, found in programs.items()
+        if label in other
+    }
+
+
+def _described(part: xr.Dataset, dim: Dimension) -> dict[str, Any]:
+    """Return what must be equal in all parts."""
+    spec = spec_of(part)
+    found = {name: value for name, value in spec.items() if name not in _OF_PARTS}
+    found |= {name: spec.get(name) for name in ("programs", "borrowed")}
+    found |= {"benchmark": part.attrs["benchmark"], "score": part.attrs["score"]}
+    for name in ("eval_update", "eval_task", "task_end"):
+        found[f"{name}s"] = part[name].values.tolist()
+    if part.sizes["seen_update"]:
+        found["seen_updates"] = part["seen_update"].values.tolist()
+    other = "seeds" if dim == "setting" else "settings"
+    return found | {other: spec[other]}
+
+
+def _joined_attrs(parts: Sequence[xr.Dataset], dim: Dimension) -> dict[str, Any]:
+    specs = [spec_of(part) for part in parts]
+    # Curves from elsewhere know less than a run, whose description is kept.
+    joined = dict(next((spec for spec in specs if "protocol" in spec), specs[0]))
+    key = f"{dim}s"
+    joined[key] = [item for spec in specs for item in spec[key]]
+    if any("references" in spec for spec in specs):
+        joined["references"] = {k: v for s in specs for k, v in s.get("references", {}).items()}
+    if any("programs" in spec for spec in specs):
+        programs: dict[str, dict[str, str]] = {}
+        for label, found in [item for s in specs for item in s.get("programs", {}).items()]:
+            programs[label] = programs.get(label, {}) | found
+        joined["programs"] = programs
+    if any("borrowed" in spec for spec in specs):
+        joined["borrowed"] = next((s["borrowed"] for s in specs if s.get("borrowed")), None)
+    if elsewhere := dict.fromkeys(label for s in specs for label in s.get("elsewhere", [])):
+        joined["elsewhere"] = list(elsewhere)
+    return {
+        **parts[0].attrs,
+        "spec": to_json("spec", joined),
+        "environment": _joined_environment(parts),
+        "wall_time_seconds": sum(part.attrs["wall_time_seconds"] for part in parts),
+    }
+
+
+def _joined_environment(parts: Sequence[xr.Dataset]) -> str:
+    """Return what all environments agree on, and where they do not, each of them as a part."""
+    every: list[dict[str, Any]] = []
+    for part in parts:
+        found = json.loads(part.attrs["environment"])
+        every += [each for each in found.get("parts", [found]) if each and each not in every]
+    if len(every) < 2:
+        return to_json("environment", every[0] if every else {})
+    common = {k: v for k, v in every[0].items() if all(each.get(k) == v for each in every)}
+    return to_json("environment", {**common, "parts": every})

@@ -1,0 +1,129 @@
+"""Reader of folders of images, with one sub-folder for each class."""
+
+from pathlib import Path
+
+import numpy as np
+
+from gainjax.data.dataset import Dataset
+from gainjax.data.images import SUFFIXES, decode_images
+from gainjax.data.safe import open_regular
+
+
+def has_class_folders(folder: Path) -> bool:
+    """Tell whether a folder looks like a data set with one sub-folder of images per class.
+
+    Args:
+        folder: Any path.
+
+    Returns:
+        True if a sub-folder holds an image, or there are sub-folders ``train`` and ``test`` that
+        hold folders.
+
+    Example:
+        >>> has_class_folders(Path("no-such-folder"))
+        False
+    """
+    if not folder.is_dir():
+        return False
+    parts = [folder / "train", folder / "test"]
+    if all(part.is_dir() and _subfolders(part) for part in parts):
+        return True
+    return any(_images(sub) for sub in _subfolders(folder))
+
+
+def read_class_folders(folder: Path, channels: int | None = None) -> Dataset:
+    """Read images from one sub-folder per class, numbered by sorted folder name.
+
+    With ``train`` and ``test`` inside, these hold the classes. Otherwise all classes must have the
+    same number of images, and the first five sixths of each by sorted file name are for training.
+
+    Args:
+        folder: The folder. Its images are PNG, JPEG or BMP files of one size.
+        channels: 1 or 3; None for 1 if all images are gray, else 3.
+
+    Returns:
+        The data set; images are uint8 of shape (N, H, W, C).
+
+    Raises:
+        ValueError: If classes or images are missing, or an image is broken or has another size
+            than the first.
+
+    Example:
+        >>> import tempfile
+        >>> from PIL import Image
+        >>> folder = Path(tempfile.mkdtemp())
+        >>> for name in ("cat", "dog"):
+        ...     (folder / name).mkdir()
+        ...     for i in range(6):
+        ...         Image.new("RGB", (4, 4)).save(folder / name / f"{i}.png")
+        >>> dataset = read_class_folders(folder)
+        >>> dataset.x_train.shape, dataset.y_test, dataset.class_names
+        ((10, 4, 4, 3), array([0, 1]), ('cat', 'dog'))
+    """
+    if (folder / "train").is_dir() and (folder / "test").is_dir():
+        train, test = _classes(folder / "train"), _classes(folder / "test")
+        if train.keys() != test.keys():
+            only = sorted(train.keys() ^ test.keys())
+            raise ValueError(
+                f"{folder}: train and test must hold the same classes, but {len(only)} are in one "
+                f"only, e.g. {only[0]!r}. A few-shot division by classes must be put together into "
+                "one folder first"
+            )
+    else:
+        train, test = _divided(folder)
+    if not train:
+        raise ValueError(f"{folder} must hold folders of images, one for each class: it holds none")
+    parts = [[path for paths in part.values() for path in paths] for part in (train, test)]
+    paths = [path for part in parts for path in part]
+    images = decode_images([str(p) for p in paths], lambda i: open_regular(paths[i]), channels)
+    labels = [
+        np.repeat(np.arange(len(part)), [len(files) for files in part.values()])
+        for part in (train, test)
+    ]
+    cut = len(parts[0])
+    return Dataset(
+        images[:cut], labels[0], images[cut:], labels[1], str(folder), class_names=tuple(train)
+    )
+
+
+def _divided(folder: Path) -> tuple[dict[str, list[Path]], dict[str, list[Path]]]:
+    """Return the files of each class for training and for testing, from one folder per class."""
+    classes = _classes(folder)
+    sizes = {len(paths) for paths in classes.values()}
+    if len(sizes) > 1 or sizes == {1}:
+        name = min(classes, key=lambda name: len(classes[name]))
+        raise ValueError(
+            f"{folder}: all classes must have the same number of images, at least 2, to be "
+            f"divided into training and test: got {min(sizes)} for {name!r}, up to {max(sizes)}. "
+            "Otherwise put the classes into two folders, train and test"
+        )
+    cut = {name: max(1, len(paths) * 5 // 6) for name, paths in classes.items()}
+    return (
+        {name: paths[: cut[name]] for name, paths in classes.items()},
+        {name: paths[cut[name] :] for name, paths in classes.items()},
+    )
+
+
+def _subfolders(folder: Path) -> list[Path]:
+    """Return the visible sub-folders by name."""
+    return sorted(sub for sub in folder.iterdir() if sub.is_dir() and sub.name[0] not in "._")
+
+
+def _images(folder: Path) -> list[Path]:
+    """Return the visible image files of a folder by name."""
+    return sorted(
+        path
+        for path in folder.iterdir()
+        if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
+    )
+
+
+def _classes(folder: Path) -> dict[str, list[Path]]:
+    """Return the image files of every class folder; an empty class is an error."""
+    classes = {sub.name: _images(sub) for sub in _subfolders(folder)}
+    for name, paths in classes.items():
+        if not paths:
+            raise ValueError(
+                f"{folder / name} holds no images ({', '.join(SUFFIXES)}): remove it or fill it"
+            )
+    return classes

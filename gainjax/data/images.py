@@ -1,0 +1,86 @@
+"""Decoding of image files of one size by Pillow, several at a time."""
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, BinaryIO
+
+import numpy as np
+from PIL import Image
+
+from gainjax.data.progress import show_progress
+from gainjax.data.safe import check_claim
+
+SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png")
+_FORMATS = ("BMP", "JPEG", "PNG")  # Pillow has others that start programs
+_GRAY = ("1", "L", "LA")
+_COLOR = ("RGB", "RGBA", "P", "PA", "CMYK", "YCbCr", "RGBX")
+_MOST_PIXELS = 2**24  # of one image
+
+
+def decode_images(
+    names: Sequence[str], open_image: Callable[[int], BinaryIO], channels: int | None = None
+) -> np.ndarray:
+    """Return images as one array.
+
+    Args:
+        names: What each image is called in messages.
+        open_image: Opens image i.
+        channels: 1 or 3; None for 1 if all images are gray, else 3.
+
+    Returns:
+        Images, uint8, shape (N, H, W, C).
+
+    Raises:
+        ValueError: If an image is damaged, too large, has more than 8 bits per channel, or is of
+            another size than the first.
+
+    Example:
+        >>> import io
+        >>> def tiny(i):
+        ...     file = io.BytesIO()
+        ...     Image.new("L", (3, 2), i).save(file, "PNG")
+        ...     return file
+        >>> decode_images(["0.png", "1.png"], tiny)[..., 0].max((1, 2))
+        array([0, 1], dtype=uint8)
+    """
+
+    def header(i: int) -> tuple[tuple[int, int], str]:
+        return _guarded(names[i], open_image, i, lambda image: (image.size, image.mode))
+
+    def pixels(i: int) -> np.ndarray:
+        convert = lambda image: np.asarray(image.convert(mode))  # noqa: E731
+        return _guarded(names[i], open_image, i, convert).reshape(shape)
+
+    with ThreadPoolExecutor() as pool:  # Pillow decodes without holding the interpreter
+        headers = list(pool.map(header, range(len(names))))
+        width, height = headers[0][0]
+        for name, (size, kind) in zip(names, headers, strict=True):
+            if size != (width, height):
+                raise ValueError(
+                    f"{name} must be {width}×{height} pixels, as {names[0]} is: got "
+                    f"{size[0]}×{size[1]}. Resize the images first"
+                )
+            if kind not in _GRAY + _COLOR:
+                raise ValueError(f"{name} must have 8 bits per channel: its mode is {kind!r}")
+        if channels is None:
+            channels = 1 if all(kind in _GRAY for _, kind in headers) else 3
+        mode, shape = "L" if channels == 1 else "RGB", (height, width, channels)
+        check_claim(len(names) * height * width * channels)
+        images = np.empty((len(names), *shape), np.uint8)
+        decoded = pool.map(pixels, range(len(names)))
+        for i, image in enumerate(show_progress(decoded, len(names), "Reading images")):
+            images[i] = image
+    return images
+
+
+def _guarded(
+    name: str, open_image: Callable[[int], BinaryIO], i: int, take: Callable[[Image.Image], Any]
+) -> Any:
+    """Return what `take` makes of an image; whatever is wrong with it, its name is said."""
+    try:
+        with open_image(i) as file, Image.open(file, formats=_FORMATS) as image:
+            if image.width * image.height > _MOST_PIXELS:
+                raise ValueError(f"{image.width}×{image.height} pixels are too many")
+            return take(image)
+    except Exception as error:  # Pillow raises a great many kinds for damaged files
+        raise ValueError(f"{name} cannot be read as an image: {error}") from error

@@ -1,0 +1,53 @@
+"""Gain modulation over several optimizers: the paper's method and its relatives."""
+
+from typing import Any
+
+import jax
+import optax
+from jax.typing import ArrayLike
+
+from gainjax.gain import GainDynamics
+from gainjax.methods.method import UNIT, Method
+from gainjax.methods.plain import adam, msgd
+
+Rate = float | ArrayLike
+_PAPER = "Rodriguez-Garcia et al., arXiv 2507.14056"
+
+
+def sgd_with_backbone(
+    mask: Any, learning_rate: Rate = 0.01, backbone_momentum: Rate = 0.9
+) -> optax.GradientTransformation:
+    """Return SGD for the weights that a gain multiplies, with momentum for others, if any."""
+    if mask is None or all(jax.tree.leaves(mask)):
+        return optax.sgd(learning_rate)
+    groups = {
+        "modulated": optax.sgd(learning_rate),
+        "backbone": optax.sgd(learning_rate, backbone_momentum),
+    }
+    labels = jax.tree.map(lambda on: "modulated" if on else "backbone", mask)
+    return optax.partition(groups, lambda _: labels)  # a module that can be called is no function
+
+
+def dynamics(
+    decay: Rate = 0.9,
+    baseline: Rate = 1.0,
+    sensitivity: Rate = 0.4,
+    max_gain: Rate | None = None,
+) -> GainDynamics:
+    """Return the paper's gain dynamics."""
+    return GainDynamics(decay, baseline, sensitivity, max_gain)
+
+
+ENTRIES = (
+    Method(
+        "ngm-sgd",
+        sgd_with_backbone,
+        "SGD with a gain that rises with uncertainty: two timescales",
+        _PAPER,
+        title="NGM-SGD",
+        gain=dynamics,
+        ranges={"backbone_momentum": UNIT},
+    ),
+    Method("ngm-msgd", msgd, "the same gain over SGD with momentum", _PAPER, gain=dynamics),
+    Method("ngm-adam", adam, "the same gain over Adam", _PAPER, gain=dynamics),
+)

@@ -1,0 +1,281 @@
+"""What a training method is: an Optax transformation with named numbers."""
+
+import dataclasses
+import inspect
+import math
+import numbers
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax.typing import ArrayLike
+
+from gainjax.gain import GainDynamics
+from gainjax.optim.modulation import GainRule, gain_modulation, modulate
+
+Hyperparameters = Mapping[str, Any]  # numbers, tracers, schedules (callables) or None, by name
+TRACE = "gain_trace"  # the argument that is another run's gain, shape (updates,)
+_GIVEN = ("mask", TRACE)  # arguments of a factory that the program provides
+
+
+class Range(NamedTuple):
+    """Which values a hyper-parameter may have."""
+
+    wanted: str
+    holds: Callable[[float], bool]
+
+
+UNIT = Range("in [0, 1)", lambda x: 0 <= x < 1)
+POSITIVE = Range("finite and > 0", lambda x: 0 < x < math.inf)
+NOT_NEGATIVE = Range("finite and >= 0", lambda x: 0 <= x < math.inf)
+FINITE = Range("finite", math.isfinite)
+# What these names mean everywhere; a method may give a range of its own.
+RANGES: Mapping[str, Range] = {
+    "learning_rate": NOT_NEGATIVE,
+    "momentum": UNIT,
+    "b1": UNIT,
+    "b2": UNIT,
+    "weight_decay": NOT_NEGATIVE,
+    "decay": UNIT,
+    "baseline": POSITIVE,
+    "sensitivity": NOT_NEGATIVE,
+    "max_gain": POSITIVE,
+}
+
+
+def trained_params(params: Any, opt_state: Any) -> Any:
+    """Return the parameters as they are trained: what most methods evaluate."""
+    del opt_state
+    return params
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Method:
+    """A named optimizer whose numbers are hyper-parameters.
+
+    The numbers among the defaults of ``make`` and ``gain`` are the hyper-parameters: they can be
+    set, swept, and are traced, so that all settings of a method share one compiled program. A
+    default of None stands for a number that may be absent. Words and booleans stay as they are.
+
+    The training step calls ``update(grads, state, params, ...)`` with the extra arguments that
+    :func:`gainjax.training.step.train_step` lists; a method takes those it needs.
+
+    Args:
+        name: Name in commands, tables and figures.
+        make: Makes the optimizer from its hyper-parameters, ``make(learning_rate=0.1)``. An
+            argument named ``mask`` receives the booleans of the parameters that a gain multiplies.
+        summary: One line that says what it does.
+        source: Where it is described.
+        title: Name in figures and tables, or None for ``name``.
+        gain: Makes, from its own arguments, the :class:`gainjax.GainDynamics` or
+            :class:`gainjax.optim.modulation.GainRule` that modulates the optimizer; None for a
+            method without. An argument named ``gain_trace`` receives the gain of another run.
+        eval_params: From the trained parameters and the optimizer's state to the parameters to
+            evaluate, such as an average.
+        ranges: Ranges of hyper-parameters, where they are not the usual ones.
+        needs_boundary: Whether it is told when the task changes, as an oracle is.
+        reference: ``"module:attribute"`` that it was imported by, so that it can be found again.
+
+    Raises:
+        TypeError: If ``make`` or ``gain`` is not callable, or an argument has no default.
+        ValueError: If a range is given for an unknown hyper-parameter.
+
+    Example:
+        >>> def lion(learning_rate=1e-3, b1=0.9):
+        ...     return optax.lion(learning_rate, b1=b1)
+        >>> dict(Method("lion", lion).hyperparameters)
+        {'learning_rate': 0.001, 'b1': 0.9}
+    """
+
+    name: str
+    make: Callable[..., optax.GradientTransformation]
+    summary: str = "a method from elsewhere"
+    source: str = "not stated"
+    title: str | None = None
+    gain: Callable[..., GainDynamics | GainRule] | None = None
+    eval_params: Callable[[Any, Any], Any] = trained_params
+    ranges: Mapping[str, Range] = dataclasses.field(default_factory=dict)
+    needs_boundary: bool = False
+    reference: str | None = None
+    hyperparameters: Mapping[str, float | None] = dataclasses.field(init=False)
+
+    def __post_init__(self) -> None:
+        if not (isinstance(self.name, str) and self.name.strip()):
+            raise ValueError(f"name of a method must be a word: got {self.name!r}")
+        found = _numbers("make", self.make, self.name)
+        if self.gain is not None:
+            found |= _numbers("gain", self.gain, self.name)
+        if unknown := set(self.ranges) - set(found):
+            raise ValueError(
+                f"ranges of {self.name} name {', '.join(sorted(unknown))}, which is no "
+                f"hyper-parameter of it: it has {', '.join(found) or 'none'}"
+            )
+        object.__setattr__(self, "hyperparameters", MappingProxyType(found))
+        self.check(found)
+
+    def shown_as(self, label: str) -> str:
+        """Return how tables and figures name this method under a label: by title or by label."""
+        return self.title if self.title and label == self.name else label
+
+    @property
+    def borrows_gain(self) -> bool:
+        """Whether the gain of another run is one of its arguments."""
+        return any(TRACE in _parameters(f) for f in (self.make, self.gain) if f is not None)
+
+    def dynamics(self, hyperparameters: Hyperparameters) -> GainDynamics | None:
+        """Return how uncertainty moves the gain of a model, or None without a gain.
+
+        Raises:
+            ValueError: If the method's gain follows something else than uncertainty.
+        """
+        gain = self._rule(hyperparameters)
+        if isinstance(gain, GainRule):
+            raise ValueError(
+                f"the gain of {self.name} does not follow uncertainty, so it cannot be in the "
+                "model: use form='optimizer'"
+            )
+        return gain
+
+    def initial_gain(self, hyperparameters: Hyperparameters) -> ArrayLike:
+        """Return the gain of the first forward pass; 1 without a gain."""
+        rule = self._rule(hyperparameters)
+        return 1.0 if rule is None else rule.baseline
+
+    def base(
+        self, hyperparameters: Hyperparameters, mask: Any = None
+    ) -> optax.GradientTransformationExtraArgs:
+        """Return the optimizer without its gain (of the raw weights, if there is a gain).
+
+        Args:
+            hyperparameters: Values of all hyper-parameters: numbers, tracers, schedules or None.
+            mask: Which parameters a gain multiplies, booleans in their structure.
+
+        Raises:
+            TypeError: If the factory returns something else than an optimizer.
+        """
+        base = _call(self.make, hyperparameters, mask)
+        if not (hasattr(base, "init") and hasattr(base, "update")):
+            raise TypeError(
+                f"method {self.name} must return an optax.GradientTransformation such as "
+                f"optax.sgd(0.01): got {base!r}"
+            )
+        return optax.with_extra_args_support(base)
+
+    def optimizer(
+        self, hyperparameters: Hyperparameters, mask: Any = None
+    ) -> optax.GradientTransformationExtraArgs:
+        """Return the complete optimizer of the effective weights; arguments as for :meth:`base`."""
+        base = self.base(hyperparameters, mask)
+        rule = self._rule(hyperparameters)
+        if rule is None:
+            return base
+        if isinstance(rule, GainRule):
+            return modulate(base, rule, mask=mask)
+        return gain_modulation(
+            base, rule.decay, rule.baseline, rule.sensitivity, max_gain=rule.max_gain, mask=mask
+        )
+
+    def check(self, hyperparameters: Mapping[str, Any]) -> None:
+        """Raise ValueError unless hyper-parameters are known and in range.
+
+        Args:
+            hyperparameters: Plain numbers, sequences of them (one per update) or None, by name.
+        """
+        for name, value in hyperparameters.items():
+            if name not in self.hyperparameters:
+                known = ", ".join(self.hyperparameters) or "none"
+                raise ValueError(f"{self.name} has no hyper-parameter {name!r}: it has {known}")
+            if value is None:
+                if self.hyperparameters[name] is not None:
+                    raise ValueError(f"{name} of {self.name} must be a number: got None")
+                continue
+            wanted, holds = self.ranges.get(name) or RANGES.get(name, FINITE)
+            for number in value if isinstance(value, tuple) else (value,):
+                if not isinstance(number, numbers.Real) or not holds(float(number)):
+                    raise ValueError(f"{name} of {self.name} must be {wanted}: got {number!r}")
+
+    def _rule(self, hyperparameters: Hyperparameters) -> GainDynamics | GainRule | None:
+        if self.gain is None:
+            return None
+        names = _parameters(self.gain)
+        if not any(callable(value) for name, value in hyperparameters.items() if name in names):
+            return _call(self.gain, hyperparameters, None)
+        return _scheduled(self.gain, hyperparameters)
+
+
+def _parameters(function: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
+    try:
+        return inspect.signature(function).parameters
+    except ValueError:  # some built-ins have none
+        return {}
+
+
+def _numbers(what: str, function: Any, method: str) -> dict[str, float | None]:
+    """Return the hyper-parameters among the arguments of a factory, with their defaults."""
+    if not callable(function):
+        raise TypeError(f"{what} of method {method} must be a function: got {function!r}")
+    found: dict[str, float | None] = {}
+    for name, parameter in _parameters(function).items():
+        variadic = parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
+        if name in _GIVEN or variadic:
+            continue
+        default = parameter.default
+        if default is parameter.empty or parameter.kind is parameter.POSITIONAL_ONLY:
+            raise TypeError(
+                f"argument {name!r} of method {method} needs a default, such as {name}=0.1, and "
+                "must be possible as a keyword: the numbers among the defaults are the "
+                "hyper-parameters"
+            )
+        if default is None:
+            found[name] = None
+        elif isinstance(default, numbers.Real | jax.Array) and not isinstance(default, bool):
+            found[name] = float(default)
+    return found
+
+
+def _call(function: Callable[..., Any], hyperparameters: Hyperparameters, mask: Any) -> Any:
+    """Call a factory with what it has arguments for; None stands for its own default."""
+    names = _parameters(function)
+    values = {k: v for k, v in hyperparameters.items() if k in names and v is not None}
+    if "mask" in names:
+        values["mask"] = mask
+    try:
+        return function(**values)
+    except jax.errors.ConcretizationTypeError as error:
+        raise TypeError(
+            f"{getattr(function, '__name__', function)!r} needs a plain number where "
+            "hyper-parameters are traced, so that settings share one program. Fix that number "
+            f"inside the function instead of making it an argument. {error}"
+        ) from error
+
+
+def _scheduled(gain: Callable[..., Any], hyperparameters: Hyperparameters) -> GainRule:
+    """Return the rule of a gain some of whose numbers follow a schedule of the update count."""
+
+    def at(count: Any) -> Any:
+        now = {k: v(count) if callable(v) else v for k, v in hyperparameters.items()}
+        return _call(gain, now, None)
+
+    def next_gain(now: jax.Array, count: jax.Array, uncertainty: jax.Array, extra: Any) -> Any:
+        rule = at(count)
+        if isinstance(rule, GainRule):
+            return rule.next_gain(now, count, uncertainty, extra)
+        return rule.step(now, uncertainty)
+
+    return GainRule(at(0).baseline, next_gain)
+
+
+def schedule(values: jax.Array) -> Callable[[jax.Array], jax.Array]:
+    """Return the schedule that looks a value up for each update; the last one holds for ever.
+
+    Args:
+        values: One value per update, shape (updates,).
+
+    Example:
+        >>> float(schedule(jnp.array([0.1, 0.2]))(5))
+        0.20000000298023224
+    """
+    return lambda count: values[jnp.minimum(count, len(values) - 1)]

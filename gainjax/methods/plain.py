@@ -1,0 +1,92 @@
+"""Optimizers without a gain: the baselines."""
+
+import optax
+from jax.typing import ArrayLike
+
+from gainjax.methods.method import UNIT, Method
+from gainjax.optim import averaging, controls
+
+Rate = float | ArrayLike
+
+
+def sgd(learning_rate: Rate = 0.01) -> optax.GradientTransformation:
+    """Return plain SGD."""
+    return optax.sgd(learning_rate)
+
+
+def msgd(learning_rate: Rate = 0.01, momentum: Rate = 0.9) -> optax.GradientTransformation:
+    """Return SGD with heavy-ball momentum."""
+    return optax.sgd(learning_rate, momentum)
+
+
+def adam(
+    learning_rate: Rate = 0.01, b1: Rate = 0.9, b2: Rate = 0.999
+) -> optax.GradientTransformation:
+    """Return Adam."""
+    return optax.adam(learning_rate, b1=b1, b2=b2)
+
+
+def _nesterov(learning_rate: Rate = 0.01, momentum: Rate = 0.9) -> optax.GradientTransformation:
+    return optax.sgd(learning_rate, momentum, nesterov=True)
+
+
+def _rmsprop(learning_rate: Rate = 0.01, smoothing: Rate = 0.99) -> optax.GradientTransformation:
+    return optax.rmsprop(learning_rate, decay=smoothing)
+
+
+def _adagrad(learning_rate: Rate = 0.01) -> optax.GradientTransformation:
+    return optax.adagrad(learning_rate, initial_accumulator_value=0.0)
+
+
+def _adamw(
+    learning_rate: Rate = 0.01, b1: Rate = 0.9, b2: Rate = 0.999, weight_decay: Rate = 0.01
+) -> optax.GradientTransformation:
+    return optax.adamw(learning_rate, b1=b1, b2=b2, weight_decay=weight_decay)
+
+
+def _sgd_ema(
+    learning_rate: Rate = 0.01, average_decay: Rate = 0.95
+) -> optax.GradientTransformation:
+    return averaging.averaged_weights(optax.sgd(learning_rate), average_decay)
+
+
+def _sam(learning_rate: Rate = 0.01, radius: Rate = 0.05) -> optax.GradientTransformation:
+    return controls.sharpness_aware(optax.sgd(learning_rate), radius)
+
+
+ENTRIES = (
+    Method("sgd", sgd, "plain stochastic gradient descent", "Robbins & Monro 1951", title="SGD"),
+    Method("msgd", msgd, "SGD with heavy-ball momentum", "Polyak 1964", title="MSGD"),
+    Method("nesterov", _nesterov, "SGD with Nesterov momentum", "Sutskever et al. 2013"),
+    Method(
+        "rmsprop",
+        _rmsprop,
+        "gradients over their running root mean square",
+        "Tieleman & Hinton 2012",
+        ranges={"smoothing": UNIT},
+    ),
+    Method(
+        "adagrad",
+        _adagrad,
+        "gradients over their accumulated root sum of squares",
+        "Duchi et al. 2011",
+    ),
+    Method("adam", adam, "adaptive moments", "Kingma & Ba, arXiv 1412.6980", title="Adam"),
+    Method(
+        "adamw", _adamw, "Adam with decoupled weight decay", "Loshchilov & Hutter, arXiv 1711.05101"
+    ),
+    Method(
+        "sgd-ema",
+        _sgd_ema,
+        "SGD, evaluated at an exponential moving average of the weights",
+        "Polyak & Juditsky 1992",
+        eval_params=averaging.get_average,
+        ranges={"average_decay": UNIT},
+    ),
+    Method(
+        "sam",
+        _sam,
+        "SGD on the gradient at the worst nearby point (sharpness-aware)",
+        "Foret et al., arXiv 2010.01412",
+    ),
+)

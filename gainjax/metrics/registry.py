@@ -1,0 +1,170 @@
+"""What there is to measure: one entry for each metric, from which all that is shown derives."""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any, Literal, get_args
+
+import numpy as np
+
+Convention = Literal["rodriguez-garcia", "de-lange"]
+Unit = Literal["fraction", "percent", "points", "updates", "number"]
+Better = Literal["higher", "lower"]
+
+# Arrays that a metric may need; leading axes are settings and seeds.
+INPUTS = (
+    "first_accuracy",  # task 1, (..., n)
+    "accuracy",  # all tasks, (..., n, K)
+    "eval_loss",  # the evaluated tasks, (..., n, 1 or K)
+    "eval_updates",  # (n,)
+    "task_ends",  # (K,)
+    "seen_accuracy",  # (..., m)
+    "seen_updates",  # (m,)
+    "train_loss",  # (..., updates)
+    "uncertainty",  # (..., updates)
+    "gain",  # (..., updates)
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Metric:
+    """A number that is told about each setting and seed.
+
+    Args:
+        name: Its name in tables, an identifier such as ``"avg_sg"``.
+        function: Called with the arrays named in ``needs``, in that order. It keeps their leading
+            axes and returns an array of these.
+        needs: Names from :data:`INPUTS`. Where one was not recorded there is no such number.
+        title: Head of its column.
+        meaning: One phrase that says what it is, without its unit.
+        unit: How it is shown: a "fraction" as it is; "percent" and "points" times 100, "updates"
+            without decimals, a "number" with four digits.
+        better: Whether "higher" or "lower" values are better, or None.
+        convention: Whose table shows it, or None for every table.
+        label: Its name in figures; the title if empty.
+        shown: Whether printed tables have it; files and data frames always do.
+        compared: Whether comparisons and rankings have it.
+        options: Names of further arguments of ``function`` that :func:`gainjax.metrics.summarize`
+            may set, such as "window".
+        when_diverged: What counts for a seed that diverged, or None for what its curves give.
+        bound: Name of a metric that tells the fraction of cases in which this one is exact; with
+            less than 1 it is a lower bound.
+    """
+
+    name: str
+    function: Callable[..., Any]
+    needs: tuple[str, ...]
+    title: str
+    meaning: str
+    unit: Unit = "number"
+    better: Better | None = None
+    convention: Convention | None = None
+    label: str = ""
+    shown: bool = True
+    compared: bool = False
+    options: tuple[str, ...] = ()
+    when_diverged: float | None = None
+    bound: str | None = None
+
+    def __call__(self, inputs: Mapping[str, np.ndarray], **options: Any) -> np.ndarray | None:
+        """Return the values, one per row, or None if something needed is not there.
+
+        Args:
+            inputs: Arrays by name.
+            **options: Options that differ from the defaults of the function.
+
+        Raises:
+            ValueError: If the function does not keep the leading axes.
+        """
+        if not all(name in inputs for name in self.needs):
+            return None
+        given = {name: value for name, value in options.items() if name in self.options}
+        values = np.asarray(self.function(*(inputs[name] for name in self.needs), **given))
+        if values.shape != (rows := inputs["first_accuracy"].shape[:-1]):
+            raise ValueError(
+                f"the metric {self.name} must return one number for each row, shape {rows}: got "
+                f"shape {values.shape}"
+            )
+        return values
+
+    def show(self, value: float, digits: int = 1, *, score: str = "accuracy") -> str:
+        """Return a value as text, "–" for one that is not known.
+
+        Args:
+            value: The value.
+            digits: Digits behind the point of a percentage.
+            score: What the score is; only accuracies are shown as percentages.
+        """
+        if np.isnan(value):
+            return "–"
+        if self.unit == "updates":
+            return f"{value:.0f}"
+        if self.unit == "number":
+            return f"{value:.4g}"
+        if self.unit == "fraction" or score != "accuracy":
+            return f"{round(value, digits + 2) + 0.0:.{digits + 2}f}"  # no "-0.0"
+        return f"{round(100 * value, digits) + 0.0:.{digits}f}"
+
+    def explained(self, score: str = "accuracy") -> str:
+        """Return what it is, with its unit.
+
+        Args:
+            score: What the score is.
+        """
+        if score != "accuracy":
+            return self.meaning.replace("accuracy", score)
+        return self.meaning + {"percent": ", %", "points": ", points"}.get(self.unit, "")
+
+
+METRICS: dict[str, Metric] = {}
+
+
+def register_metric(
+    name: str,
+    function: Callable[..., Any],
+    needs: tuple[str, ...],
+    title: str,
+    meaning: str,
+    **how: Any,
+) -> Metric:
+    """Add a metric to everything that is told about curves: data frames, tables, files, figures.
+
+    Args:
+        name: A new name, an identifier.
+        function: Called with the arrays named in ``needs``; keeps their leading axes.
+        needs: What it is computed from, names from :data:`gainjax.metrics.INPUTS`.
+        title: Head of its column.
+        meaning: One phrase that says what it is.
+        **how: Further fields of :class:`gainjax.metrics.Metric`, such as ``unit`` and ``better``.
+
+    Returns:
+        The metric.
+
+    Raises:
+        ValueError: If the name is taken or no identifier, or a field is unknown or wrong.
+
+    Example:
+        >>> def lowest(accuracy):
+        ...     return accuracy.min(axis=-1)
+        >>> metric = register_metric(
+        ...     "lowest", lowest, ("first_accuracy",), "lowest", "lowest accuracy", unit="percent"
+        ... )
+        >>> metric.show(0.125)
+        '12.5'
+        >>> del METRICS["lowest"]
+    """
+    fields = {field.name for field in dataclasses.fields(Metric)}
+    if unknown := sorted(set(how) - fields):
+        raise ValueError(f"a metric has no field {unknown[0]!r}: there are {', '.join(fields)}")
+    if not str(name).isidentifier() or name in METRICS:
+        raise ValueError(f"name must be a new identifier: got {name!r}")
+    needs = tuple(needs)
+    if isinstance(needs, str) or not needs or (set(needs) - set(INPUTS)):
+        raise ValueError(f"needs must be names among {', '.join(INPUTS)}: got {needs!r}")
+    metric = Metric(name, function, needs, title, meaning, **how)
+    choices = {"unit": Unit, "better": Better, "convention": Convention}
+    for field, kind in choices.items():
+        value, allowed = getattr(metric, field), get_args(kind)
+        if value not in allowed and (value is not None or field == "unit"):
+            raise ValueError(f"{field} must be one of {allowed}: got {value!r}")
+    METRICS[name] = metric
+    return metric

@@ -1,0 +1,241 @@
+"""What the package asks of a network: two pure functions, and which parameters a gain multiplies.
+
+Networks of Flax, Equinox and others come in through an adapter, one module each.
+"""
+
+import dataclasses
+import inspect
+import sys
+from collections.abc import Callable, Iterable
+from typing import Any, Literal, cast
+
+import jax
+import jax.numpy as jnp
+
+from gainjax.gain import GainDynamics
+from gainjax.optim.masks import Mask, default_mask, resolve
+
+Modulate = Literal["head", "all"]  # which layers of a model have a gain
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Model:
+    """A network as pure functions, whatever library it was written with.
+
+    Parameters and state are pytrees of arrays that can be stored: no random keys among them. Both
+    functions work under :func:`jax.jit`, :func:`jax.vmap`, :func:`jax.lax.scan` and
+    :func:`jax.eval_shape`. Models are equal if they are one object, so make a model once: compiled
+    programs are found again by it.
+
+    Args:
+        init: ``init(key, x) -> (params, state)`` for a batch of inputs, shape (B, ...).
+        apply: ``apply(params, state, x, *, train, key) -> (outputs, state)``. In training ``key``
+            is a random key and the returned state is the next one (statistics of batches, ...). In
+            evaluation ``key`` is None and the state comes back as it was.
+        mask: Which parameters a gain multiplies, as in :func:`gainjax.gain_modulation`. None:
+            weight matrices and kernels (:func:`gainjax.optim.masks.default_mask`).
+        description: What the network is, for people. Nothing is derived from it.
+        twin: Returns, for given dynamics, the same model with the gain in its state instead of the
+            optimizer: same parameters, but raw. None if it has no such form.
+        gain_of: Returns the gain in the state of such a twin, shape (). None in other models.
+        choose: Returns the model with a gain on ``"all"`` layers, or on the ``"head"`` alone. None
+            if it does not know its head.
+
+    Example:
+        >>> def init(key, x):
+        ...     return {"w": jax.random.normal(key, (x.shape[1], 3)), "b": jnp.zeros(3)}, {}
+        >>> def apply(params, state, x, *, train, key):
+        ...     return x @ params["w"] + params["b"], state
+        >>> model = from_functions(init, apply)
+        >>> params, state = model.init(jax.random.key(0), jnp.ones((8, 4)))
+        >>> model.modulated(params)
+        {'b': False, 'w': True}
+    """
+
+    init: Callable[..., tuple[Any, Any]]
+    apply: Callable[..., tuple[jax.Array, Any]]
+    mask: Mask = None
+    description: str = ""
+    twin: Callable[[GainDynamics], "Model"] | None = None
+    gain_of: Callable[[Any], jax.Array] | None = None
+    choose: Callable[[Modulate], "Model"] | None = None
+
+    def modulated(self, params: Any) -> Any:
+        """Return which parameters a gain multiplies: booleans in the structure of ``params``.
+
+        Args:
+            params: Parameters of this model, or their shapes.
+
+        Raises:
+            ValueError: If the mask does not fit the parameters.
+            TypeError: If it holds anything but booleans.
+        """
+        mask = default_mask if self.mask is None else self.mask
+        return jax.tree.map(bool, jax.tree.broadcast(resolve(mask, params), params))
+
+
+def as_model(model: Any) -> Model:
+    """Return a model as a :class:`Model`: itself, or an adapted module of Linen.
+
+    Args:
+        model: A :class:`Model` or a ``flax.linen.Module``.
+
+    Raises:
+        TypeError: If it is anything else. The message names the adapter to use.
+
+    Example:
+        >>> import flax.linen as nn
+        >>> as_model(nn.Dense(3)).description
+        'Dense(features=3)'
+    """
+    if isinstance(model, Model):
+        return model
+    linen = sys.modules.get("flax.linen")  # who has a module of Linen has imported it
+    if linen is not None and isinstance(model, linen.Module):
+        from gainjax.models.linen import from_linen
+
+        return from_linen(model)
+    raise TypeError(
+        "model must be a gainjax.models.Model or a flax.linen.Module: make it one by "
+        "gainjax.models.from_nnx(lambda rngs: Net(rngs)), from_equinox(lambda key: Net(key)) or "
+        f"from_functions(init, apply): got {model!r}"
+    )
+
+
+def from_functions(
+    init: Callable[..., Any], apply: Callable[..., Any], *, mask: Mask = None
+) -> Model:
+    """Make a model of two pure functions: plain JAX, Haiku, or any other library.
+
+    Args:
+        init: ``init(key, x) -> (params, state)`` for a batch of inputs, shape (B, ...). A model
+            without state returns ``{}`` for it.
+        apply: ``apply(params, state, x, *, train, key) -> (outputs, state)``; see :class:`Model`.
+            What it returns as state in evaluation is not used.
+        mask: Which parameters a gain multiplies; see :class:`Model`.
+
+    Returns:
+        The model.
+
+    Raises:
+        TypeError: If the functions cannot be called like that, or return anything but pairs.
+
+    Example:
+        A transformed function of Haiku takes the key where it suits it::
+
+            network = hk.transform_with_state(forward)  # def forward(x, train): ...
+            model = from_functions(
+                lambda key, x: network.init(key, x, train=False),
+                lambda params, state, x, *, train, key: network.apply(
+                    params, state, key, x, train=train
+                ),
+            )
+    """
+    _check_call("init(key, x)", init, 2, {})
+    called = "apply(params, state, x, *, train, key)"
+    _check_call(called, apply, 3, {"train": True, "key": None})
+
+    def pure_init(key: jax.Array, x: jax.Array) -> tuple[Any, Any]:
+        return strong_arrays("init", _pair("init", "(params, state)", init(key, x)))
+
+    def pure_apply(
+        params: Any, state: Any, x: jax.Array, *, train: bool, key: jax.Array | None
+    ) -> tuple[jax.Array, Any]:
+        result = apply(params, state, x, train=train, key=key)
+        outputs, new_state = _pair("apply", "(outputs, state)", result)
+        if not train:
+            return outputs, state
+        return outputs, same_structure("apply", strong_arrays("apply", new_state), state)
+
+    return Model(pure_init, pure_apply, mask, description=name_of(apply))
+
+
+def _check_call(called: str, function: Any, positional: int, keywords: dict[str, Any]) -> None:
+    name = called.partition("(")[0]
+    if not callable(function):
+        raise TypeError(f"{name} must be a function called as {called}: got {function!r}")
+    try:
+        signature = inspect.signature(function)
+    except ValueError:  # built-in functions have none
+        return
+    try:
+        signature.bind(*[None] * positional, **keywords)
+    except TypeError as error:
+        raise TypeError(
+            f"{name} must be a function called as {called}: got one that takes {signature}"
+        ) from error
+
+
+def _pair(name: str, wanted: str, result: Any) -> tuple[Any, Any]:
+    if not (isinstance(result, tuple) and len(result) == 2):
+        raise TypeError(f"{name} must return a pair {wanted}: got a {type(result).__name__}")
+    return result
+
+
+def strong_arrays(name: str, tree: Any) -> Any:
+    """Return a tree as arrays that can be stored and carried through a loop.
+
+    Their types are not weak: they do not give way to others.
+
+    Raises:
+        TypeError: If there is anything but numbers and arrays, or a random key. The message says
+            that `name` returned it.
+    """
+
+    def strong(path: Any, leaf: Any) -> jax.Array:
+        try:
+            array = jnp.asarray(leaf)
+        except TypeError:
+            array = None
+        if array is None or jnp.issubdtype(array.dtype, jax.dtypes.prng_key):
+            got = repr(leaf) if array is None else "a random key"
+            raise TypeError(
+                f"{name} must return parameters and state that can be stored, arrays without random"
+                f" keys (apply gets one for each update): got {got} at "
+                f"{jax.tree_util.keystr(path)}"
+            )
+        return array.astype(array.dtype)
+
+    return jax.tree_util.tree_map_with_path(strong, tree)
+
+
+def same_structure(name: str, new: Any, old: Any) -> Any:
+    """Return a new state, or raise ValueError if it has another structure than the old one."""
+    now, before = (cast(Any, jax.tree.structure(state)) for state in (new, old))
+    if now != before:
+        raise ValueError(
+            f"{name} must keep the structure of the state from update to update: got {now} after "
+            f"{before}. Make all of it when the model is initialized; values that are only "
+            "collected (sown) do not belong there"
+        )
+    return new
+
+
+# Words that modules of Flax take in their call, and what they mean in training.
+_SWITCHES = {
+    "train": True,
+    "training": True,
+    "is_training": True,
+    "deterministic": False,
+    "use_running_average": False,
+}
+
+
+def switches(call: Callable[..., Any], train: bool) -> dict[str, bool]:
+    """Return the keywords that tell a call of a Flax module whether this is training."""
+    taken = inspect.signature(call).parameters
+    return {name: on == train for name, on in _SWITCHES.items() if name in taken}
+
+
+def describe(name: str, values: Iterable[tuple[str, Any]]) -> str:
+    """Return ``Name(field=value, ...)`` in one line, without addresses in memory."""
+
+    def text(value: Any) -> str:
+        return name_of(value) if callable(value) else " ".join(repr(value).split())
+
+    return f"{name}({', '.join(f'{field}={text(value)}' for field, value in values)})"
+
+
+def name_of(function: Any) -> str:
+    """Return the name of a function or class, for people."""
+    return getattr(function, "__qualname__", type(function).__name__)

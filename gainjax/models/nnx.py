@@ -1,0 +1,99 @@
+"""Modules of Flax NNX as models."""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from gainjax.models.model import Mask, Model, name_of, same_structure, switches
+
+
+def from_nnx(make: Callable[[Any], Any], *, mask: Mask = None) -> Model:
+    """Make a model of an NNX module.
+
+    Variables of the kind ``nnx.Param`` are its parameters, random numbers come from the key, and
+    all other variables (``nnx.BatchStat``, ``gainjax.nnx.Gain``, your own) are its state. Before
+    each call the module is put into training or evaluation by ``module.train()`` or
+    ``module.eval()``. If its call takes a word for it (``train``, ``training``, ``is_training``,
+    ``deterministic`` or ``use_running_average``) it is told so, too. Intermediates are dropped.
+
+    Args:
+        make: Makes the module from ``nnx.Rngs``: ``lambda rngs: Net(rngs)``. It is called for each
+            initialization, and must make the same structure each time.
+        mask: Which parameters a gain multiplies; see :class:`gainjax.models.Model`. Parameters are
+            nested dicts, so a function sees ``{"linear": {"kernel": ..., "bias": ...}}``.
+
+    Returns:
+        The model. Parameters and state are nested dicts of arrays.
+
+    Raises:
+        TypeError: If ``make`` is a module or no function.
+        ValueError: From ``apply``, if the module gets new variables in a call.
+
+    Example:
+        >>> from flax import nnx
+        >>> model = from_nnx(lambda rngs: nnx.Linear(4, 3, rngs=rngs))
+        >>> params, state = model.init(jax.random.key(0), jnp.ones((8, 4)))
+        >>> print(jax.tree.map(jnp.shape, params), state)
+        {'bias': (3,), 'kernel': (4, 3)} {}
+    """
+    from flax import nnx
+
+    if isinstance(make, nnx.Module) or not callable(make):
+        raise TypeError(
+            f"make must be a function that makes the module, such as `lambda rngs: Net(rngs)`: got "
+            f"{make!r}"
+        )
+    kinds = (nnx.Param, nnx.Any(nnx.RngState, _is_key), nnx.Intermediate, ...)
+
+    def split(module: Any) -> tuple[Any, Any, Any, Any]:
+        graph, *parts = nnx.split(module, *kinds)
+        params, random, _, state = (nnx.to_pure_dict(part) for part in parts)
+        return graph, params, random, state
+
+    @functools.cache
+    def static() -> tuple[Any, Any]:
+        """Return the structure of the module, and the shapes of its random keys and counts."""
+        graph, _, random, _ = split(nnx.eval_shape(lambda: make(nnx.Rngs(jax.random.key(0)))))
+        return graph, random
+
+    def init(key: jax.Array, x: jax.Array) -> tuple[Any, Any]:
+        del x
+        _, params, _, state = split(make(nnx.Rngs(key)))
+        return params, state
+
+    def apply(
+        params: Any, state: Any, x: jax.Array, *, train: bool, key: jax.Array | None
+    ) -> tuple[jax.Array, Any]:
+        graph, random = static()
+        parts = (params, _draw(random, key), state)
+        module = nnx.merge(graph, *(nnx.State(part) for part in parts))
+        module.train() if train else module.eval()
+        outputs = module(x, **switches(type(module).__call__, train))
+        if not train:
+            return outputs, state
+        _, _, _, new_state = split(module)
+        return outputs, same_structure(type(module).__name__, new_state, state)
+
+    return Model(init, apply, mask, description=name_of(make))
+
+
+def _is_key(path: Any, leaf: Any) -> bool:
+    """Tell random keys that are not in a variable of their own kind."""
+    del path
+    return hasattr(leaf, "dtype") and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+
+
+def _draw(random: Any, key: jax.Array | None) -> Any:
+    """Return random keys and counts of the given shapes; any, in evaluation."""
+    key = jax.random.key(0) if key is None else key
+    leaves, structure = jax.tree.flatten(random)
+
+    def draw(i: int, leaf: Any) -> jax.Array:
+        if _is_key((), leaf):
+            return jax.random.split(jax.random.fold_in(key, i), leaf.shape)
+        return jnp.zeros(leaf.shape, leaf.dtype)
+
+    return jax.tree.unflatten(structure, [draw(i, leaf) for i, leaf in enumerate(leaves)])

@@ -1,0 +1,70 @@
+"""Averages of the weights, to evaluate instead of them."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax.typing import ArrayLike
+
+
+class AveragedState(NamedTuple):
+    """State of :func:`averaged_weights`."""
+
+    average: optax.Params  # like the parameters
+    base_state: optax.OptState
+
+
+def averaged_weights(
+    base: optax.GradientTransformation, decay: ArrayLike
+) -> optax.GradientTransformationExtraArgs:
+    r"""Follow the weights with an exponential moving average, to evaluate instead of them.
+
+    .. math:: \bar\theta_{t+1} = \delta \bar\theta_t + (1 - \delta) \theta_{t+1}
+
+    Args:
+        base: The optimizer, which this does not change.
+        decay: Decay of the average per update, in [0, 1).
+
+    Returns:
+        A transformation that needs the parameters; :func:`get_average` reads the average.
+
+    Raises:
+        ValueError: If ``update`` is called without parameters.
+
+    Example:
+        >>> optimizer = averaged_weights(optax.sgd(1.0), decay=0.5)
+        >>> params = jnp.ones(1)
+        >>> _, state = optimizer.update(jnp.ones(1), optimizer.init(params), params)
+        >>> get_average(params, state)
+        Array([0.5], dtype=float32)
+
+    Source:
+        Polyak & Juditsky 1992; a control proposed for arXiv 2507.14056.
+    """
+    base = optax.with_extra_args_support(base)
+
+    def init_fn(params: optax.Params) -> AveragedState:
+        # A copy: one buffer cannot be donated as parameter and as state.
+        return AveragedState(jax.tree.map(jnp.copy, params), base.init(params))
+
+    def update_fn(
+        updates: optax.Updates,
+        state: AveragedState,
+        params: optax.Params | None = None,
+        **extra_args: Any,
+    ) -> tuple[optax.Updates, AveragedState]:
+        if params is None:
+            raise ValueError("averaged_weights needs the parameters: call update(..., params)")
+        updates, base_state = base.update(updates, state.base_state, params, **extra_args)
+        new_params = optax.apply_updates(params, updates)
+        average = optax.incremental_update(new_params, state.average, 1 - decay)
+        return updates, AveragedState(average, base_state)
+
+    return optax.GradientTransformationExtraArgs(init_fn, update_fn)
+
+
+def get_average(params: optax.Params, opt_state: AveragedState) -> optax.Params:
+    """Return the averaged weights; the current ones are taken for the interface of all methods."""
+    del params
+    return opt_state.average

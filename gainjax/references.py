@@ -1,0 +1,76 @@
+"""What ``module:attribute`` and ``./file.py:attribute`` refer to: code of the user's own."""
+
+import importlib
+import importlib.util
+import sys
+from pathlib import Path
+from typing import Any
+
+
+def imported(kind: str, reference: str) -> Any:
+    """Return what a reference refers to.
+
+    Args:
+        kind: What it is to be, for the message.
+        reference: ``"package.module:attribute"`` or ``"path/file.py:attribute"``. Modules are also
+            looked for in the working directory.
+
+    Raises:
+        ValueError: If there is no such module, file or attribute.
+
+    Example:
+        >>> imported("method", "optax:lion").__name__
+        'lion'
+    """
+    where, _, attribute = reference.rpartition(":")
+    try:
+        if where.endswith(".py"):
+            module = _module_from(Path(where).expanduser())
+        else:
+            here = str(Path.cwd())  # as `python -m` does
+            if here not in sys.path:
+                sys.path.insert(0, here)
+            module = importlib.import_module(where)
+    except (ImportError, FileNotFoundError) as error:
+        raise ValueError(f"{kind} {reference!r}: cannot import {where!r}: {error}") from error
+    found = module
+    for name in attribute.split("."):
+        if not hasattr(found, name):
+            known = [n for n in vars(module) if not n.startswith("_") and callable(vars(module)[n])]
+            raise ValueError(
+                f"{kind} {reference!r}: {where} has no {attribute!r}; it has "
+                f"{', '.join(known) or 'no functions'}"
+            )
+        found = getattr(found, name)
+    return found
+
+
+def absolute(reference: str) -> str:
+    """Return a reference that is found from any directory, if it names a file.
+
+    Args:
+        reference: The reference.
+    """
+    where, _, attribute = reference.rpartition(":")
+    return (
+        f"{Path(where).expanduser().resolve()}:{attribute}" if where.endswith(".py") else reference
+    )
+
+
+def _module_from(path: Path) -> Any:
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no file {path}")
+    name = f"_gainjax_{path.stem}_{abs(hash(path.resolve()))}"
+    if name in sys.modules:
+        return sys.modules[name]
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise ImportError(f"{path} is no Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
+    return module

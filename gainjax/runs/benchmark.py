@@ -1,0 +1,266 @@
+"""What a benchmark is: a stream of tasks, a model, a goal and a protocol."""
+
+import dataclasses
+import difflib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import jax
+import numpy as np
+
+from gainjax.data import Stream, check_stream
+from gainjax.methods import Method
+from gainjax.models import MLP, Model, as_model
+from gainjax.models.layers import Modulate
+from gainjax.runs.fit import check_fit, is_classes
+from gainjax.training import Goal, Program, Protocol
+from gainjax.training.goal import accuracy, cross_entropy, predictive_entropy
+from gainjax.training.program import Augment, Form, Preprocess
+
+MakeStream = Callable[..., Stream]  # (data_dir=None, eval_examples=None) -> Stream
+_HIDDEN = 200  # units of the default network's two hidden layers
+
+
+class Benchmark:
+    """A stream of tasks, a model and a protocol: what methods are compared on.
+
+    Args:
+        name: Name in results.
+        stream: The tasks, such as :func:`gainjax.data.class_incremental` makes them, or a function
+            with the keywords ``data_dir`` and ``eval_examples`` that makes them.
+        model: A :class:`gainjax.models.Model` or a Flax Linen module; None for a ReLU network with
+            two hidden layers of 200 units.
+        loss: ``loss(outputs, targets)`` of each example, shape (B,); cross-entropy if None.
+        score: ``score(outputs, targets)`` of each example, shape (B,), higher is better; whether
+            the answer is right if None, which needs targets that are classes.
+        uncertainty: ``uncertainty(outputs)`` of a batch, shape (), >= 0. Predictive entropy if
+            None, as long as the loss is cross-entropy; else there is no uncertainty, and methods
+            that follow it are refused.
+        augment: ``augment(key, inputs)`` changes a batch of raw training inputs on the device.
+        preprocess: ``preprocess(inputs)`` is applied to all inputs on the device.
+        modulate: Gain of "all" layers or of the "head" alone, for models that offer the choice.
+        hyperparameters: Values that differ from the methods' defaults: by name for every method
+            that has them, or by method's name for that method.
+        summary: One line that says what it is.
+        source: Where it is described.
+        **protocol: Fields of :class:`gainjax.training.Protocol`: ``updates_per_task``,
+            ``batch_size``, ``eval_every``, ...
+
+    Raises:
+        TypeError: If an argument is of a wrong kind.
+        ValueError: If the stream is faulty, the model does not fit it, or an option is unknown or
+            out of its range.
+
+    Example:
+        >>> from sklearn.datasets import load_iris
+        >>> from gainjax.data import class_incremental
+        >>> x, y = load_iris(return_X_y=True)
+        >>> stream = class_incremental(x[::2], y[::2], x[1::2], y[1::2], tasks=[[0], [1, 2]])
+        >>> Benchmark("iris", stream=stream, updates_per_task=[20, 50], batch_size=32)
+        Benchmark('iris')
+    """
+
+    def __init__(  # as many as there are choices, all but the name by keyword
+        self,
+        name: str,
+        *,
+        stream: Stream | MakeStream,
+        model: Any = None,
+        loss: Callable[..., jax.Array] | None = None,
+        score: Callable[..., jax.Array] | None = None,
+        uncertainty: Callable[..., jax.Array] | None = None,
+        augment: Augment | None = None,
+        preprocess: Preprocess | None = None,
+        modulate: Modulate | None = None,
+        hyperparameters: Mapping[str, Any] | None = None,
+        summary: str = "",
+        source: str = "",
+        **protocol: Any,
+    ) -> None:
+        if not isinstance(name, str) or not name.strip():
+            raise TypeError(f"name of a benchmark must be a word: got {name!r}")
+        for option, function in (
+            ("loss", loss),
+            ("score", score),
+            ("uncertainty", uncertainty),
+            ("augment", augment),
+            ("preprocess", preprocess),
+        ):
+            if function is not None and not callable(function):
+                raise TypeError(f"{option} must be a function or None: got {function!r}")
+        self.name, self.summary, self.source = name, summary, source
+        self.reference: str | None = None  # "module:attribute" that it was found by
+        self.stream = stream
+        self._given_model = model
+        self.goal = Goal(
+            loss or cross_entropy,
+            score or accuracy,
+            uncertainty or (predictive_entropy if loss is None else None),
+        )
+        self.augment, self.preprocess, self.modulate = augment, preprocess, modulate
+        self.hyperparameters = MappingProxyType(dict(hyperparameters or {}))
+        self.protocol = changed_protocol(None, protocol)
+        self._model = None if model is None else as_model(model)
+        if not callable(stream):
+            self.check(stream)
+
+    def __repr__(self) -> str:
+        return f"Benchmark({self.name!r})"
+
+    def replace(self, *, name: str | None = None, model: Any = None, **changes: Any) -> "Benchmark":
+        """Return this benchmark with another name, stream or model, or other protocol fields.
+
+        Args:
+            name: Its new name, or None.
+            model: Another model, or None.
+            **changes: ``stream``, ``modulate``, or fields of :class:`gainjax.training.Protocol`.
+
+        Raises:
+            ValueError: As the benchmark itself.
+        """
+        other = object.__new__(Benchmark)
+        other.__dict__.update(self.__dict__)
+        other.name = name or self.name
+        if name is not None or model is not None or "stream" in changes:
+            other.reference = None
+        for field in ("stream", "modulate"):
+            if field in changes:
+                setattr(other, field, changes.pop(field))
+        if model is not None:
+            other._given_model, other._model = model, as_model(model)
+        other.protocol = changed_protocol(self.protocol, changes)
+        if not callable(other.stream):
+            other.check(other.stream)
+        return other
+
+    def load(self, data_dir: str | Path | None = None, eval_examples: int | None = None) -> Stream:
+        """Load the data and make the stream of tasks.
+
+        Args:
+            data_dir: Where the data are, as for :func:`gainjax.data.load_source`.
+            eval_examples: Size of a fixed random subset of each task's test set, or None for all.
+        """
+        if not callable(self.stream):
+            for option, value in (("data_dir", data_dir), ("eval_examples", eval_examples)):
+                if value is not None:
+                    raise ValueError(
+                        f"{option} has no use for benchmark {self.name!r}, whose stream is in "
+                        f"memory already: got {value!r}. Give it where the stream is made"
+                    )
+            return self.stream
+        stream = self.stream(data_dir=data_dir, eval_examples=eval_examples)
+        self.check(stream)
+        return stream
+
+    def model_for(self, stream: Stream, modulate: Modulate | None = None) -> Model:
+        """Return the model, with its gain on all layers or the head.
+
+        Args:
+            stream: The tasks.
+            modulate: "all", "head", or None for the benchmark's choice.
+
+        Raises:
+            ValueError: If the model offers no such choice.
+        """
+        if self._model is None:  # kept, since compiled programs are found again by it
+            self._model = _default_model(stream)
+        chosen = modulate or self.modulate
+        if chosen not in (None, "all", "head"):
+            raise ValueError(f"modulate must be 'all' or 'head': got {chosen!r}")
+        if chosen is None or (self._model.choose is None and chosen == "all"):
+            return self._model
+        if self._model.choose is None:
+            raise ValueError(
+                f"modulate={chosen!r} is for models with a field `modulate`, as the package's own: "
+                "say which parameters a gain multiplies with mask= where the model is made, such as"
+                " gainjax.models.from_linen(module, mask=...)"
+            )
+        return self._model.choose(chosen)
+
+    def program(
+        self,
+        method: Method,
+        stream: Stream | None = None,
+        *,
+        form: Form = "optimizer",
+        modulate: Modulate | None = None,
+        schedules: frozenset[str] = frozenset(),
+    ) -> Program:
+        """Return the program that trains a method.
+
+        Args:
+            method: The method.
+            stream: The tasks, or None to load them.
+            form: Where the gain is.
+            modulate: As for :meth:`model_for`.
+            schedules: Names of the hyper-parameters with one value per update.
+        """
+        stream = self.load() if stream is None else stream
+        return Program(
+            self.model_for(stream, modulate),
+            method,
+            self.protocol,
+            self.goal,
+            form,
+            self.augment,
+            self.preprocess,
+            num_classes(self.goal, stream),
+            schedules,
+        )
+
+    def defaults(self, method: Method, label: str | None = None) -> dict[str, float | None]:
+        """Return all hyper-parameters of a method on this benchmark.
+
+        Args:
+            method: The method.
+            label: Its label, under which the benchmark may have values for it, too.
+        """
+        values = dict(method.hyperparameters)
+        own = [self.hyperparameters.get(key, {}) for key in (method.name, label or method.name)]
+        for overrides in (self.hyperparameters, *own):
+            if isinstance(overrides, Mapping):
+                values |= {name: overrides[name] for name in values if name in overrides}
+        return values
+
+    def check(self, stream: Stream) -> None:
+        """Raise ValueError unless the stream is sound and the model and the goal fit it."""
+        check_stream(stream)
+        self.protocol.task_ends(len(stream.task_end))
+        check_fit(self.name, self.model_for(stream), self.goal, self.preprocess, stream)
+
+
+def changed_protocol(protocol: Protocol | None, changes: Mapping[str, Any]) -> Protocol:
+    """Return a protocol with some fields replaced; a misspelt one is named with its remedy.
+
+    Args:
+        protocol: The protocol, or None to make one.
+        changes: Values by name of the field.
+    """
+    names = [field.name for field in dataclasses.fields(Protocol)]
+    for name in changes:
+        if name not in names:
+            near = difflib.get_close_matches(name, names, n=1)
+            hint = f"did you mean {near[0]!r}? " if near else ""
+            raise ValueError(f"unknown option {name!r}: {hint}There are {', '.join(names)}")
+    if protocol is not None:
+        return dataclasses.replace(protocol, **changes)
+    if missing := [name for name in ("updates_per_task", "batch_size") if name not in changes]:
+        raise ValueError(f"a benchmark needs {' and '.join(missing)}")
+    return Protocol(**changes)
+
+
+def num_classes(goal: Goal, stream: Stream) -> int:
+    """Return the number of classes of a stream, 0 if its targets are not classes."""
+    targets = stream.train_targets
+    return int(np.max(targets)) + 1 if goal.classifies and is_classes(targets) else 0
+
+
+def _default_model(stream: Stream) -> Model:
+    targets = np.asarray(stream.train_targets)
+    if is_classes(targets):
+        outputs = int(targets.max()) + 1
+    else:
+        outputs = 1 if targets.ndim == 1 else targets.shape[-1]
+    return as_model(MLP((_HIDDEN, _HIDDEN, outputs), (0.05, 0.05, 0.05)))

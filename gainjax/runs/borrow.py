@@ -1,0 +1,108 @@
+"""The gain of a finished run, for controls that replay, average or shuffle it."""
+
+import json
+import zlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import xarray as xr
+
+from gainjax.curves import difference, load
+from gainjax.methods import Method
+from gainjax.training import Protocol
+
+
+class Borrowed(NamedTuple):
+    """The gain of one setting of a finished run."""
+
+    directory: str
+    setting: str
+    gain: xr.DataArray  # over (seed, update)
+
+    def of_seeds(self, seeds: Sequence[int]) -> np.ndarray:
+        """Return the gain of some seeds, shape (seeds, updates)."""
+        return self.gain.sel(seed=list(seeds)).values
+
+    def described(self) -> dict[str, str]:
+        """Return what tells this gain from another one."""
+        values = np.ascontiguousarray(self.gain.values)
+        return {
+            "directory": str(Path(self.directory).expanduser().resolve()),
+            "setting": self.setting,
+            "crc32": f"{zlib.crc32(values.tobytes()):08x}",
+        }
+
+
+def borrow_gain(
+    directory: str | Path | None,
+    setting: str | None,
+    methods: Mapping[str, Method],
+    seeds: Sequence[int],
+    benchmark: str,
+    protocol: Protocol,
+) -> Borrowed | None:
+    """Return the gain of a finished run for methods that borrow it, None if none does.
+
+    Args:
+        directory: Directory of the finished run.
+        setting: Which of its settings, or None for the only one with a gain.
+        methods: Methods by label.
+        seeds: Seeds that need it.
+        benchmark: Name of the benchmark.
+        protocol: How the stream is trained on.
+
+    Raises:
+        ValueError: If there is no such run, or it trains otherwise.
+    """
+    borrowers = [label for label, method in methods.items() if method.borrows_gain]
+    if not borrowers and directory is None:
+        return None
+    if not borrowers:
+        raise ValueError(f"gain_from is given, {directory}, but none of the methods borrows a gain")
+    if directory is None:
+        raise ValueError(
+            f"{', '.join(borrowers)} borrows the gain of another run: first run ngm-sgd with the "
+            "same seeds and out=DIR (--out DIR), then give gain_from=DIR (--gain-from DIR)"
+        )
+    source = load(directory)
+    chosen = _chosen(source, setting, directory)
+    if missing := sorted(set(seeds) - set(source.seed.values.tolist())):
+        raise ValueError(
+            f"gain_from must hold the seeds {list(seeds)}: {directory} lacks {missing}"
+        )
+    spec = json.loads(source.attrs["spec"])
+    theirs = _training(spec.get("benchmark"), spec.get("protocol") or {})
+    ours = _training(benchmark, {**protocol.training})
+    if theirs != ours:
+        raise ValueError(
+            f"gain_from must hold a run that trains as this one does: {directory} differs in "
+            f"{difference(theirs, ours)}"
+        )
+    return Borrowed(str(directory), chosen, source.gain.sel(setting=chosen).drop_vars("setting"))
+
+
+def _training(benchmark: str | None, protocol: Mapping[str, Any]) -> dict[str, Any]:
+    fields = {k: v for k, v in protocol.items() if k in Protocol.training_fields()}
+    updates = fields.get("updates_per_task")
+    if isinstance(updates, tuple):
+        fields["updates_per_task"] = list(updates)
+    return {"benchmark": benchmark, **fields}
+
+
+def _chosen(source: xr.Dataset, setting: str | None, directory: Any) -> str:
+    if "gain" not in source:
+        raise ValueError(f"gain_from must hold a run with a gain: {directory} has recorded none")
+    labels = source.setting.values.tolist()
+    moving = [label for label in labels if (source.gain.sel(setting=label) != 1).any()]
+    if setting is not None:
+        if setting not in labels:
+            raise ValueError(f"gain_from has no setting {setting!r}: it has {', '.join(labels)}")
+        return setting
+    if len(moving) != 1:
+        raise ValueError(
+            f"gain_from must hold one setting with a gain: {directory} has "
+            f"{', '.join(moving) or 'none'}. Name one with gain_setting (--gain-setting)"
+        )
+    return moving[0]

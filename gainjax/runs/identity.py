@@ -1,0 +1,128 @@
+"""What tells one run from another besides its description: data, program and environment."""
+
+import hashlib
+import json
+import zlib
+from collections.abc import Collection, Mapping
+from importlib.metadata import version
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from gainjax.data import Stream
+from gainjax.training import Program
+from gainjax.training.advance import advance
+from gainjax.training.loop import reproducible
+from gainjax.training.memory import one_run
+from gainjax.training.program import INIT, one_input, seed_key
+
+_PACKAGES = ("gainjax", "jax", "jaxlib", "flax", "optax", "numpy")
+# What makes the same program give other numbers: a run cannot be continued where it differs.
+_DECISIVE = ("float", "matmul_precision", "layout")
+
+
+def environment(layout: str | None = None) -> dict[str, Any]:
+    """Return what the numbers of a run depend on besides its description.
+
+    Args:
+        layout: How runs share a device, "map" or "vmap".
+
+    Returns:
+        Package versions, kind of device, default float, precision of products, and the layout.
+
+    Example:
+        >>> environment("map")["float"]
+        'float32'
+    """
+    device = jax.devices()[0]
+    return {
+        "versions": {name: version(name) for name in _PACKAGES},
+        "platform": device.platform,
+        "device": device.device_kind,
+        "float": jnp.result_type(float).name,
+        "matmul_precision": str(jax.config.jax_default_matmul_precision),  # type: ignore[attr-defined]
+        "layout": layout,
+    }
+
+
+def decisive_difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
+    """Return in what two environments differ that changes numbers, empty if in nothing.
+
+    Args:
+        old: One environment.
+        new: The other one.
+    """
+    parts = [
+        f"{name} was {old[name]!r} and is {new[name]!r}"
+        for name in _DECISIVE
+        if name in old and new.get(name) is not None and old[name] != new[name]
+    ]
+    return "; ".join(parts)
+
+
+def comparable(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
+    """Whether fingerprints of two environments can be compared: same versions, same platform."""
+    return all(old.get(name) == new.get(name) for name in ("versions", "platform", "float"))
+
+
+def checksum(stream: Stream) -> str:
+    """Return a checksum of all data, so that a run continues with the same ones or not at all.
+
+    Args:
+        stream: The tasks.
+    """
+    crc = 0
+    for array in stream:
+        if array is None:
+            crc = zlib.crc32(b"none", crc)
+            continue
+        crc = zlib.crc32(f"{array.dtype} {array.shape}".encode(), crc)
+        crc = zlib.crc32(np.ascontiguousarray(array).data, crc)
+    return f"{crc:08x}"
+
+
+def fingerprint(program: Program, stream: Stream, names: Collection[str]) -> str:
+    """Return a fingerprint of the code of a run: how it is initialized, trained and evaluated.
+
+    It is a hash of the lowered text of one update and of the initialization with their constants:
+    equal for equal programs of equal package versions, whatever functions and classes are called.
+
+    Args:
+        program: What is trained.
+        stream: The tasks.
+        names: Names of the hyper-parameters that are given.
+    """
+    digest = hashlib.sha256()
+    work, arguments = one_run(program, stream, names, length=1)
+    example = one_input(program, stream)
+
+    def start(seed: jax.Array) -> Any:
+        return program.model.init(seed_key(seed, INIT), jnp.zeros(example.shape, example.dtype))
+
+    def step(*arguments: Any) -> Any:
+        return advance(work, *arguments)
+
+    with reproducible():
+        for function, taken in ((start, (arguments[1],)), (step, arguments)):
+            traced = jax.jit(function).trace(*taken)
+            digest.update(traced.lower().as_text().encode())
+            for constant in traced.jaxpr.consts:
+                digest.update(np.asarray(constant).tobytes() if _is_plain(constant) else b"key")
+    return digest.hexdigest()[:16]
+
+
+def canonical(value: Any) -> bytes:
+    """Return JSON that is the same for equal values."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":")).encode()
+
+
+def seal(header: dict[str, Any]) -> dict[str, Any]:
+    """Return a JSON object with a checksum of everything else in it."""
+    body = {name: value for name, value in header.items() if name != "sha256"}
+    return body | {"sha256": hashlib.sha256(canonical(body)).hexdigest()}
+
+
+def _is_plain(array: Any) -> bool:
+    return not jnp.issubdtype(array.dtype, jax.dtypes.extended)

@@ -1,0 +1,297 @@
+"""What is stored of one part of an unfinished run: its curves and the newest checkpoints.
+
+A part is what is trained at once: a method, or a batch of the settings and seeds of a method.
+Curves are on disk before the checkpoint that follows them is begun, and a checkpoint without its
+checksum does not count. So at any moment the newest checkpoint and the curves before it are whole.
+"""
+
+import contextlib
+import errno
+import shutil
+import signal
+import threading
+import time
+import warnings
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from gainjax.files import write_file
+from gainjax.runs import files, guard
+from gainjax.training import Chunk, Record, TrainState
+
+KEEP = 2  # checkpoints per part: if the newest is damaged, there is the one before it
+# A checkpoint is due at the end of a chunk once so many times its own duration has passed since the
+# last one, which bounds what checkpoints cost; the first one is due after so many seconds.
+SPACING = 10.0
+FIRST = 1.0
+# Orbax tells its own threads by signals of the whole process that a folder is there, so two
+# checkpoints that are written at once would take each other's.
+_ONE_AT_A_TIME = threading.Lock()
+
+
+class CheckpointWarning(UserWarning):
+    """Something stored is damaged or of other origin; the run continues as the message says."""
+
+
+class PartStore:
+    """The curves and checkpoints of one part; used by one thread.
+
+    Args:
+        folder: Folder of the unfinished run.
+        name: Name of the part.
+        stop: Whether a signal has asked to stop.
+        still_ours: Raises OSError if the directory is not this run's any more.
+        keep_states: Whether final states stay beside the curves of the finished part.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        name: str,
+        stop: guard.Stop,
+        still_ours: Callable[[], None],
+        *,
+        keep_states: bool = False,
+    ) -> None:
+        self.name = name
+        self._keep_states = keep_states
+        self._folder = folder
+        self._stop = stop
+        self._still_ours = still_ours
+        self._pending: list[Record] = []  # curves that are not on disk yet
+        self._stored = 0  # updates whose curves are on disk
+        self._clock = time.monotonic()  # when these were stored
+        self._orbax: Any = None
+        self._worker: ThreadPoolExecutor | None = None
+        self._sealing: Future[float] | None = None
+        self._next = time.monotonic() + FIRST
+
+    def finished(self) -> tuple[Record, float] | None:
+        """Return the curves of the whole part and how many seconds it took, or None."""
+        path = self._folder / f"{self.name}.npz"
+        if not path.exists():
+            return None
+        found = files.read_curves(path)
+        if found is None:
+            warnings.warn(
+                f"{path} is damaged: {self.name} is trained again", CheckpointWarning, stacklevel=2
+            )
+        return found
+
+    def final_states(self, abstract: TrainState) -> TrainState | None:
+        """Return the final states of a finished part, or None if they were not kept or are damaged.
+
+        Args:
+            abstract: Shapes and dtypes of the states of its runs.
+        """
+        folder = self._folder / self.name
+        for step in files.sealed_steps(folder)[-1:]:
+            path = folder / str(step)
+            if files.checksum(path) == files.seal(path).read_text(errors="replace"):
+                return self._load(path, abstract)
+        return None
+
+    def restore(self, abstract: TrainState) -> tuple[int, TrainState] | None:
+        """Return the newest intact checkpoint, and forget all that came after it.
+
+        Args:
+            abstract: Shapes and dtypes of the states of its runs.
+
+        Returns:
+            Number of updates done and states, or None if there is nothing to continue from.
+
+        Raises:
+            ValueError: If the checkpoint is intact but does not fit the abstract states.
+        """
+        folder = self._folder / self.name
+        chunks = files.curve_files(folder)
+        complete = self._complete_curves(chunks)
+        states, done, steps = None, 0, files.sealed_steps(folder)
+        for step in reversed(steps):
+            path = folder / str(step)
+            if step <= complete and states is None:
+                if files.checksum(path) == files.seal(path).read_text(errors="replace"):
+                    done, states = step, self._load(path, abstract)
+                    continue
+                self._warn_damaged(path, "the checkpoint")
+            if step > complete or states is None:
+                files.remove_checkpoint(path)
+        if states is None:
+            if steps:
+                warnings.warn(
+                    f"{folder} has no intact checkpoint: {self.name} starts again",
+                    CheckpointWarning,
+                    stacklevel=2,
+                )
+            shutil.rmtree(folder, ignore_errors=True)
+        for start, _, path in chunks:
+            if start >= done:
+                path.unlink(missing_ok=True)
+        for path in folder.glob("[0-9]*"):  # what was being written at the end
+            if path.is_dir() and not files.seal(path).exists():
+                shutil.rmtree(path)
+        self._stored, self._clock, self._pending = done, time.monotonic(), []
+        return None if states is None else (done, states)
+
+    def keep(self, chunk: Chunk) -> None:
+        """Take over the curves of a chunk; store them and the states if that is due.
+
+        Raises:
+            gainjax.runs.guard.Interrupted: If a signal asked for it; everything is stored then.
+            OSError: If something cannot be written, or the directory is not this run's any more.
+        """
+        self._pending.append(chunk.records)
+        if self._sealing is not None and self._sealing.done():
+            self._wait()
+        stop = self._stop.signum
+        due = self._sealing is None and time.monotonic() >= self._next
+        if chunk.done == chunk.total:
+            self._still_ours()
+            if self._keep_states:
+                self._checkpoint(chunk)
+            self.finish(chunk.total)
+        elif stop is not None or (due and not _ONE_AT_A_TIME.locked()):
+            self._still_ours()
+            self._checkpoint(chunk)
+        if stop is not None:
+            self._wait()
+            directory = self._folder.parent
+            raise guard.Interrupted(
+                f"stopped by {signal.Signals(stop).name} after update {chunk.done} of {chunk.total}"
+                f" of {self.name}. All is stored in {directory}: give the same command again to "
+                f"resume, or, if benchmark and methods have names, gainjax resume {directory}",
+                stop,
+            )
+
+    def finish(self, total: int) -> None:
+        """Replace what is stored of the part by its curves and maybe its final states.
+
+        Args:
+            total: Number of updates, each of which the curves must cover once.
+
+        Raises:
+            OSError: If curves are missing, or cannot be written.
+        """
+        self._wait()
+        folder = self._folder / self.name
+        stored, complete, seconds = [], 0, time.monotonic() - self._clock
+        for start, end, path in files.curve_files(folder):
+            found = files.read_curves(path) if start == complete else None
+            if found is None:
+                raise OSError(errno.EIO, "curves were damaged or removed during the run", str(path))
+            stored.append(found[0])
+            complete, seconds = end, seconds + found[1]
+        parts = stored + self._pending
+        if (covered := sum(part.gain.shape[1] for part in parts)) != total:
+            raise OSError(
+                errno.EIO,
+                f"curves of {total - covered} of {total} updates were removed during the run",
+                str(folder),
+            )
+        files.write_curves(self._folder / f"{self.name}.npz", parts, seconds)
+        if self._keep_states:
+            for _, _, path in files.curve_files(folder):
+                path.unlink()
+            for step in files.sealed_steps(folder)[:-1]:
+                files.remove_checkpoint(folder / str(step))
+        else:
+            shutil.rmtree(folder, ignore_errors=True)
+        self._pending = []
+
+    def close(self) -> None:
+        """Wait for what is being written."""
+        if self._worker is not None:
+            self._worker.shutdown()
+        if self._orbax is not None:
+            with contextlib.suppress(Exception):  # the run fails already, with its own error
+                self._orbax.close()
+            self._orbax = None
+
+    def _complete_curves(self, chunks: list[tuple[int, int, Path]]) -> int:
+        """Return the number of updates up to which all curves are there and whole."""
+        complete = 0
+        for start, end, path in chunks:
+            if start != complete:
+                break
+            if files.read_curves(path) is None:
+                self._warn_damaged(path, "curves")
+                break
+            complete = end
+        return complete
+
+    def _checkpoint(self, chunk: Chunk) -> None:
+        self._wait()
+        self._open_orbax()
+        begin = time.monotonic()
+        folder = self._folder / self.name
+        path = folder / f"{self._stored:08d}-{chunk.done:08d}.npz"
+        files.write_curves(path, self._pending, begin - self._clock)
+        self._stored, self._clock, self._pending = chunk.done, begin, []
+        path = folder / str(chunk.done)
+        self._worker = self._worker or ThreadPoolExecutor(1, "checkpoint")
+        _ONE_AT_A_TIME.acquire()  # until it is written
+        try:
+            with files.os_errors(path):
+                self._orbax.save(path, chunk.snapshot())
+            self._sealing = self._worker.submit(self._commit, path, begin)
+        except BaseException:
+            _ONE_AT_A_TIME.release()
+            raise
+
+    def _commit(self, path: Path, begin: float) -> float:
+        """Wait for a checkpoint, seal it and remove old ones; return when the next one is due."""
+        try:
+            with files.os_errors(path):
+                self._orbax.wait_until_finished()
+        finally:
+            _ONE_AT_A_TIME.release()
+        write_file(files.seal(path), files.checksum(path).encode())
+        for step in files.sealed_steps(path.parent)[:-KEEP]:
+            files.remove_checkpoint(path.parent / str(step))
+        end = time.monotonic()
+        return end + SPACING * (end - begin)
+
+    def _wait(self) -> None:
+        """Wait for the checkpoint that is being written; raise what went wrong with it."""
+        if self._sealing is not None:
+            sealing, self._sealing = self._sealing, None
+            self._next = sealing.result()
+
+    def _open_orbax(self) -> None:
+        # Late, since the import takes a second that short runs need not spend.
+        if self._orbax is None:
+            from gainjax.runs.host_arrays import make_checkpointer
+
+            self._orbax = make_checkpointer()
+
+    def _load(self, path: Path, abstract: TrainState) -> TrainState:
+        self._open_orbax()
+        try:
+            # As NumPy arrays, which no device and no number of devices is part of.
+            like = jax.tree.map(lambda x: np.empty(x.shape, x.dtype), abstract)
+            states: TrainState = self._orbax.restore(path, like)
+            jax.tree.map(_check_alike, states, like)
+        except (ValueError, KeyError, TypeError, FileNotFoundError) as error:
+            raise ValueError(
+                f"{path} is intact, but holds other states than this version of gainjax has: "
+                f"use the version that {self._folder / 'run.json'} names, or remove {self._folder} "
+                f"to start again. {error}"
+            ) from error
+        return states
+
+    def _warn_damaged(self, path: Path, what: str) -> None:
+        warnings.warn(
+            f"{path} is damaged: continuing from before {what}", CheckpointWarning, stacklevel=3
+        )
+
+
+def _check_alike(found: Any, wanted: np.ndarray) -> None:
+    if (found.shape, found.dtype) != (wanted.shape, wanted.dtype):
+        raise ValueError(
+            f"got {found.dtype} of shape {found.shape}, not {wanted.dtype} of shape {wanted.shape}"
+        )

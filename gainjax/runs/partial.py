@@ -1,0 +1,144 @@
+"""Curves of a run that is still in progress, from what its directory holds so far."""
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import numpy as np
+import xarray as xr
+
+from gainjax import curves
+from gainjax.curves import FILE
+from gainjax.runs import files
+from gainjax.runs.arrived import to_dataset
+from gainjax.runs.parts import Part, split
+from gainjax.runs.plan import group_settings
+from gainjax.runs.store import FOLDER, Header, stored_header
+from gainjax.training import Record
+
+_ATTEMPTS = 5  # files are replaced while they are read
+
+
+def load(path: str | Path, *, partial: bool = False) -> xr.Dataset:
+    """Read curves from disk into memory: those of a finished run, or of one in progress.
+
+    Args:
+        path: The directory of a run, or its ``curves.nc``.
+        partial: Whether a run may be unfinished. Then the settings all of whose seeds are finished
+            are returned; if there is none, those that have begun, up to the last evaluated update
+            that all their seeds have stored. The attribute ``unfinished`` tells as JSON text how
+            many updates of how many each other setting has. Curves are stored together with
+            checkpoints, so a running job is ahead of what is returned.
+
+    Returns:
+        The dataset as :func:`gainjax.curves.make_curves` describes it. Curves that were cut off
+        end with a task that is shorter than the protocol's.
+
+    Raises:
+        FileNotFoundError: If there are no curves, or none yet.
+        ValueError: If the file is damaged, of another kind or of another format number.
+
+    Example:
+        >>> import tempfile
+        >>> from gainjax.runs.api import run
+        >>> with tempfile.TemporaryDirectory() as out:
+        ...     curves = run("split-digits", ["sgd"], seeds=2, updates_per_task=10, out=out)
+        ...     load(out, partial=True).identical(curves)
+        True
+    """
+    folder = Path(path).expanduser()
+    for attempt in range(_ATTEMPTS):
+        if not partial or (folder / FILE).exists():
+            break
+        header = stored_header(folder)
+        if header is None:
+            break
+        try:
+            return _so_far(folder, header)
+        except FileNotFoundError:
+            if attempt == _ATTEMPTS - 1:
+                raise
+            time.sleep(0.2)
+    return curves.load(path)
+
+
+class _Stored(NamedTuple):
+    """What is stored of one run of a setting and a seed."""
+
+    record: Record | None
+    updates: int
+
+
+def _so_far(folder: Path, header: Header) -> xr.Dataset:
+    spec, seconds = header.spec, 0.0
+    total = int(spec.protocol.task_ends(spec.tasks)[-1])
+    stored: dict[tuple[str, int], _Stored] = {}
+    groups = group_settings(spec.settings)
+    runs = {name: len(rows) * len(spec.seeds) for name, (_, rows) in groups.items()}
+    for process in range(header.processes):
+        progress = folder / (f"{FOLDER}-{process}" if process else FOLDER)
+        for part in split(runs, header.batches, process, header.processes):
+            record, took = _curves_of(progress, part)
+            seconds += took
+            for i, run in enumerate(part.runs):
+                row, seed = divmod(int(run), len(spec.seeds))
+                own = None if record is None else jax.tree.map(lambda x, i=i: x[i], record)
+                updates = 0 if own is None else len(own.gain)
+                stored[groups[part.group][1][row].label, seed] = _Stored(own, updates)
+    done = {
+        label: min(stored[label, i].updates for i in range(len(spec.seeds)))
+        for label in spec.labels
+    }
+    evaluated = spec.protocol.eval_updates(spec.tasks)
+    finished = [label for label, updates in done.items() if updates == total]
+    shown = finished or [label for label, updates in done.items() if updates >= evaluated[0]]
+    if not shown:
+        raise FileNotFoundError(
+            f"no curves in {folder} yet: the run there has stored no evaluation so far. A first "
+            "checkpoint takes some seconds; then load again"
+        )
+    most = min(done[label] for label in shown)
+    until = int(evaluated[evaluated <= most][-1])
+    by_label = {
+        label: _stacked([stored[label, i] for i in range(len(spec.seeds))], until)
+        for label in shown
+    }
+    part_of_it = spec.part(tuple(row for row in spec.settings if row.label in shown), spec.seeds)
+    dataset = to_dataset(part_of_it, by_label, header.columns, header.environment, seconds)
+    return _described(dataset, done, shown, until, total)
+
+
+def _described(
+    dataset: xr.Dataset, done: Mapping[str, int], shown: Sequence[str], until: int, total: int
+) -> xr.Dataset:
+    """Say what is missing; curves that were cut off are not those of the whole run."""
+    if until < total:
+        spec = json.loads(dataset.attrs["spec"]) | {"cut_off_after": until}
+        dataset = dataset.assign_attrs(spec=json.dumps(spec))
+    unfinished = {label: [n, total] for label, n in done.items() if n < total}
+    return dataset.assign_attrs(unfinished=json.dumps(unfinished))
+
+
+def _curves_of(progress: Path, part: Part) -> tuple[Record | None, float]:
+    """Return the curves of a part as far as they are stored, and how long they took."""
+    path = progress / f"{part.name}.npz"
+    if path.exists() and (found := files.read_curves(path)) is not None:
+        return found
+    chunks, complete, seconds = [], 0, 0.0
+    for start, end, path in files.curve_files(progress / part.name):
+        found = files.read_curves(path) if start == complete else None
+        if found is None:  # damaged; whoever resumes the run says so
+            break
+        chunks.append(found[0])
+        complete, seconds = end, seconds + found[1]
+    return (files.joined(chunks) if chunks else None), seconds
+
+
+def _stacked(runs: Sequence[_Stored], until: int) -> Record:
+    """Return the curves of all seeds of a setting, up to an update."""
+    return jax.tree.map(
+        lambda *x: np.stack([each[:until] for each in x]), *(run.record for run in runs)
+    )

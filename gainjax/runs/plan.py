@@ -1,0 +1,235 @@
+"""From names and options to what is trained: the description of a run and its programs."""
+
+import dataclasses
+import re
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from gainjax.curves import Setting
+from gainjax.data import Stream
+from gainjax.methods import METHODS, TRACE, Method
+from gainjax.models.layers import Modulate
+from gainjax.runs import identity
+from gainjax.runs.benchmark import Benchmark
+from gainjax.runs.borrow import Borrowed
+from gainjax.runs.settings import Schedule
+from gainjax.runs.spec import RunSpec
+from gainjax.training import Program
+from gainjax.training.layout import Kind as LayoutKind
+from gainjax.training.program import Form
+
+
+@dataclasses.dataclass(frozen=True)
+class How:
+    """How a run is carried out; none of this changes a number, but for the layout's rounding.
+
+    Args:
+        out: Directory to keep the run in, or None.
+        data_dir: Where the data are.
+        chunk: Updates per call of the compiled program.
+        layout: How runs share a device.
+        devices: Devices of this process.
+        memory: Bytes that runs trained at once may take.
+        threads: Parts trained side by side on the cores of a CPU, or None to measure.
+        progress: Whether to show a progress bar.
+        on_chunk: Called with the method's label, the updates so far and what came in.
+        return_states: Whether final states are kept.
+    """
+
+    out: str | Path | None = None
+    data_dir: str | Path | None = None
+    chunk: int = 100
+    layout: LayoutKind | None = None
+    devices: Sequence[jax.Device] | None = None
+    memory: float | None = None
+    threads: int | None = None
+    progress: bool = False
+    on_chunk: Callable[[str, int, Any], None] | None = None
+    return_states: bool = False
+
+
+class Kind(NamedTuple):
+    """What settings that share a compiled program have in common."""
+
+    label: str  # of the method
+    given: frozenset[str]  # names of the hyper-parameters that are not None
+    schedules: frozenset[str]  # names of those that have one value per update
+
+    def described(self) -> str:
+        """Return the kinds of numbers as text."""
+        names = (f"{name}[]" if name in self.schedules else name for name in sorted(self.given))
+        return ", ".join(names)
+
+
+class Group(NamedTuple):
+    """Settings that share a compiled program: of one method, and with the same kinds of numbers."""
+
+    name: str  # also of its files
+    program: Program
+    rows: tuple[Setting, ...]
+    kind: Kind
+
+    @property
+    def arguments(self) -> frozenset[str]:
+        """Names of all numbers of a run: those given, and the gain that it borrows."""
+        given = self.kind.given
+        return given | {TRACE} if self.program.method.borrows_gain else given
+
+
+class Plan(NamedTuple):
+    """What is trained."""
+
+    spec: RunSpec
+    groups: tuple[Group, ...]
+    stream: Stream
+    borrowed: Borrowed | None
+
+    @property
+    def runs(self) -> dict[str, int]:
+        """Number of runs of each group: settings times seeds."""
+        return {g.name: len(g.rows) * len(self.spec.seeds) for g in self.groups}
+
+    def hyperparameters(self, group: Group) -> dict[str, np.ndarray]:
+        """Return the hyper-parameters of all runs of a group, settings first and then seeds."""
+        seeds = len(self.spec.seeds)
+        values = {
+            name: np.repeat([_plain(row.hyperparameters[name]) for row in group.rows], seeds, 0)
+            for name in group.kind.given
+        }
+        if self.borrowed is not None and group.program.method.borrows_gain:
+            gain = self.borrowed.of_seeds(self.spec.seeds)
+            values[TRACE] = np.tile(gain, (len(group.rows), 1))
+        return values
+
+
+def make_plan(
+    benchmark: Benchmark,
+    methods: Mapping[str, Method],
+    settings: Sequence[Setting],
+    seeds: Sequence[int],
+    stream: Stream,
+    *,
+    eval_examples: int | None = None,
+    form: Form = "optimizer",
+    modulate: Modulate | None = None,
+    borrowed: Borrowed | None = None,
+) -> Plan:  # one argument for each thing that a run is made of
+    """Return what is trained, checked and fully described.
+
+    Args:
+        benchmark: The benchmark, with the protocol of this run.
+        methods: Methods by label.
+        settings: The rows of the results.
+        seeds: Seeds.
+        stream: The tasks.
+        eval_examples: Size of the evaluation subsets, or None.
+        form: Where the gain is.
+        modulate: Which layers have a gain.
+        borrowed: The gain of another run, or None.
+    """
+    model = benchmark.model_for(stream, modulate)
+    groups = _groups(benchmark, methods, settings, stream, form, modulate)
+    spec = RunSpec(
+        benchmark=benchmark.name,
+        model=model.description,
+        score=benchmark.goal.score_name,
+        tasks=len(stream.task_end),
+        settings=tuple(settings),
+        seeds=tuple(seeds),
+        protocol=benchmark.protocol,
+        eval_examples=eval_examples,
+        form=form,
+        modulate=modulate or benchmark.modulate,
+        data=identity.checksum(stream),
+        borrowed=None if borrowed is None else borrowed.described(),
+        programs=_programs(groups, stream),
+        found_by=benchmark.reference,
+        references={
+            label: label if METHODS.get(label) is method else method.reference
+            for label, method in methods.items()
+        },
+    )
+    return Plan(spec, groups, stream, borrowed)
+
+
+def _groups(
+    benchmark: Benchmark,
+    methods: Mapping[str, Method],
+    settings: Sequence[Setting],
+    stream: Stream,
+    form: Form,
+    modulate: Modulate | None,
+) -> tuple[Group, ...]:
+    return tuple(
+        Group(
+            name,
+            benchmark.program(
+                methods[kind.label], stream, form=form, modulate=modulate, schedules=kind.schedules
+            ),
+            rows,
+            kind,
+        )
+        for name, (kind, rows) in group_settings(settings).items()
+    )
+
+
+def group_settings(settings: Sequence[Setting]) -> dict[str, tuple[Kind, tuple[Setting, ...]]]:
+    """Return the settings of each compiled program, by the name of its files.
+
+    Args:
+        settings: The rows of the results.
+    """
+    kinds: dict[Kind, list[Setting]] = {}
+    for row in settings:
+        values = row.hyperparameters
+        given = frozenset(name for name, value in values.items() if value is not None)
+        schedules = frozenset(name for name in given if isinstance(values[name], Schedule))
+        kinds.setdefault(Kind(row.method, given, schedules), []).append(row)
+    names = _file_names([kind.label for kind in kinds])
+    return {
+        name: (kind, tuple(rows)) for name, (kind, rows) in zip(names, kinds.items(), strict=True)
+    }
+
+
+def _programs(groups: Sequence[Group], stream: Stream) -> dict[str, dict[str, str]]:
+    """Return the fingerprint of each program, by label and by the kinds of its numbers."""
+    found: dict[str, dict[str, str]] = {}
+    for group in groups:
+        found.setdefault(group.kind.label, {})[group.kind.described()] = _fingerprint(group, stream)
+    return found
+
+
+def _fingerprint(group: Group, stream: Stream) -> str:
+    try:
+        return identity.fingerprint(group.program, stream, group.arguments)
+    except TypeError as error:
+        if group.program.goal.uncertainty is None and "uncertainty" in str(error):
+            raise ValueError(
+                f"{group.rows[0].method} follows uncertainty, and this benchmark has none, since "
+                "its loss is not the cross-entropy: give Benchmark(uncertainty=...)"
+            ) from error
+        raise
+
+
+def _file_names(labels: Sequence[str]) -> list[str]:
+    """Return a name for the files of each group: its label where that is harmless and unique."""
+    names = []
+    for i, label in enumerate(labels):
+        slug = re.sub(r"[^A-Za-z0-9_-]+", "-", label)[:40].strip("-")
+        plain = slug == label and labels.count(label) == 1
+        names.append(label if plain else f"{i}-{slug}")
+    return names
+
+
+def _plain(value: Any) -> Any:
+    return value.values if isinstance(value, Schedule) else value
+
+
+def crc32(array: np.ndarray) -> str:
+    """Return a checksum of the values of an array."""
+    return f"{zlib.crc32(np.ascontiguousarray(array).tobytes()):08x}"

@@ -1,0 +1,106 @@
+"""Finish an interrupted run from what its directory holds."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, cast
+
+from gainjax.curves import FILE, load, spec_of
+from gainjax.methods import Method, as_methods
+from gainjax.models.layers import Modulate
+from gainjax.runs.api import OF_HOW, result_of
+from gainjax.runs.benchmarks import get_benchmark
+from gainjax.runs.borrow import borrow_gain
+from gainjax.runs.plan import How, make_plan
+from gainjax.runs.spec import RunSpec
+from gainjax.runs.store import stored_header
+from gainjax.training.loop import reproducible
+from gainjax.training.program import Form
+
+
+@reproducible()
+def resume(directory: str | Path, **options: Any) -> Any:
+    """Finish the run or sweep in a directory, whatever it was.
+
+    Args:
+        directory: Output directory of a run that was interrupted. A finished one is returned.
+        **options: ``data_dir``, if the data are elsewhere now, and how to carry the run out:
+            ``chunk``, ``layout``, ``devices``, ``memory``, ``threads``, ``progress``, ``on_chunk``,
+            ``return_states``, as for :func:`run`. The layout is the one it was begun with.
+
+    Returns:
+        What the uninterrupted run would have returned.
+
+    Raises:
+        FileNotFoundError: If there is no run in the directory, or its data are not there.
+        ValueError: If what is stored is damaged, the data are other ones, or the benchmark or a
+            method has no name by which it can be found again.
+
+    Example:
+        >>> import tempfile
+        >>> from gainjax.runs.api import run
+        >>> with tempfile.TemporaryDirectory() as out:
+        ...     curves = run("split-digits", ["sgd"], seeds=2, updates_per_task=10, out=out)
+        ...     resume(out).identical(curves)
+        True
+    """
+    header = stored_header(directory)
+    if header is None:
+        if not (Path(directory).expanduser() / FILE).exists():
+            raise FileNotFoundError(
+                f"no run in {directory}: give the output directory of a run that was interrupted"
+            )
+        curves = load(directory)
+        if not options.get("return_states"):
+            return curves
+        spec, data_dir = RunSpec.from_json(spec_of(curves)), None
+        layout = json.loads(curves.attrs["environment"]).get("layout")
+    else:
+        spec, data_dir = header.spec, header.data_dir
+        layout = header.environment.get("layout")
+    nameless = [label for label, found in spec.references.items() if found is None]
+    if spec.found_by is None or nameless:
+        what = f"the method {nameless[0]!r}" if nameless else f"the benchmark {spec.benchmark!r}"
+        raise ValueError(
+            f"{directory} holds {what}, an object that has no name to find it by: to resume the "
+            "run, call gainjax.run or gainjax.sweep as you did, with the same out"
+        )
+    if unknown := set(options) - set(OF_HOW):
+        raise ValueError(
+            f"{', '.join(sorted(unknown))} cannot be changed when a run is resumed: there are "
+            f"{', '.join(name for name in OF_HOW if name != 'out')}"
+        )
+    methods = as_methods({k: v or k for k, v in spec.references.items()})
+    benchmark = get_benchmark(spec.found_by).replace(**vars(spec.protocol))
+    how: dict[str, Any] = {
+        "layout": layout,
+        "data_dir": data_dir,
+        **options,
+        "out": directory,
+    }
+    stream = benchmark.load(how["data_dir"], spec.eval_examples)
+    plan = make_plan(
+        benchmark,
+        methods,
+        spec.settings,
+        spec.seeds,
+        stream,
+        eval_examples=spec.eval_examples,
+        form=cast(Form, spec.form),
+        modulate=cast(Modulate | None, spec.modulate),
+        borrowed=_borrowed_again(spec, methods),
+    )
+    return result_of(plan, How(**how))
+
+
+def _borrowed_again(spec: Any, methods: Mapping[str, Method]) -> Any:
+    if spec.borrowed is None:
+        return None
+    return borrow_gain(
+        spec.borrowed["directory"],
+        spec.borrowed["setting"],
+        methods,
+        spec.seeds,
+        spec.benchmark,
+        spec.protocol,
+    )

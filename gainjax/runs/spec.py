@@ -1,0 +1,141 @@
+"""The description of a run: one typed value, written as JSON and compared field by field."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from gainjax.curves import Setting
+from gainjax.runs.settings import Schedule, Value
+from gainjax.training import Protocol
+
+OF_FINDING = ("found_by", "references")  # fields that say where code is found, and change nothing
+
+
+@dataclasses.dataclass(frozen=True)
+class RunSpec:
+    """What is run; whatever it does not hold changes no number.
+
+    Args:
+        benchmark: Name of the benchmark.
+        model: Description of the model, for people.
+        score: What the score is.
+        tasks: Number of tasks.
+        settings: The rows of the results: methods with values for their hyper-parameters.
+        seeds: Seeds, which all settings share.
+        protocol: How the stream is trained on and evaluated.
+        eval_examples: Size of the evaluation subsets, or None for whole test sets.
+        form: Where the gain is, "optimizer" or "model".
+        modulate: Gain of "all" layers or the "head", or None for the model's mask.
+        data: Checksum of all data.
+        borrowed: Where a borrowed gain comes from: directory, setting and checksum; or None.
+        programs: For each label the fingerprints of its programs, by the kinds of their numbers.
+        found_by: What finds the benchmark again: its registered name or ``"module:attribute"``;
+            None for an object of the caller's.
+        references: For each label what finds the method again: a registered name or
+            ``"module:attribute"``; None for an object of the caller's.
+    """
+
+    benchmark: str
+    model: str
+    score: str
+    tasks: int
+    settings: tuple[Setting, ...]
+    seeds: tuple[int, ...]
+    protocol: Protocol
+    eval_examples: int | None
+    form: str
+    modulate: str | None
+    data: str
+    borrowed: Mapping[str, str] | None
+    programs: Mapping[str, Mapping[str, str]]
+    found_by: str | None
+    references: Mapping[str, str | None]
+
+    def replace(self, **changes: Any) -> "RunSpec":
+        """Return the description with other fields."""
+        return dataclasses.replace(self, **changes)
+
+    @property
+    def labels(self) -> list[str]:
+        """Names of the rows."""
+        return [setting.label for setting in self.settings]
+
+    def by_method(self) -> dict[str, list[Setting]]:
+        """Return the settings of each method, by its label."""
+        groups: dict[str, list[Setting]] = {}
+        for setting in self.settings:
+            groups.setdefault(setting.method, []).append(setting)
+        return groups
+
+    def part(self, settings: tuple[Setting, ...], seeds: tuple[int, ...]) -> "RunSpec":
+        """Return the description of some rows and seeds of this run."""
+        methods = {setting.method for setting in settings}
+        return self.replace(
+            settings=settings,
+            seeds=seeds,
+            programs={k: v for k, v in self.programs.items() if k in methods},
+            references={k: v for k, v in self.references.items() if k in methods},
+        )
+
+    def decisive(self) -> dict[str, Any]:
+        """Return as JSON values what decides about numbers: not how code is found again."""
+        stored = self.to_json()
+        return {name: stored[name] for name in stored if name not in OF_FINDING}
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the description as plain JSON values."""
+        fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        protocol = dataclasses.asdict(self.protocol)
+        if isinstance(protocol["updates_per_task"], tuple):
+            protocol["updates_per_task"] = list(protocol["updates_per_task"])
+        return fields | {
+            "settings": [setting_to_json(setting) for setting in self.settings],
+            "seeds": list(self.seeds),
+            "protocol": protocol,
+            "borrowed": None if self.borrowed is None else dict(self.borrowed),
+            "programs": {label: dict(found) for label, found in self.programs.items()},
+            "references": dict(self.references),
+        }
+
+    @classmethod
+    def from_json(cls, stored: Mapping[str, Any]) -> "RunSpec":
+        """Return the description that :meth:`to_json` wrote.
+
+        Raises:
+            ValueError: If fields are missing, unknown or of another kind.
+        """
+        try:
+            return cls(
+                **{
+                    **stored,
+                    "settings": tuple(setting_from_json(row) for row in stored["settings"]),
+                    "seeds": tuple(int(seed) for seed in stored["seeds"]),
+                    "protocol": Protocol(**stored["protocol"]),
+                }
+            )
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"no description of a run: {error!r}") from error
+
+
+def setting_to_json(setting: Setting) -> dict[str, Any]:
+    """Return a row of a description as JSON values."""
+
+    def plain(value: Value) -> Any:
+        if isinstance(value, Schedule):
+            return {"schedule": value.name, "values": list(value.values)}
+        return value
+
+    values = {name: plain(value) for name, value in setting.hyperparameters.items()}
+    return {**setting._asdict(), "hyperparameters": values, "swept": list(setting.swept)}
+
+
+def setting_from_json(row: Mapping[str, Any]) -> Setting:
+    """Return the row that :func:`setting_to_json` wrote."""
+
+    def value(stored: Any) -> Value:
+        if isinstance(stored, Mapping):
+            return Schedule(stored["schedule"], tuple(map(float, stored["values"])))
+        return None if stored is None else float(stored)
+
+    values = {name: value(stored) for name, stored in row["hyperparameters"].items()}
+    return Setting(row["label"], row["method"], row["title"], values, tuple(row["swept"]))

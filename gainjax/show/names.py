@@ -1,0 +1,72 @@
+"""How settings, methods and hyper-parameters are called where people read."""
+
+import xarray as xr
+
+
+def setting_names(dataset: xr.Dataset) -> dict[str, str]:
+    """Return how each setting is called: its label with the title of its method.
+
+    Args:
+        dataset: Curves.
+
+    Returns:
+        Names by label, all different; the labels themselves if titles do not tell methods apart.
+    """
+    labels, methods, titles = (
+        dataset[name].values.tolist() for name in ("setting", "method", "title")
+    )
+    names = [
+        title + label.removeprefix(method) if label.startswith(method) else label
+        for label, method, title in zip(labels, methods, titles, strict=True)
+    ]
+    if len(set(names)) < len(names):
+        names = labels
+    return {label: printable(name) for label, name in zip(labels, names, strict=True)}
+
+
+def method_names(dataset: xr.Dataset) -> dict[str, str]:
+    """Return how each method is called.
+
+    Args:
+        dataset: Curves.
+
+    Returns:
+        Titles by method, in order; the methods themselves if titles do not tell them apart.
+    """
+    titles = dict(
+        zip(dataset["method"].values.tolist(), dataset["title"].values.tolist(), strict=True)
+    )
+    if len(set(titles.values())) < len(titles):
+        titles = {method: method for method in titles}
+    return {method: printable(title) for method, title in titles.items()}
+
+
+def printable(text: str) -> str:
+    """Return a text without characters that steer a terminal.
+
+    Args:
+        text: Any text, maybe of a file from elsewhere.
+    """
+    return "".join(c if c.isprintable() else "�" for c in text)
+
+
+def words(name: str) -> str:
+    """Return the name of a hyper-parameter as it is read.
+
+    Args:
+        name: A name of Python's kind.
+    """
+    return name.replace("_", " ")
+
+
+def value_text(value: float | str) -> str:
+    """Return the value of a swept hyper-parameter, empty for a method without it.
+
+    Args:
+        value: A coordinate: a number, infinite for "no bound", or the name of a schedule.
+    """
+    if isinstance(value, str):
+        return printable(value)
+    if value != value:
+        return ""
+    return "none" if value == float("inf") else f"{value:g}"

@@ -1,0 +1,84 @@
+"""Lines with bands, of which only what can be seen is drawn."""
+
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
+
+from gainjax.show.plots.looks import Look
+from gainjax.statistics import bootstrap_interval
+
+_DECADES = 1.5  # a loss that spans more has a logarithmic axis
+_BINS = 1000  # more than a panel has columns of dots in print
+_RESAMPLES = 1000
+
+
+def draw(
+    axes: Axes, updates: np.ndarray, values: np.ndarray, look: Look, *, band: bool = True
+) -> None:
+    """Draw the mean and its 95 % bootstrap interval, if there are seeds to draw.
+
+    Args:
+        axes: Where.
+        updates: Horizontal places, ascending, shape (n,).
+        values: Heights, shape (n, seeds).
+        look: How.
+        band: Whether to draw the interval.
+    """
+    if not values.shape[1]:
+        return
+    places = visible(values)
+    updates, values = updates[places], values[places]
+    style: dict[str, Any] = {"color": look.color, "linewidth": look.width}
+    mean = values.mean(axis=1, dtype=np.float64)
+    axes.plot(updates, mean, **style, linestyle=look.dashes, zorder=3 + look.width / 10)
+    if band and values.shape[1] > 1:
+        interval = bootstrap_interval(values, resamples=_RESAMPLES)
+        axes.fill_between(
+            updates, interval.low, interval.high, color=look.color, alpha=0.2, linewidth=0, zorder=2
+        )
+
+
+def visible(values: np.ndarray) -> np.ndarray:
+    """Return which points are drawn: of long curves the extremes of every small stretch.
+
+    Args:
+        values: Curves, shape (n, seeds).
+
+    Returns:
+        Indices, ascending, with the first and the last. In each of a thousand stretches they hold
+        the highest and the lowest point of the mean, of the highest and of the lowest seed.
+
+    Example:
+        >>> len(visible(np.zeros((4000, 3)))), len(visible(np.zeros((200_000, 3)))) < 7000
+        (4000, True)
+    """
+    length = len(values)
+    if length <= 4 * _BINS:
+        return np.arange(length)
+    starts = np.linspace(0, length, _BINS, endpoint=False).astype(int)
+    kept = [np.array([0, length - 1])]
+    for curve in (values.mean(axis=1), values.max(axis=1), values.min(axis=1)):
+        for extreme in (np.maximum, np.minimum):
+            reached = np.repeat(extreme.reduceat(curve, starts), np.diff([*starts, length]))
+            where = np.flatnonzero(curve == reached)
+            # The first of each stretch, of which each has one.
+            kept.append(where[np.searchsorted(where, starts)])
+    return np.unique(np.concatenate(kept))
+
+
+def scale_loss(axes: Axes) -> None:
+    """Use a logarithmic axis if the lines span decades.
+
+    Args:
+        axes: A panel with lines.
+    """
+    means = np.concatenate([line.get_ydata() for line in axes.lines] or [[1.0]])
+    positive = means[means > 0]
+    if positive.size and np.log10(positive.max() / positive.min()) > _DECADES:
+        axes.set_yscale("log")
+        axes.yaxis.set_major_locator(LogLocator(numticks=5))
+        axes.yaxis.set_minor_formatter(NullFormatter())
+    else:
+        axes.yaxis.set_major_locator(MaxNLocator(4))

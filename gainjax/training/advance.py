@@ -1,0 +1,213 @@
+"""The compiled loop: advance runs by a chunk of updates, evaluating on the way.
+
+Whatever is random depends only on the seed and the number of the update: a seed gives the same run
+alone or in a batch, in any chunks.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from gainjax.data import Stream
+from gainjax.methods import Hyperparameters
+from gainjax.models import Model
+from gainjax.training.layout import Layout
+from gainjax.training.program import AUGMENT, BATCH, BUFFER, FORWARD, Program, seed_key
+from gainjax.training.sampling import fill_buffer, sample
+from gainjax.training.step import Batch, StepInfo, TrainState, evaluate, train_step
+
+
+class Position(NamedTuple):
+    """Where in a run a chunk is; each of shape (), int32."""
+
+    task: jax.Array  # index of the task, from 0
+    start: jax.Array  # updates before this task
+    end: jax.Array  # update with which this task ends
+    done: jax.Array  # updates done so far
+    count: jax.Array  # type: ignore[assignment]  # updates to do
+
+
+class Record(NamedTuple):
+    """What one update leaves in the curves; 0 where nothing was evaluated."""
+
+    train_loss: jax.Array  # shape=()
+    uncertainty: jax.Array  # shape=()
+    gain: jax.Array  # shape=()
+    gains: jax.Array  # shape=(G,): each gain where there are several, else empty
+    accuracy: jax.Array  # shape=(evaluated tasks,): the score, whatever it is
+    eval_loss: jax.Array  # shape=(evaluated tasks,)
+    seen_accuracy: jax.Array  # shape=()
+
+
+class Work(NamedTuple):
+    """What a call of the compiled program does; static."""
+
+    program: Program
+    layout: Layout
+    length: int  # rows of the returned curves; one compilation serves all chunks
+    batch_size: int  # examples per update of this task
+
+
+@partial(jax.jit, static_argnames="work", donate_argnames="states")
+def advance_runs(
+    work: Work,
+    states: TrainState,
+    seeds: jax.Array,
+    hyperparameters: Hyperparameters,
+    stream: Stream,
+    position: Position,
+) -> tuple[TrainState, Record]:
+    """Advance runs by a chunk of updates within one task.
+
+    Args:
+        work: The static part.
+        states: States of the runs, batched over R; donated.
+        seeds: Seeds, shape (R,), uint32.
+        hyperparameters: Arrays by name, each with a leading axis of R runs.
+        stream: Data of all tasks, shared by the runs.
+        position: Where in the run the chunk is.
+
+    Returns:
+        New states, and records of shape (R, length, ...) of which the first ``position.count`` rows
+        count.
+    """
+
+    def one_run(
+        shared: tuple[Stream, Position],
+        state: TrainState,
+        seed: jax.Array,
+        hyperparameters: Hyperparameters,
+    ) -> tuple[TrainState, Record]:
+        # The position has no run axis, so that conditions on it stay branches.
+        return advance(work, state, seed, hyperparameters, *shared)
+
+    shared = (stream, position)
+    return work.layout.over_runs(one_run, shared, states, seeds, hyperparameters)
+
+
+def advance(
+    work: Work,
+    state: TrainState,
+    seed: jax.Array,
+    hyperparameters: Hyperparameters,
+    stream: Stream,
+    position: Position,
+) -> tuple[TrainState, Record]:
+    """Advance one run by a chunk; see :func:`advance_runs`."""
+    program = work.program
+    hyperparameters = program.with_schedules(hyperparameters)
+    model = program.trained_model(hyperparameters)
+    optimizer = program.optimizer(hyperparameters, program.model.modulated(state.params))
+    draw = _batches(work, seed, stream, position)
+
+    def update(state: TrainState, number: jax.Array) -> tuple[TrainState, Record]:
+        state, info = train_step(
+            state,
+            draw(number),
+            model,
+            program.goal,
+            optimizer,
+            is_switch=(position.task > 0) & (number - 1 == position.start),
+            task=position.task,
+            update=number,
+        )
+        params = program.method.eval_params(state.params, state.opt_state)
+        evaluated = state._replace(params=params)
+        return state, _record(program, model, evaluated, info, stream, position, number)
+
+    def body(i: jax.Array, carry: tuple[TrainState, Record]) -> tuple[TrainState, Record]:
+        state, curves = carry
+        state, row = update(state, position.done + i + 1)
+        write = partial(jax.lax.dynamic_update_index_in_dim, index=i, axis=0)
+        return state, jax.tree.map(write, curves, row)
+
+    row = jax.eval_shape(update, state, position.done)[1]
+    curves = jax.tree.map(lambda x: jnp.zeros((work.length, *x.shape), x.dtype), row)
+    return jax.lax.fori_loop(0, position.count, body, (state, curves))
+
+
+def _batches(
+    work: Work, seed: jax.Array, stream: Stream, position: Position
+) -> Callable[[jax.Array], Batch]:
+    """Return the function that draws the batch of an update from its number."""
+    program, protocol = work.program, work.program.protocol
+    batch_key, augment_key = seed_key(seed, BATCH), seed_key(seed, AUGMENT)
+    forward_key = seed_key(seed, FORWARD)
+    buffer = None
+    if protocol.regime == "replay":
+        buffer = fill_buffer(
+            seed_key(seed, BUFFER),
+            stream,
+            position.task,
+            protocol.buffer_size,
+            protocol.buffer,
+            program.num_classes,
+        )
+
+    def draw(number: jax.Array) -> Batch:
+        index = sample(
+            jax.random.fold_in(batch_key, number),
+            stream,
+            position.task,
+            work.batch_size,
+            buffer,
+            joint=protocol.regime == "joint",
+        )
+        inputs, targets = stream.train_inputs[index], stream.train_targets[index]
+        if program.augment is not None:
+            inputs = program.augment(jax.random.fold_in(augment_key, number), inputs)
+        inputs = program.network_inputs(stream, inputs)
+        return Batch(inputs, targets, jax.random.fold_in(forward_key, number))
+
+    return draw
+
+
+def _record(
+    program: Program,
+    model: Model,
+    state: TrainState,
+    info: StepInfo,
+    stream: Stream,
+    position: Position,
+    number: jax.Array,
+) -> Record:
+    """Evaluate after an update where the protocol says so."""
+    protocol = program.protocol
+
+    def predict(inputs: jax.Array) -> jax.Array:
+        inputs = program.test_inputs(inputs)
+        return model.apply(state.params, state.model_state, inputs, train=False, key=None)[0]
+
+    def tally(i: Any) -> tuple[jax.Array, jax.Array, jax.Array]:
+        inputs, targets, size = stream.test_inputs[i], stream.test_targets[i], stream.test_sizes[i]
+        sums = evaluate(predict, program.goal, inputs, targets, size, protocol.eval_batch_size)
+        return *sums, size.astype(jnp.float32)
+
+    def each_task() -> tuple[jax.Array, jax.Array]:
+        if protocol.eval_tasks == "first":
+            score, loss, size = (x[None] for x in tally(0))
+        else:
+            score, loss, size = jax.lax.map(tally, jnp.arange(len(stream.test_sizes)))
+        return score / size, loss / size
+
+    def seen_tasks() -> jax.Array:
+        def add(i: jax.Array, total: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+            score, _, size = tally(i)
+            return total[0] + score, total[1] + size
+
+        zeros = (jnp.zeros(()), jnp.zeros(()))
+        score, size = jax.lax.fori_loop(0, position.task + 1, add, zeros)
+        return score / size
+
+    def when_due(every: int, measure: Callable[[], Any]) -> Any:
+        if every == 1:
+            return measure()
+        due = protocol.is_due(number, position.end, every)
+        nothing = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(measure))
+        return jax.lax.cond(due, measure, lambda: nothing)
+
+    accuracy, eval_loss = when_due(protocol.eval_every, each_task)
+    return Record(*info, accuracy, eval_loss, when_due(protocol.seen_every, seen_tasks))

@@ -1,0 +1,50 @@
+"""What a network is trained for: its loss, its score and its uncertainty."""
+
+import dataclasses
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from gainjax.gain import predictive_entropy
+
+
+def cross_entropy(outputs: jax.Array, targets: jax.Array) -> jax.Array:
+    """Return the cross-entropy of each example in nats, shape (B,), for integer classes (B,)."""
+    return optax.losses.softmax_cross_entropy_with_integer_labels(outputs, targets)
+
+
+def accuracy(outputs: jax.Array, targets: jax.Array) -> jax.Array:
+    """Return whether each answer is right, shape (B,); one with a non-finite output is wrong."""
+    return (jnp.argmax(outputs, -1) == targets) & jnp.all(jnp.isfinite(outputs), -1)
+
+
+@dataclasses.dataclass(frozen=True)
+class Goal:
+    """Functions of outputs and targets that say what training is for.
+
+    Args:
+        loss: ``loss(outputs, targets)`` of each example, shape (B,); training minimizes its mean.
+        score: ``score(outputs, targets)`` of each example, shape (B,), higher is better; what the
+            curves show is its mean over a test set. Where it is not finite it counts as 0.
+        uncertainty: ``uncertainty(outputs)`` of a batch, shape (), >= 0; None where there is none,
+            and then no method that follows uncertainty can be used.
+    """
+
+    loss: Callable[[jax.Array, jax.Array], jax.Array] = cross_entropy
+    score: Callable[[jax.Array, jax.Array], jax.Array] = accuracy
+    uncertainty: Callable[[jax.Array], jax.Array] | None = predictive_entropy
+
+    @property
+    def classifies(self) -> bool:
+        """Whether targets are classes, each the index of an output."""
+        return self.loss is cross_entropy or self.score is accuracy
+
+    @property
+    def score_name(self) -> str:
+        """What the score is, for titles: "accuracy" unless it is another function."""
+        return getattr(self.score, "__name__", "score").strip("_<>").replace("lambda", "score")
+
+
+CLASSIFICATION = Goal()

@@ -1,0 +1,161 @@
+"""Runs side by side on the cores of a CPU: how many, by measurement, and under which settings.
+
+A small network leaves most of a CPU idle: its products are too small to be shared by cores. Parts
+of a run that are trained in threads of their own then finish sooner, and no number changes.
+"""
+
+import contextlib
+import functools
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from gainjax.data import Stream
+from gainjax.training.advance import Position, Work, advance_runs
+from gainjax.training.layout import Layout
+from gainjax.training.loop import check_hyperparameters, check_seeds, reproducible
+from gainjax.training.program import Program, init_runs, one_input
+
+_WORTH = 1.1  # how much sooner side by side must be
+_LONG_ENOUGH = 0.02  # seconds that a measurement takes at least
+# What holds for a thread alone, and would change numbers or errors if it did not come along.
+_LOCAL = (
+    "enable_x64",
+    "default_matmul_precision",
+    "numpy_dtype_promotion",
+    "numpy_rank_promotion",
+    "debug_nans",
+    "default_prng_impl",
+)
+
+
+def cores() -> int:
+    """Return how many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def may_share_cores(layout: Layout) -> bool:
+    """Whether parts can be trained side by side: in turn on the one device that is a CPU."""
+    alone = len(layout.devices) == 1 and jax.process_count() == 1
+    return layout.kind == "map" and alone and layout.devices[0].platform == "cpu"
+
+
+def with_settings_of_caller(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a function for another thread, where JAX is set as it is in this one.
+
+    Args:
+        function: Any function.
+    """
+    values = {name: getattr(jax.config, f"jax_{name}") for name in _LOCAL}
+
+    @functools.wraps(function)
+    def inside(*args: Any, **kwargs: Any) -> Any:
+        with contextlib.ExitStack() as stack:
+            for name, value in values.items():
+                stack.enter_context(getattr(jax, name)(value))
+            return function(*args, **kwargs)
+
+    return inside
+
+
+def faster_side_by_side(
+    work: Work,
+    stream: Stream,
+    seeds: Sequence[int] | np.ndarray,
+    hyperparameters: Mapping[str, Any],
+    threads: int,
+) -> bool:
+    """Measure whether so many threads train more runs in a time than one does.
+
+    Args:
+        work: What a call of the compiled program does; compiled here if it was not before.
+        stream: The tasks.
+        seeds: Seeds of the runs of one thread.
+        hyperparameters: Their hyper-parameters.
+        threads: Number of threads.
+    """
+    trials = [_trial(work, stream, seeds, hyperparameters) for _ in range(threads)]
+    trials[0](1)  # compiles
+    updates = 1
+    while (alone := _seconds(trials[:1], updates)) < _LONG_ENOUGH and updates < work.length:
+        updates = min(4 * updates, work.length)
+    together = _seconds(trials, updates)
+    return threads * alone > _WORTH * together
+
+
+def _trial(
+    work: Work, stream: Stream, seeds: Any, hyperparameters: Mapping[str, Any]
+) -> Callable[[int], None]:
+    """Return a function that trains runs of its own for some updates, from the start."""
+    program: Program = work.program
+    seed_array, ends = check_seeds(seeds), program.protocol.task_ends(len(stream.task_end))
+    settings = check_hyperparameters(program, hyperparameters, len(seed_array), int(ends[-1]))
+    stream = work.layout.replicate(stream)
+    seed_array, settings = work.layout.put((seed_array, settings), len(seed_array))
+    with reproducible():
+        states = init_runs(program, work.layout, seed_array, settings, one_input(program, stream))
+
+    def train(updates: int) -> None:
+        nonlocal states
+        place = Position(*map(jnp.int32, (0, 0, ends[0], 0, min(updates, int(ends[0])))))
+        with reproducible():
+            states, records = advance_runs(work, states, seed_array, settings, stream, place)
+        jax.block_until_ready(records)
+
+    return train
+
+
+def _seconds(trials: Sequence[Callable[[int], None]], updates: int) -> float:
+    with ThreadPoolExecutor(len(trials)) as pool:
+        train = with_settings_of_caller(lambda trial: trial(updates))
+        started = time.perf_counter()
+        list(pool.map(train, trials))
+        return time.perf_counter() - started
+
+
+def run_all(
+    tasks: Sequence[Callable[[], Any]], threads: int, stop: Callable[[], None]
+) -> list[Any]:
+    """Run tasks, so many at a time, and return their results in order.
+
+    With one thread they run in the caller's. If one fails, the others are asked to stop, and its
+    error is raised once they have.
+
+    Args:
+        tasks: Functions without arguments.
+        threads: How many run at a time.
+        stop: Asks those that run to stop soon.
+    """
+    if threads == 1 or len(tasks) == 1:
+        return [task() for task in tasks]
+    with ThreadPoolExecutor(threads, "gainjax") as pool:
+        futures = [pool.submit(with_settings_of_caller(task)) for task in tasks]
+        with _cancelling(futures, stop):
+            return [future.result() for future in _as_they_fail(futures)]
+
+
+@contextlib.contextmanager
+def _cancelling(futures: Sequence[Any], stop: Callable[[], None]) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        stop()
+        for future in futures:
+            future.cancel()
+        raise
+
+
+def _as_they_fail(futures: Sequence[Any]) -> Sequence[Any]:
+    """Wait for all, or raise the first error as soon as there is one; return them in order."""
+    from concurrent.futures import FIRST_EXCEPTION, wait
+
+    done, _ = wait(futures, return_when=FIRST_EXCEPTION)
+    for future in done:
+        future.result()
+    return futures

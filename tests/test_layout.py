@@ -1,0 +1,84 @@
+"""Facts of the layout: what keeps the house readable, checked on the source itself."""
+
+import ast
+import graphlib
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[1] / "gainjax"
+MODULES = sorted(PACKAGE.rglob("*.py"))
+LONGEST_MODULE = 350  # lines
+LONGEST_FUNCTION = 60  # lines without the docstring
+MOST_PARAMETERS = 9
+
+
+def name_of(path):
+    parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+NAMES = {name_of(path) for path in MODULES}
+
+
+def imported(path):
+    """Return the modules of the package that are imported when a module is."""
+    found = set()
+    for node in ast.parse(path.read_text()).body:
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            for alias in node.names:
+                inner = f"{node.module}.{alias.name}"
+                found.add(inner if inner in NAMES else node.module)
+    return found & NAMES
+
+
+def functions(path):
+    source = path.read_text()
+    lines = source.splitlines()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            body = node.body
+            docstring = (ast.get_docstring(node, clean=False) or "").splitlines()
+            length = node.end_lineno - node.lineno + 1 - len(docstring)
+            signature = "\n".join(lines[node.lineno - 1 : body[0].lineno - 1])
+            a = node.args
+            number = len([*a.posonlyargs, *a.args, *a.kwonlyargs])
+            yield node.name, length, number, "#" in signature
+
+
+def test_no_module_imports_itself_through_others():
+    graph = {name_of(path): imported(path) - {name_of(path)} for path in MODULES}
+    list(graphlib.TopologicalSorter(graph).static_order())  # raises CycleError with the cycle
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_modules_and_functions_are_short(path):
+    assert len(path.read_text().splitlines()) <= LONGEST_MODULE
+    for name, length, number, has_reason in functions(path):
+        assert length <= LONGEST_FUNCTION or has_reason, f"{name} has {length} lines"
+        assert number <= MOST_PARAMETERS or has_reason, f"{name} has {number} parameters"
+
+
+def test_rooms_know_only_rooms_below_them():
+    """The mechanism needs no benchmark, curves need no training, and nothing needs the commands."""
+    below = {
+        "optim": set(),
+        "data": set(),
+        "metrics": set(),
+        "methods": {"optim"},
+        "models": {"optim"},
+        "curves": {"metrics"},
+        "show": {"curves", "metrics"},
+        "training": {"data", "methods", "models", "optim"},
+        "runs": {"curves", "data", "methods", "models", "training"},
+        "cli": {"curves", "methods", "runs", "show", "training"},
+    }
+    for path in MODULES:
+        room = name_of(path).split(".")[1:2]
+        targets = {part for target in imported(path) for part in target.split(".")[1:2]}
+        for known in below.keys() & set(room):
+            beyond = (targets & below.keys()) - below[known] - {known}
+            assert not beyond, f"{name_of(path)} imports from {', '.join(beyond)}"
