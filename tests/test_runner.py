@@ -17,6 +17,7 @@ from gainjax.cli import main
 from gainjax.cli.values import parse_seeds, parse_settings
 from gainjax.methods import as_methods
 from gainjax.runs.benchmarks import BENCHMARKS, get_benchmark
+from gainjax.runs.cutting import Cut
 from gainjax.runs.settings import resolve_hyperparameters
 from gainjax.runs.store import RunStore
 
@@ -225,9 +226,9 @@ def test_a_run_that_another_process_finished_meanwhile_is_kept(tmp_path, monkeyp
     def meanwhile(*args, **more):
         monkeypatch.undo()
         gainjax.run(methods=["sgd"], **options)
-        return {"adam": 1}
+        return Cut({"adam": 1}, 1)
 
-    monkeypatch.setattr("gainjax.runs.execution._batch_sizes", meanwhile)
+    monkeypatch.setattr("gainjax.runs.execution.choose_cut", meanwhile)
     with pytest.raises(ValueError, match="holds another run"):
         gainjax.run(methods=["adam"], **options)
     curves = gainjax.load(tmp_path)

@@ -2,7 +2,6 @@
 
 import contextlib
 import functools
-import math
 import signal
 import threading
 import time
@@ -17,20 +16,19 @@ import xarray as xr
 
 from gainjax import curves
 from gainjax.runs import arrived, guard, identity
+from gainjax.runs.cutting import Cut, choose_cut
 from gainjax.runs.final_states import load_states, save_states
 from gainjax.runs.finished import find_finished
 from gainjax.runs.part_store import PartStore
 from gainjax.runs.parts import Part, split
 from gainjax.runs.plan import Group, How, Plan
 from gainjax.runs.progress import Report, progress_bar
-from gainjax.runs.store import Header, RunStore, is_unfinished, open_store
+from gainjax.runs.store import Header, RunStore, is_unfinished, open_store, stored_header
 from gainjax.training import Chunk, Record, TrainState, make_layout, train
-from gainjax.training.advance import Work
 from gainjax.training.layout import Layout
 from gainjax.training.loop import abstract_states
-from gainjax.training.memory import runs_at_once
 from gainjax.training.processes import agree, gather, in_any, same_everywhere, share, wait_for_all
-from gainjax.training.threads import cores, faster_side_by_side, may_share_cores, run_all
+from gainjax.training.threads import cores, run_all
 
 
 class DivergenceWarning(UserWarning):
@@ -68,11 +66,7 @@ def execute(plan: Plan, how: How) -> tuple[xr.Dataset, dict[str, Any]]:
     # Somebody may have been killed before removing the unfinished run, which needs the lock.
     if not unfinished and (kept := _kept(how, plan, environment)) is not None:
         return kept
-    threads = _threads(how, layout)
-    sizes = _batch_sizes(plan, layout, how, threads)
-    data_dir = None if how.data_dir is None else str(how.data_dir)
-    columns = arrived.columns_of(plan)
-    header = Header(plan.spec, environment, data_dir, jax.process_count(), sizes, columns)
+    header = _resumed_or_new(plan, how, layout, environment)
     with contextlib.ExitStack() as stack:
         store = None
         if how.out is not None:
@@ -81,13 +75,13 @@ def execute(plan: Plan, how: How) -> tuple[xr.Dataset, dict[str, Any]]:
             if (kept := _kept(how, plan, environment)) is not None:
                 store.remove()
                 return kept
-            sizes = dict(store.header.batches)
-        parts = split(plan.runs, sizes)
+            header = store.header
+        parts = split(plan.runs, header.batches)
         total = int(plan.spec.protocol.task_ends(len(plan.stream.task_end))[-1])
         report = stack.enter_context(progress_bar(total * len(parts), shown=how.progress))
         trainer = _Trainer(plan, how, layout, total, store, report)
-        trained = _unless_stopped(lambda: trainer.all(parts, threads), how)
-        dataset = _dataset(plan, parts, trained, environment, columns)
+        trained = _unless_stopped(lambda: trainer.all(parts, header.threads), how)
+        dataset = _dataset(plan, parts, trained, environment, header.columns)
         states = _states(plan, parts, trained) if how.return_states else {}
         if store is not None and how.out is not None:
             if jax.process_index() == 0:
@@ -98,6 +92,24 @@ def execute(plan: Plan, how: How) -> tuple[xr.Dataset, dict[str, Any]]:
             store.remove()
     warn_of_divergence(dataset)
     return dataset, states
+
+
+def _resumed_or_new(plan: Plan, how: How, layout: Layout, environment: Mapping[str, Any]) -> Header:
+    """Describe a run; one that is resumed is cut as it was when it began."""
+    found = None if how.out is None else stored_header(how.out)
+    if found is None:
+        cut = choose_cut(plan, layout, how)
+    else:
+        cut = Cut(found.batches, how.threads or min(found.threads, cores()))
+    return Header(
+        plan.spec,
+        environment,
+        None if how.data_dir is None else str(how.data_dir),
+        jax.process_count(),
+        dict(cut.sizes),
+        cut.threads,
+        arrived.columns_of(plan),
+    )
 
 
 class _Trainer:
@@ -121,8 +133,6 @@ class _Trainer:
     def all(self, parts: Sequence[Part], threads: int) -> list[Trained]:
         """Train all parts; return what each gave."""
         hyperparameters = {g.name: self.plan.hyperparameters(g) for g in self.plan.groups}
-        if threads > 1 and self.how.threads is None and len(parts) > 1:
-            threads = threads if self._is_faster(parts[0], hyperparameters, threads) else 1
         tasks = [functools.partial(self._part, part, hyperparameters[part.group]) for part in parts]
         return run_all(tasks, min(threads, len(parts)), self._failed.set)
 
@@ -201,17 +211,6 @@ class _Trainer:
             with self._one_at_a_time:
                 self.how.on_chunk(group.kind.label, chunk.done, came_in)
 
-    def _is_faster(
-        self, part: Part, hyperparameters: Mapping[str, Mapping[str, np.ndarray]], threads: int
-    ) -> bool:
-        group = self._groups[part.group]
-        program = group.program
-        length = min(self.how.chunk, program.protocol.longest_task)
-        work = Work(program, self.layout, length, program.protocol.batch_size_of(0))
-        values = {k: v[part.runs] for k, v in hyperparameters[part.group].items()}
-        seeds = np.tile(self.plan.spec.seeds, len(group.rows))[part.runs]
-        return faster_side_by_side(work, self.plan.stream, seeds, values, threads)
-
 
 def _unless_stopped(work: Callable[[], list[Trained]], how: How) -> list[Trained]:
     """Do the work of this process, and stop if another one was stopped: its share is missing."""
@@ -247,35 +246,6 @@ def _kept(
             return None
     warn_of_divergence(kept)
     return kept, states or {}
-
-
-def _threads(how: How, layout: Layout) -> int:
-    """Return how many parts may be trained side by side."""
-    if not may_share_cores(layout):
-        return 1
-    return how.threads or cores()
-
-
-def _batch_sizes(plan: Plan, layout: Layout, how: How, threads: int) -> dict[str, int]:
-    """Return how many runs of each group are trained at once."""
-    runs = {name: len(share(number)) for name, number in plan.runs.items()}
-    memory = None if how.memory is None else how.memory / threads
-    sizes = {
-        group.name: runs_at_once(
-            group.program,
-            layout,
-            plan.stream,
-            runs[group.name],
-            names=group.arguments,
-            chunk=how.chunk,
-            memory=memory,
-        )
-        for group in plan.groups
-    }
-    count = sum(math.ceil(runs[name] / size) for name, size in sizes.items())
-    if threads > 1 and count % threads and count < 2 * threads:  # some threads would wait
-        sizes = {name: min(size, math.ceil(runs[name] / threads)) for name, size in sizes.items()}
-    return sizes
 
 
 def _joined(plan: Plan, group: Group, parts: Sequence[Part], trees: Sequence[Any]) -> Any:

@@ -13,9 +13,8 @@ import numpy as np
 
 from gainjax.data import Stream
 from gainjax.training import Program
-from gainjax.training.advance import advance
 from gainjax.training.loop import reproducible
-from gainjax.training.memory import one_run
+from gainjax.training.memory import traced_update
 from gainjax.training.program import INIT, one_input, seed_key
 
 _PACKAGES = ("gainjax", "jax", "jaxlib", "flax", "optax", "numpy")
@@ -95,18 +94,15 @@ def fingerprint(program: Program, stream: Stream, names: Collection[str]) -> str
         names: Names of the hyper-parameters that are given.
     """
     digest = hashlib.sha256()
-    work, arguments = one_run(program, stream, names, length=1)
     example = one_input(program, stream)
 
+    @jax.jit
     def start(seed: jax.Array) -> Any:
         return program.model.init(seed_key(seed, INIT), jnp.zeros(example.shape, example.dtype))
 
-    def step(*arguments: Any) -> Any:
-        return advance(work, *arguments)
-
     with reproducible():
-        for function, taken in ((start, (arguments[1],)), (step, arguments)):
-            traced = jax.jit(function).trace(*taken)
+        seed = jax.ShapeDtypeStruct((), jnp.uint32)
+        for traced in (start.trace(seed), traced_update(program, stream, names)):
             digest.update(traced.lower().as_text().encode())
             for constant in traced.jaxpr.consts:
                 digest.update(np.asarray(constant).tobytes() if _is_plain(constant) else b"key")

@@ -43,6 +43,7 @@ class Header(NamedTuple):
     data_dir: str | None
     processes: int
     batches: Mapping[str, int]  # for each group the runs per batch with which it was begun
+    threads: int  # parts that are trained side by side
     columns: Columns  # which curves come in
 
     def to_json(self) -> dict[str, Any]:

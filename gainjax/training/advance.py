@@ -103,6 +103,7 @@ def advance(
     optimizer = program.optimizer(hyperparameters, program.model.modulated(state.params))
     draw = _batches(work, seed, stream, position)
 
+    @partial(jax.jit, inline=True)  # traced once for both uses below
     def update(state: TrainState, number: jax.Array) -> tuple[TrainState, Record]:
         state, info = train_step(
             state,

@@ -4,7 +4,6 @@ import contextlib
 import math
 import os
 from collections.abc import Collection
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -82,27 +81,21 @@ def bytes_per_run(
 ) -> int:
     """Return an upper bound on the memory that one more run in a batch takes, in bytes."""
     length = min(chunk, program.protocol.longest_task)
-    work, arguments = one_run(program, stream, names, length)
-    jaxpr = jax.make_jaxpr(partial(advance, work))(*arguments)
-    states, _, hyperparameters, *_ = arguments
-    kept = _bytes(states) + _bytes(hyperparameters)
-    intermediates = _intermediates(jaxpr.jaxpr) if layout.kind == "vmap" else 0
-    return kept + _bytes(jaxpr.out_avals) + intermediates  # states before and after a chunk
+    traced = traced_update(program, stream, names)
+    (states, _, hyperparameters, *_), _ = traced.in_avals
+    new_states, row = traced.out_info
+    kept = _bytes(states) + _bytes(new_states) + _bytes(hyperparameters)
+    intermediates = _intermediates(traced.jaxpr.jaxpr) if layout.kind == "vmap" else 0
+    return kept + length * _bytes(row) + intermediates
 
 
-def one_run(
-    program: Program, stream: Stream, names: Collection[str], length: int
-) -> tuple[Work, tuple[Any, ...]]:
-    """Return a chunk of one run in the last task, whose batches are largest, and what it takes.
+def traced_update(program: Program, stream: Stream, names: Collection[str]) -> Any:
+    """Return the trace of an update of one run in the last task, whose batches are largest.
 
     Args:
         program: What is trained.
         stream: The tasks.
         names: Names of the hyper-parameters that are given.
-        length: Updates per call of the compiled program.
-
-    Returns:
-        First argument of :func:`gainjax.training.advance.advance`, and shapes of the others.
     """
     num_tasks = len(stream.task_end)
     updates = int(program.protocol.task_ends(num_tasks)[-1])
@@ -112,8 +105,11 @@ def one_run(
     states = abstract_states(program, stream, names)
     shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), stream)
     layout = make_layout("vmap", jax.local_devices()[:1])
-    work = Work(program, layout, length, program.protocol.batch_size_of(num_tasks - 1))
-    return work, (states, seed, hyperparameters, shapes, position)
+    work = Work(program, layout, 1, program.protocol.batch_size_of(num_tasks - 1))
+    return _advance.trace(work, states, seed, hyperparameters, shapes, position)
+
+
+_advance = jax.jit(advance, static_argnums=0)  # one object, so that JAX finds a trace again
 
 
 def _intermediates(jaxpr: Any) -> int:

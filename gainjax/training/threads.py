@@ -22,7 +22,6 @@ from gainjax.training.layout import Layout
 from gainjax.training.loop import check_hyperparameters, check_seeds, reproducible
 from gainjax.training.program import Program, init_runs, one_input
 
-_WORTH = 1.1  # how much sooner side by side must be
 _LONG_ENOUGH = 0.02  # seconds that a measurement takes at least
 # What holds for a thread alone, and would change numbers or errors if it did not come along.
 _LOCAL = (
@@ -64,14 +63,14 @@ def with_settings_of_caller(function: Callable[..., Any]) -> Callable[..., Any]:
     return inside
 
 
-def faster_side_by_side(
+def gain_of_company(
     work: Work,
     stream: Stream,
     seeds: Sequence[int] | np.ndarray,
     hyperparameters: Mapping[str, Any],
     threads: int,
-) -> bool:
-    """Measure whether so many threads train more runs in a time than one does.
+) -> float:
+    """Measure how many times as many runs so many threads train in a time as one does.
 
     Args:
         work: What a call of the compiled program does; compiled here if it was not before.
@@ -86,7 +85,7 @@ def faster_side_by_side(
     while (alone := _seconds(trials[:1], updates)) < _LONG_ENOUGH and updates < work.length:
         updates = min(4 * updates, work.length)
     together = _seconds(trials, updates)
-    return threads * alone > _WORTH * together
+    return threads * alone / together
 
 
 def _trial(
