@@ -2,6 +2,7 @@
 
 import os
 import sys
+import unicodedata
 import warnings
 from pathlib import Path
 from typing import Annotated, Any
@@ -152,6 +153,7 @@ def main(args: list[str] | None = None) -> None:
         errors.print(f"[bold yellow]warning:[/] {escape(str(message))}")  # not a line of our code
 
     try:
+        _refuse_control_characters(args)
         _refuse_repeated_lists(args)
         with warnings.catch_warnings():
             warnings.showwarning = show_warning
@@ -197,6 +199,13 @@ def _own_values() -> str:
         for name, b in BENCHMARKS.items()
     ]
     return f"Benchmarks, with their updates per task and batch size: {', '.join(parts)}."
+
+
+def _refuse_control_characters(args: list[str]) -> None:
+    """Refuse what would move the cursor or colour the terminal wherever it is printed again."""
+    for word in args:
+        if any(unicodedata.category(character) == "Cc" for character in word):
+            raise ValueError(f"control characters are not allowed: got {word!r}")
 
 
 def _refuse_repeated_lists(args: list[str]) -> None:

@@ -1,0 +1,393 @@
+"""Hostile input of every kind: accepted and right, or refused in words; never anything else.
+
+pytest tests/test_fuzz.py                       # about 2,200 inputs
+GAINJAX_FUZZ=9500 pytest tests/test_fuzz.py     # more than 50,000
+"""
+
+import contextlib
+import io
+import os
+import shutil
+import string
+
+import numpy as np
+import pytest
+import xarray as xr
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from scipy.stats import loguniform
+
+import gainjax
+from gainjax.cli import app, main
+from gainjax.data import class_incremental, domain_incremental
+from gainjax.data.stream import check_stream
+from gainjax.runs import files, part_store, plan
+from gainjax.runs.part_store import PartStore
+from gainjax.runs.store import stored_header
+
+EXAMPLES = int(os.environ.get("GAINJAX_FUZZ", "400"))
+FUZZ = settings(
+    max_examples=EXAMPLES,
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+    derandomize=EXAMPLES < 1000,  # the short form is the same everywhere
+)
+REFUSALS = (ValueError, TypeError, FileNotFoundError)
+
+words = st.text(string.printable, max_size=8) | st.sampled_from(
+    [
+        "",
+        "-1",
+        "0",
+        "1e400",
+        "nan",
+        "inf",
+        "none",
+        "[/x]",
+        "\x1b[31m",
+        "../up",
+        "a=b",
+        "é",
+        "💥",
+        "--",
+    ]
+)
+numbers = (
+    st.integers(-5, 40)
+    | st.sampled_from([2**31, 2**63, 2**64, 10**30, -(2**63), True, None])
+    | st.floats(allow_nan=True)
+    | words
+)
+values = numbers | st.lists(numbers, max_size=3) | st.dictionaries(words, numbers, max_size=2)
+
+
+def told(refused):
+    """A refusal says something, and not that of a library that was called with nonsense."""
+    assert len(str(refused)) > 10, repr(refused)
+
+
+@pytest.fixture
+def planned(monkeypatch):
+    """Let `run` and `sweep` do everything but train: what would be trained comes back."""
+    monkeypatch.setattr("gainjax.runs.api.execute", lambda plan, how: (plan, {}))
+    monkeypatch.setattr(plan, "_fingerprint", lambda group, stream: "0")
+    # Models and data do not depend on the input, and take time.
+    stream = gainjax.get_benchmark("split-digits").load()
+    monkeypatch.setattr("gainjax.runs.benchmark.Benchmark.load", lambda self, *_, **__: stream)
+
+
+# --- Python ---------------------------------------------------------------------------------------
+
+GOOD = {
+    "updates_per_task": [3, [1, 2, 3, 4, 5], (7,) * 5, np.int64(4)],
+    "batch_size": [16, 1, np.int32(8)],
+    "eval_every": [1, 10],
+    "eval_tasks": ["first", "all"],
+    "seen_every": [1, 20],
+    "regime": ["joint", "replay", "fine-tuning"],
+    "buffer": ["reservoir", "balanced"],
+    "buffer_size": [20, 500],
+    "batch_growth": ["constant", "linear"],
+    "chunk": [1, 100],
+    "threads": [None, 2],
+    "form": ["optimizer", "model"],
+    "modulate": [None, "all", "head"],
+}
+
+
+number_lists = [[0.1, 0.2], [0.1, 0.1000000001], [0.1, lambda count: 0.1], loguniform(0.1, 1)]
+hyperparameters = st.dictionaries(
+    st.sampled_from(["learning_rate", "sgd"]),
+    st.sampled_from([0.1, 0.0, np.float32(0.2), lambda count: 0.1 / (1 + count)]),
+    max_size=1,
+)
+right = {
+    "methods": st.lists(st.sampled_from(["sgd", "ngm-sgd", "adam"]), min_size=1, unique=True)
+    | st.dictionaries(words, st.sampled_from(["sgd", "ngm-sgd", "adam"]), min_size=1, max_size=3),
+    "seeds": st.lists(st.integers(0, 2**32 - 1), min_size=1, max_size=4, unique=True)
+    | st.integers(1, 3),
+    "hyperparameters": hyperparameters,
+}
+grids = {
+    "grid": st.dictionaries(
+        st.just("learning_rate"), st.sampled_from(number_lists[:3]), min_size=1, max_size=1
+    ),
+    "draws": st.sampled_from([None, 1, 2]),
+}
+wrong_names = st.dictionaries(
+    st.sampled_from(["learning_rate", "sensitivity", "adam"]) | words, values
+)
+
+
+@st.composite
+def arguments(draw, more=()):
+    """Draw arguments that are right, then spoil up to two of them."""
+    optional = {name: st.sampled_from(good) for name, good in GOOD.items()}
+    drawn = draw(st.fixed_dictionaries(right | dict(more), optional=optional))
+    if drawn.get("form") == "model" and draw(st.booleans()):
+        del drawn["form"]
+    names = [*right, *dict(more), *GOOD]
+    for name in draw(st.lists(st.sampled_from(names) | words, max_size=2)):
+        drawn[name] = draw(values | wrong_names)
+    return drawn
+
+
+@FUZZ
+@given(options=arguments())
+def test_runs(planned, options):
+    try:
+        found = gainjax.run("split-digits", **options)
+    except REFUSALS as refused:
+        told(refused)
+        return
+    spec = found.spec
+    assert len(set(spec.seeds)) == len(spec.seeds) > 0
+    assert all(0 <= seed < 2**32 for seed in spec.seeds)
+    assert len(set(spec.labels)) == len(spec.labels) > 0
+    assert spec.protocol.task_ends(5)[-1] >= 5
+    for row in spec.settings:
+        for value in row.hyperparameters.values():
+            assert value is None or np.isfinite(np.asarray(getattr(value, "values", value))).all()
+    assert type(spec).from_json(spec.to_json()) == spec
+
+
+@FUZZ
+@given(options=arguments(grids.items()))
+def test_sweeps(planned, options):
+    try:
+        found = gainjax.sweep("split-digits", **options)
+    except REFUSALS as refused:
+        told(refused)
+        return
+    rows = found.spec.settings
+    assert len({row.label for row in rows}) == len(rows)
+    assert len({(row.method, *row.hyperparameters.items()) for row in rows}) == len(rows)
+
+
+# --- Command lines --------------------------------------------------------------------------------
+
+FLAGS = [
+    *("--methods", "--seeds", "--set", "--out", "--updates-per-task", "--batch-size", "--regime"),
+    *(
+        "--eval-every",
+        "--eval-tasks",
+        "--seen-every",
+        "--buffer",
+        "--form",
+        "--modulate",
+        "--chunk",
+    ),
+    *("--threads", "--memory-gb", "--extend", "--json", "--quiet", "--gain-from"),
+    *("--data-dir", "--grid", "--draws", "--draw-seed", "--layout", "--processes", "--coordinator"),
+]
+argument = (
+    st.sampled_from(["sgd", "adam", "ngm-sgd", "learning_rate=.1", "adam.b1=.9", "log:-1:1", "5:3"])
+    | st.integers(-3, 2**65).map(str)
+    | words
+)
+
+
+@settings(FUZZ, max_examples=EXAMPLES // 2)  # slow: the parser is made anew each time
+@given(
+    command=st.sampled_from(["run", "sweep", "resume", "table", "list", "demo", ""]) | words,
+    benchmark=st.sampled_from(["split-digits", "split-digit", ""]) | words,
+    rest=st.lists(st.sampled_from(FLAGS) | argument, max_size=6),
+)
+def test_command_lines(planned, monkeypatch, tmp_path_factory, command, benchmark, rest):
+    monkeypatch.chdir(tmp_path_factory.getbasetemp())
+    monkeypatch.setattr(app.shown, "show_results", lambda *_: None)
+    monkeypatch.setattr(app.Cluster, "join", lambda self: None)
+    out, errors, code = io.StringIO(), io.StringIO(), 0
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(errors):
+        try:
+            main([command, benchmark, *rest])
+        except SystemExit as stop:
+            code = stop.code
+    assert code in (0, 2), (code, errors.getvalue())
+    assert "Traceback" not in out.getvalue() + errors.getvalue()
+    assert "\x1b" not in errors.getvalue(), "escape codes of strangers"
+
+
+# --- Data -----------------------------------------------------------------------------------------
+
+dtypes = st.sampled_from(
+    [
+        np.uint8,
+        np.int32,
+        np.int64,
+        np.float32,
+        np.float64,
+        np.float16,
+        bool,
+        np.complex64,
+        "<U3",
+        "O",
+    ]
+)
+shapes = st.one_of(
+    hnp.array_shapes(min_dims=0, max_dims=4, min_side=0, max_side=6),
+    hnp.array_shapes(min_dims=1, max_dims=3, min_side=3, max_side=6),
+)
+
+
+@st.composite
+def arrays(draw):
+    dtype, shape = np.dtype(draw(dtypes)), draw(shapes)
+    if dtype.kind == "O":
+        return np.full(shape, None)
+    fill = draw(st.sampled_from(["zeros", "range", "range", "edges"]))
+    if fill == "zeros" or dtype.kind == "U":
+        return np.zeros(shape, dtype)
+    if fill == "range":
+        return np.arange(np.prod(shape, dtype=int)).reshape(shape).astype(dtype)
+    edges = [0, 1, -1, 255, 2**31, np.nan, np.inf, -np.inf, 1e300]
+    with np.errstate(all="ignore"):
+        filled = np.resize(np.array(edges), np.prod(shape, dtype=int)).reshape(shape)
+        return filled.astype(dtype)
+
+
+def checked(make):
+    """Make a stream, or refuse; then it is sound and its values are those that came in."""
+    try:
+        stream = make()
+    except REFUSALS as refused:
+        told(refused)
+        return None
+    check_stream(stream)
+    assert np.isfinite(np.asarray(stream.train_inputs, np.float64)).all()
+    assert (np.diff([0, *stream.task_end]) > 0).all()
+    assert (np.asarray(stream.test_sizes) > 0).all()
+    return stream
+
+
+@FUZZ
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+@given(
+    x=arrays(), y=arrays(), x_test=arrays(), y_test=arrays(),
+    same=st.booleans(), twice=st.booleans(),
+    tasks=st.lists(st.lists(st.integers(-1, 6) | words, max_size=3), max_size=3) | values,
+)  # fmt: skip
+def test_classes_over_tasks(x, y, x_test, y_test, same, twice, tasks):
+    if same:  # else hardly anything fits
+        y = np.arange(len(x) if x.ndim else 1) % 3
+        x_test, y_test = x, y
+        tasks = [[2, 0], [1]] if twice else tasks
+    stream = checked(lambda: class_incremental(x, y, x_test, y_test, tasks=tasks))
+    if stream is not None and same:
+        wanted = [c for task in tasks for c in task]
+        assert set(np.asarray(stream.train_targets)) == set(wanted)
+
+
+@FUZZ
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+@given(tasks=st.lists(st.tuples(arrays(), arrays()), max_size=3), twice=st.booleans())
+def test_domains(tasks, twice):
+    four = [(x, y, x, y) if twice else (x, y) for x, y in tasks]
+    stream = checked(lambda: domain_incremental(four))
+    if stream is not None:
+        kept = np.asarray(stream.train_inputs)[: len(tasks[0][0])]
+        np.testing.assert_array_equal(kept, tasks[0][0].astype(kept.dtype))
+
+
+# --- What is stored -------------------------------------------------------------------------------
+
+
+class Crash(Exception):
+    pass
+
+
+@pytest.fixture(scope="module")
+def killed(tmp_path_factory):
+    """Directory of a run that was killed: one method finished, another with two checkpoints."""
+    out = tmp_path_factory.mktemp("killed")
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(part_store, "FIRST", 0.0)
+        patched.setattr(part_store, "SPACING", 0.0)
+        keep = PartStore.keep
+        patched.setattr(PartStore, "keep", lambda self, c: (keep(self, c), self._wait()))
+
+        def crash(label, done, _):
+            if label == "adam" and done > 6:
+                raise Crash
+
+        with pytest.raises(Crash):
+            gainjax.run(
+                "split-digits", ["sgd", "adam"], 2, updates_per_task=4, eval_examples=20,
+                out=out, chunk=2, threads=1, on_chunk=crash,
+            )  # fmt: skip
+    finished = tmp_path_factory.mktemp("finished")
+    gainjax.run("split-digits", ["sgd"], 2, updates_per_task=4, out=finished)
+    return out, finished / "curves.nc"
+
+
+@FUZZ
+@given(data=st.data())
+def test_a_flipped_bit_of_anything_stored_is_noticed(killed, data):
+    """Every file of the killed run and of the finished one, every byte of it."""
+    out, curves_file = killed
+    paths = sorted(path for path in out.rglob("*") if path.is_file() and path.name != ".lock")
+    path = data.draw(st.sampled_from([*paths, curves_file]))
+    content = path.read_bytes()
+    damaged = bytearray(content)
+    damaged[data.draw(st.integers(0, len(content) - 1))] ^= 1 << data.draw(st.integers(0, 7))
+    path.write_bytes(damaged)
+    try:
+        if path.suffix == ".nc":
+            with pytest.raises(ValueError, match=r"curves\.nc"):
+                gainjax.load(path)
+        elif path.name == "run.json":
+            with contextlib.suppress(ValueError):
+                found = stored_header(out).to_json()
+                path.write_bytes(content)
+                assert found == stored_header(out).to_json()  # in what nobody reads, such as spaces
+        elif path.suffix == ".npz":
+            assert files.read_curves(path) is None
+        else:  # a checkpoint or its checksum
+            step = next(p for p in (path, *path.parents) if p.parent.name == "adam")
+            step = step.with_suffix("") if step.suffix == ".crc32" else step
+            assert files.checksum(step) != files.seal(step).read_text(errors="replace")
+    finally:
+        path.write_bytes(content)
+
+
+@settings(FUZZ, max_examples=max(EXAMPLES // 16, 10))
+@pytest.mark.filterwarnings("ignore::gainjax.runs.part_store.CheckpointWarning")
+@given(data=st.data())
+def test_what_is_damaged_or_missing_is_trained_again_or_refused(killed, tmp_path_factory, data):
+    """Several faults at once, then resume: the same numbers or an error."""
+    out, _ = killed
+    whole = _whole()
+    broken = tmp_path_factory.mktemp("broken") / "run"
+    shutil.copytree(out, broken)
+    paths = sorted(path for path in broken.rglob("*") if path.is_file())
+    for path in data.draw(st.lists(st.sampled_from(paths), min_size=1, max_size=3, unique=True)):
+        fault = data.draw(st.sampled_from(["remove", "cut", "flip", "junk", "empty"]))
+        content = path.read_bytes()
+        place = data.draw(st.integers(0, max(len(content) - 1, 0)))
+        if fault == "remove":
+            path.unlink()
+        elif fault == "flip" and content:
+            path.write_bytes(content[:place] + bytes([content[place] ^ 4]) + content[place + 1 :])
+        else:
+            path.write_bytes({"cut": content[:place], "junk": b"junk" * 9}.get(fault, b""))
+    reason = ""
+    try:
+        resumed = gainjax.resume(broken, threads=1)
+    except (ValueError, OSError) as refused:
+        reason = str(refused)
+    else:
+        xr.testing.assert_identical(resumed.drop_attrs(deep=False), whole)
+    finally:
+        shutil.rmtree(broken.parent)
+    assert not reason or str(broken) in reason
+
+
+_KEPT = []
+
+
+def _whole():
+    if not _KEPT:
+        run = gainjax.run("split-digits", ["sgd", "adam"], 2, updates_per_task=4, eval_examples=20)
+        _KEPT.append(run.drop_attrs(deep=False))
+    return _KEPT[0]
