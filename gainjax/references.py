@@ -31,7 +31,7 @@ def imported(kind: str, reference: str) -> Any:
             if here not in sys.path:
                 sys.path.insert(0, here)
             module = importlib.import_module(where)
-    except (ImportError, FileNotFoundError) as error:
+    except Exception as error:  # whatever happens in the user's module
         raise ValueError(f"{kind} {reference!r}: cannot import {where!r}: {error}") from error
     found = module
     for name in attribute.split("."):
@@ -60,7 +60,9 @@ def absolute(reference: str) -> str:
 def _module_from(path: Path) -> Any:
     if not path.is_file():
         raise FileNotFoundError(f"there is no file {path}")
-    name = f"_gainjax_{path.stem}_{abs(hash(path.resolve()))}"
+    stamp = path.stat()  # a file that was edited is read again
+    identity = (path.resolve(), stamp.st_mtime_ns, stamp.st_size)
+    name = f"_gainjax_{path.stem}_{abs(hash(identity))}"
     if name in sys.modules:
         return sys.modules[name]
     spec = importlib.util.spec_from_file_location(name, path)
@@ -70,7 +72,9 @@ def _module_from(path: Path) -> Any:
     sys.modules[name] = module
     try:
         spec.loader.exec_module(module)
-    except BaseException:
+    except BaseException as error:
         del sys.modules[name]
+        if isinstance(error, Exception):
+            raise ImportError(f"{type(error).__name__}: {error}") from error
         raise
     return module

@@ -22,4 +22,5 @@ COORDS: Mapping[str, tuple[str, ...]] = {
     "task": ("update",),
 }
 ATTRS = ("format", "benchmark", "score", "spec", "environment", "wall_time_seconds")
-RESERVED = {*DIMS, *COORDS, "diverged_update", "group"}
+# What a swept hyper-parameter must not be called: there are columns of these names.
+RESERVED = {*DIMS, *COORDS, "diverged_update", "group", "seeds", "diverged", "chosen", "frontier"}

@@ -103,11 +103,11 @@ def _check_belong(first: xr.Dataset, other: xr.Dataset, dim: Dimension) -> None:
     names = old.keys() | new.keys()
     if "protocol" not in old or "protocol" not in new:  # curves from elsewhere know little
         names = old.keys() & new.keys()
-    for name in ("programs", "borrowed"):  # of methods that only one of them has
+    for name in ("programs", "common", "borrowed"):  # which only one of them may have
         if not (old.get(name) and new.get(name)):
             names.discard(name)
     if first.attrs["environment"] != other.attrs["environment"]:
-        names.discard("programs")  # the fingerprints of other versions say nothing
+        names -= {"programs", "common"}  # the fingerprints of other versions say nothing
     old, new = ({k: v for k, v in each.items() if k in names} for each in (old, new))
     if "programs" in names:
         theirs, ours = old["programs"], new["programs"]
@@ -129,7 +129,7 @@ def _described(part: xr.Dataset, dim: Dimension) -> dict[str, Any]:
     """Return what must be equal in all parts."""
     spec = spec_of(part)
     found = {name: value for name, value in spec.items() if name not in _OF_PARTS}
-    found |= {name: spec.get(name) for name in ("programs", "borrowed")}
+    found |= {name: spec.get(name) for name in ("programs", "common", "borrowed")}
     found |= {"benchmark": part.attrs["benchmark"], "score": part.attrs["score"]}
     for name in ("eval_update", "eval_task", "task_end"):
         found[f"{name}s"] = part[name].values.tolist()

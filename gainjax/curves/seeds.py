@@ -87,6 +87,8 @@ def measure(curves: xr.Dataset, convention: Convention | None = None) -> dict[st
         "seen_updates": curves["seen_update"].values,
     }
     diverged = curves["diverged_update"].transpose("setting", "seed").values > 0
+    if curves.attrs["score"] != "accuracy":  # whose worst value is not known
+        known["first_accuracy"] = known["first_accuracy"] & ~diverged
     found = {}
     for name, metric in METRICS.items():
         if convention is not None and metric.convention not in (None, convention):

@@ -3,12 +3,14 @@
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
+from unicodedata import category
 
 import numpy as np
 import xarray as xr
 
 from gainjax.curves.checks import check_evaluations, check_records, check_seeds, check_updates
 from gainjax.curves.dims import DIMS, FORMAT, RESERVED, ROWS
+from gainjax.metrics import METRICS
 
 
 class Setting(NamedTuple):
@@ -143,7 +145,10 @@ def check_settings(settings: Sequence[Setting]) -> None:
     texts = [text for row in settings for text in row[:3]]
     if wrong := [text for text in texts if not isinstance(text, str) or not text]:
         raise ValueError(f"label, method and title of a setting must be text: got {wrong[0]!r}")
-    if taken := sorted(RESERVED & {name for row in settings for name in row.swept}):
+    if unfit := [text for text in texts if any(category(c) == "Cc" for c in text)]:
+        raise ValueError(f"labels must have no control characters: got {unfit[0]!r}")
+    columns = {f"{name}{end}" for name in METRICS for end in ("", "_low", "_high")}
+    if taken := sorted((RESERVED | columns) & {name for row in settings for name in row.swept}):
         raise ValueError(
             f"a swept hyper-parameter must not be called {taken[0]!r}, which means something else "
             "in curves: give the argument of the method another name"
@@ -241,4 +246,6 @@ def _diverged_update(arrays: Mapping[str, np.ndarray], eval_updates: np.ndarray)
     if "train_loss" in arrays:
         bad = ~np.isfinite(arrays["train_loss"])
         found = np.where(bad.any(axis=-1), bad.argmax(axis=-1) + 1, found)
+    bad = np.isnan(arrays["accuracy"]).any(axis=-1) & (found == 0)[..., None]
+    found = np.where(bad.any(axis=-1), eval_updates[bad.argmax(axis=-1)], found)
     return found.astype(np.int32)

@@ -244,11 +244,19 @@ def _call(function: Callable[..., Any], hyperparameters: Hyperparameters, mask: 
         values["mask"] = mask
     try:
         return function(**values)
-    except jax.errors.ConcretizationTypeError as error:
+    except (jax.errors.ConcretizationTypeError, jax.errors.TracerIntegerConversionError) as error:
         raise TypeError(
             f"{getattr(function, '__name__', function)!r} needs a plain number where "
             "hyper-parameters are traced, so that settings share one program. Fix that number "
             f"inside the function instead of making it an argument. {error}"
+        ) from error
+    except TypeError as error:
+        if not any(callable(value) for name, value in values.items() if name != "mask"):
+            raise
+        scheduled = [name for name, value in values.items() if callable(value) and name != "mask"]
+        raise TypeError(
+            f"{getattr(function, '__name__', function)!r} takes no schedule for "
+            f"{', '.join(scheduled)}: {error}"
         ) from error
 
 

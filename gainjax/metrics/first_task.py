@@ -194,11 +194,12 @@ def tasks_with_minimum(version: str) -> slice:
 
 
 def ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
-    """Divide, with 0 where the denominator is not above 0.
+    """Divide, with 0 where the denominator is 0, and NaN where it is below: no fraction of that.
 
     Args:
         numerator: What is lost.
         denominator: What there was.
     """
     zero = np.zeros(np.broadcast_shapes(numerator.shape, denominator.shape))
-    return np.divide(numerator, denominator, out=zero, where=denominator > 0)
+    quotient = np.divide(numerator, denominator, out=zero, where=denominator > 0)
+    return np.where(denominator < 0, np.nan, quotient)

@@ -283,12 +283,14 @@ def as_seeds(seeds: int | Sequence[int]) -> list[int]:
         >>> as_seeds(3), as_seeds(range(5, 7))
         ([0, 1, 2], [5, 6])
     """
+    if hasattr(seeds, "tolist"):  # arrays of NumPy and JAX
+        seeds = seeds.tolist()
     if isinstance(seeds, str) or not hasattr(seeds, "__iter__"):
         check_integer("seeds", seeds, 1)
         if seeds > 10**6:
             raise ValueError(f"seeds must be at most a million: got {seeds}")
         return list(range(int(seeds)))
-    listed = list(seeds)
+    listed: list[Any] = list(seeds)  # type: ignore[arg-type]
     for seed in listed:
         check_integer("each of the seeds", seed, 0)
         if seed >= 2**32:

@@ -118,6 +118,8 @@ def to_dataset(
         "eval_loss": np.stack([row.eval_loss[:, evaluated - 1] for row in rows]),
         "seen_accuracy": np.stack([row.seen_accuracy[:, seen - 1] for row in rows]),
     }
+    for name in ("accuracy", "seen_accuracy"):  # a score that overflowed is none
+        arrays[name] = np.where(np.isfinite(arrays[name]), arrays[name], np.nan)
     if columns.uncertainty:
         arrays["uncertainty"] = np.stack([row.uncertainty for row in rows])
     attrs = {

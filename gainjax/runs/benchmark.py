@@ -128,6 +128,8 @@ class Benchmark:
         for field in ("stream", "modulate"):
             if field in changes:
                 setattr(other, field, changes.pop(field))
+                if field == "stream" and other._given_model is None:
+                    other._model = None  # the default has an output for each class
         if model is not None:
             other._given_model, other._model = model, as_model(model)
         other.protocol = changed_protocol(self.protocol, changes)

@@ -19,12 +19,13 @@ from gainjax.runs import arrived, guard, identity
 from gainjax.runs.cutting import Cut, choose_cut
 from gainjax.runs.final_states import load_states, save_states
 from gainjax.runs.finished import find_finished
-from gainjax.runs.part_store import PartStore
+from gainjax.runs.part_store import CheckpointWarning, PartStore
 from gainjax.runs.parts import Part, split
 from gainjax.runs.plan import Group, How, Plan
 from gainjax.runs.progress import Report, progress_bar
 from gainjax.runs.store import Header, RunStore, is_unfinished, open_store, stored_header
 from gainjax.training import Chunk, Record, TrainState, make_layout, train
+from gainjax.training.keys import as_data
 from gainjax.training.layout import Layout
 from gainjax.training.loop import abstract_states
 from gainjax.training.processes import agree, gather, in_any, same_everywhere, share, wait_for_all
@@ -199,7 +200,7 @@ class _Trainer:
 
     def _final_states(self, part: Part, store: PartStore) -> TrainState | None:
         group = self._groups[part.group]
-        one = abstract_states(group.program, self.plan.stream, group.arguments)
+        one = as_data(abstract_states(group.program, self.plan.stream, group.arguments))
         number = len(part.runs)
         return store.final_states(
             jax.tree.map(lambda x: jax.ShapeDtypeStruct((number, *x.shape), x.dtype), one)
@@ -243,6 +244,11 @@ def _kept(
     if how.return_states and how.out is not None:
         states = load_states(Path(how.out).expanduser(), plan)
         if not agree(f"{how.out} holds the final states already", states is not None):
+            warnings.warn(
+                f"{how.out} holds this run without its final states: it is trained again",
+                CheckpointWarning,
+                stacklevel=6,
+            )
             return None
     warn_of_divergence(kept)
     return kept, states or {}

@@ -2,16 +2,28 @@
 
 import dataclasses
 import json
+import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, get_args
 
 import xarray as xr
 
-from gainjax.curves import FILE, Setting, concat, load, save
+from gainjax.curves import (
+    FILE,
+    Dimension,
+    Setting,
+    concat,
+    difference,
+    load,
+    narrowed,
+    save,
+    spec_of,
+)
+from gainjax.runs import guard, identity
 from gainjax.runs.execution import execute
 from gainjax.runs.plan import How, Plan
-from gainjax.runs.spec import setting_from_json
+from gainjax.runs.spec import OF_FINDING, setting_from_json
 
 MakePlan = Callable[[Sequence[Setting], Sequence[int]], Plan]
 
@@ -42,35 +54,96 @@ def extend_run(
     directory = Path(how.out).expanduser()
     if not (directory / FILE).exists():
         return execute(make_plan(settings, seeds), how)[0]
-    curves = load(directory)
-    there = [setting_from_json(row) for row in json.loads(curves.attrs["spec"])["settings"]]
-    present = {row.label: row for row in there}
-    for row in settings:
-        if row.label in present and present[row.label] != row:
+    with guard.lock(directory):  # until all is joined, or two extensions would undo each other
+        curves = _without_leftovers(load(directory), directory)
+        there = [setting_from_json(row) for row in json.loads(curves.attrs["spec"])["settings"]]
+        present = {row.label for row in there}
+        old_seeds = curves.seed.values.tolist()
+        layout = json.loads(curves.attrs["environment"]).get("layout")
+        how = dataclasses.replace(how, layout=how.layout or layout)
+        _check_belongs(curves, make_plan(settings, old_seeds), directory, how)
+        new_seeds = [seed for seed in seeds if seed not in old_seeds]
+        new_settings = [row for row in settings if row.label not in present]
+        asked = {row.method for row in settings}
+        if new_seeds and (missing := sorted({row.method for row in there} - asked)):
             raise ValueError(
-                f"{directory} holds {row.label!r} with other hyper-parameters, "
-                f"{dict(present[row.label].hyperparameters)}: give it another label"
+                f"{directory} also holds {', '.join(missing)}: name all its methods to add seeds, "
+                "so that the run stays whole"
             )
-    old_seeds = curves.seed.values.tolist()
-    new_seeds = [seed for seed in seeds if seed not in old_seeds]
-    new_settings = [row for row in settings if row.label not in present]
-    asked = {row.method for row in settings}
-    if new_seeds and (missing := sorted({row.method for row in there} - asked)):
-        raise ValueError(
-            f"{directory} also holds {', '.join(missing)}: name all its methods to add seeds, so "
-            "that the run stays whole"
+        missing_parts: tuple[tuple[list[Setting], list[int], Dimension], ...] = (
+            (there, new_seeds, "seed"),
+            (new_settings, [*old_seeds, *new_seeds], "setting"),
         )
-    missing_parts: tuple[tuple[list[Setting], list[int], Literal["seed", "setting"]], ...] = (
-        (there, new_seeds, "seed"),
-        (new_settings, [*old_seeds, *new_seeds], "setting"),
-    )
-    for rows, part_seeds, dim in missing_parts:
-        if rows and part_seeds:
-            part = directory / f"extension-{dim}"
-            added = execute(make_plan(rows, part_seeds), dataclasses.replace(how, out=part))[0]
-            curves = concat([curves, added], dim)
-            save(curves, directory)
-            for path in (part / FILE, part / ".lock"):
-                path.unlink(missing_ok=True)
-            part.rmdir()
+        for rows, part_seeds, dim in missing_parts:
+            if rows and part_seeds:
+                part = _part(directory, dim)
+                added = execute(make_plan(rows, part_seeds), dataclasses.replace(how, out=part))[0]
+                curves = concat([curves, added], dim)
+                save(curves, directory)
+                shutil.rmtree(part)
     return curves
+
+
+def is_interrupted(directory: Path) -> bool:
+    """Return whether a directory holds an extension that was interrupted.
+
+    Args:
+        directory: Directory of a run.
+    """
+    return any(_part(directory, dim).exists() for dim in get_args(Dimension))
+
+
+def _part(directory: Path, dim: Dimension) -> Path:
+    return directory / f"extension-{dim}"
+
+
+def _without_leftovers(curves: xr.Dataset, directory: Path) -> xr.Dataset:
+    """Remove what was joined already when an extension was killed."""
+    for dim in get_args(Dimension):
+        part = _part(directory, dim)
+        if (part / FILE).exists() and set(load(part)[dim].values) <= set(curves[dim].values):
+            shutil.rmtree(part)
+    return curves
+
+
+def _check_belongs(curves: xr.Dataset, plan: Plan, directory: Path, how: How) -> None:
+    """Raise unless what is asked for is of the same run: checked before anything is trained.
+
+    Args:
+        curves: The finished run.
+        plan: All settings that are asked for, with the seeds that are there.
+        directory: Where the run is.
+        how: How it will be carried out.
+    """
+    theirs = json.loads(curves.attrs["environment"])
+    environment = identity.environment(how.layout)
+    if decisive := identity.decisive_difference(theirs, environment):
+        raise ValueError(
+            f"{directory} holds a run from another environment, where the same program gives other "
+            f"numbers: {decisive}"
+        )
+    rows = {row.label for row in plan.spec.settings}
+    shared = [label for label in curves["setting"].values.tolist() if label in rows]
+    old = spec_of(narrowed(curves.sel(setting=shared)) if shared else curves)
+    new = plan.spec.part(
+        tuple(row for row in plan.spec.settings if row.label in shared), plan.spec.seeds
+    ).to_json()
+    names = set(new) - {*OF_FINDING, "borrowed"}
+    if not shared:
+        names -= {"settings", "programs"}
+    if not identity.comparable(theirs, environment):
+        names -= {"programs", "common"}
+    old, new = ({k: each.get(k) for k in sorted(names)} for each in (old, _plain(new)))
+    old["settings"], new["settings"] = (
+        sorted(each.get("settings", []), key=lambda row: row["label"]) for each in (old, new)
+    )
+    if old != new:
+        raise ValueError(
+            f"{directory} holds another run than the one to add to: it differs in "
+            f"{difference(old, new)}\nChoose another directory"
+        )
+
+
+def _plain(value: Any) -> Any:
+    """Return a description as it comes back from a file."""
+    return json.loads(json.dumps(value))

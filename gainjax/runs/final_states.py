@@ -14,6 +14,7 @@ from gainjax.runs import files, identity
 from gainjax.runs.plan import Plan
 from gainjax.runs.spec import RunSpec
 from gainjax.training import TrainState
+from gainjax.training.keys import as_data
 from gainjax.training.loop import abstract_states
 
 FOLDER = "states"
@@ -60,7 +61,7 @@ def load_states(directory: Path, plan: Plan) -> dict[str, TrainState] | None:
     if not seal.exists() or seal.read_text(errors="replace") != _seal(folder, plan.spec):
         return None
     kinds = {
-        row.label: abstract_states(group.program, plan.stream, group.arguments)
+        row.label: as_data(abstract_states(group.program, plan.stream, group.arguments))
         for group in plan.groups
         for row in group.rows
     }

@@ -37,6 +37,7 @@ def find_finished(
     theirs = json.loads(found.attrs.get("environment", "{}"))
     remedy = "\nChoose another directory, or remove that file"
     programs = old.pop("programs", {}), new.pop("programs", {})
+    common = old.pop("common", None), new.pop("common", None)
     if old != new:
         raise ValueError(f"{path} holds another run: it differs in {difference(old, new)}{remedy}")
     if decisive := identity.decisive_difference(theirs, environment):
@@ -51,7 +52,7 @@ def find_finished(
             CheckpointWarning,
             stacklevel=2,
         )
-    elif programs[0] != programs[1]:
+    elif (programs[0], common[0]) != (programs[1], common[1]):
         changed = sorted(k for k in programs[1] if programs[0].get(k) != programs[1][k])
         raise ValueError(
             f"{path} holds a run of this description, but of another program: the code of model, "

@@ -1,5 +1,6 @@
 """What tells one run from another besides its description: data, program and environment."""
 
+import dataclasses
 import hashlib
 import json
 import zlib
@@ -10,13 +11,22 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 
 from gainjax.data import Stream
+from gainjax.methods import Method
 from gainjax.training import Program
 from gainjax.training.loop import reproducible
 from gainjax.training.memory import traced_update
-from gainjax.training.program import INIT, one_input, seed_key
+from gainjax.training.program import (
+    INIT,
+    abstract_hyperparameters,
+    init_state,
+    one_input,
+    seed_key,
+)
 
+_NO_METHOD = Method("none", optax.set_to_zero)
 _PACKAGES = ("gainjax", "jax", "jaxlib", "flax", "optax", "numpy")
 # What makes the same program give other numbers: a run cannot be continued where it differs.
 _DECISIVE = ("float", "matmul_precision", "layout")
@@ -95,18 +105,33 @@ def fingerprint(program: Program, stream: Stream, names: Collection[str]) -> str
     """
     digest = hashlib.sha256()
     example = one_input(program, stream)
+    updates = int(program.protocol.task_ends(len(stream.task_end))[-1])
 
     @jax.jit
-    def start(seed: jax.Array) -> Any:
-        return program.model.init(seed_key(seed, INIT), jnp.zeros(example.shape, example.dtype))
+    def start(seed: jax.Array, hyperparameters: Any) -> Any:
+        inputs = jnp.zeros(example.shape, example.dtype)
+        raw = program.model.init(seed_key(seed, INIT), inputs)
+        return init_state(program, inputs, *raw, hyperparameters)
 
     with reproducible():
         seed = jax.ShapeDtypeStruct((), jnp.uint32)
-        for traced in (start.trace(seed), traced_update(program, stream, names)):
+        numbers = abstract_hyperparameters(program, names, updates)
+        for traced in (start.trace(seed, numbers), traced_update(program, stream, names)):
             digest.update(traced.lower().as_text().encode())
             for constant in traced.jaxpr.consts:
                 digest.update(np.asarray(constant).tobytes() if _is_plain(constant) else b"key")
     return digest.hexdigest()[:16]
+
+
+def common_fingerprint(program: Program, stream: Stream) -> str:
+    """Return a fingerprint of what all methods share: model, goal, augmentation and protocol.
+
+    Args:
+        program: What is trained, by any method.
+        stream: The tasks.
+    """
+    same = dataclasses.replace(program, method=_NO_METHOD, form="optimizer", schedules=frozenset())
+    return fingerprint(same, stream, ())
 
 
 def canonical(value: Any) -> bytes:

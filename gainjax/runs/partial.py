@@ -16,6 +16,7 @@ from gainjax.runs import files
 from gainjax.runs.arrived import to_dataset
 from gainjax.runs.parts import Part, split
 from gainjax.runs.plan import group_settings
+from gainjax.runs.spec import RunSpec
 from gainjax.runs.store import FOLDER, Header, stored_header
 from gainjax.training import Record
 
@@ -28,8 +29,9 @@ def load(path: str | Path, *, partial: bool = False) -> xr.Dataset:
     Args:
         path: The directory of a run, or its ``curves.nc``.
         partial: Whether a run may be unfinished. Then the settings all of whose seeds are finished
-            are returned; if there is none, those that have begun, up to the last evaluated update
-            that all their seeds have stored. The attribute ``unfinished`` tells as JSON text how
+            are returned; if there is none, all settings with the seeds that are finished in each;
+            if there is none, the settings that have begun, up to the last evaluated update that all
+            their seeds have stored. The attribute ``unfinished`` tells as JSON text how
             many updates of how many each other setting has. Curves are stored together with
             checkpoints, so a running job is ahead of what is returned.
 
@@ -88,32 +90,53 @@ def _so_far(folder: Path, header: Header) -> xr.Dataset:
                 own = None if record is None else jax.tree.map(lambda x, i=i: x[i], record)
                 updates = 0 if own is None else len(own.gain)
                 stored[groups[part.group][1][row].label, seed] = _Stored(own, updates)
-    done = {
-        label: min(stored[label, i].updates for i in range(len(spec.seeds)))
-        for label in spec.labels
-    }
-    evaluated = spec.protocol.eval_updates(spec.tasks)
-    finished = [label for label, updates in done.items() if updates == total]
-    shown = finished or [label for label, updates in done.items() if updates >= evaluated[0]]
+    shown, seeds, until = _choose(spec, {run: each.updates for run, each in stored.items()}, total)
     if not shown:
         raise FileNotFoundError(
             f"no curves in {folder} yet: the run there has stored no evaluation so far. A first "
             "checkpoint takes some seconds; then load again"
         )
-    most = min(done[label] for label in shown)
-    until = int(evaluated[evaluated <= most][-1])
-    by_label = {
-        label: _stacked([stored[label, i] for i in range(len(spec.seeds))], until)
-        for label in shown
-    }
-    part_of_it = spec.part(tuple(row for row in spec.settings if row.label in shown), spec.seeds)
+    by_label = {label: _stacked([stored[label, i] for i in seeds], until) for label in shown}
+    part_of_it = spec.part(
+        tuple(row for row in spec.settings if row.label in shown),
+        tuple(spec.seeds[i] for i in seeds),
+    )
     dataset = to_dataset(part_of_it, by_label, header.columns, header.environment, seconds)
-    return _described(dataset, done, shown, until, total)
+    done = {
+        label: min(stored[label, i].updates for i in range(len(spec.seeds)))
+        for label in spec.labels
+    }
+    return _described(dataset, done, until, total)
 
 
-def _described(
-    dataset: xr.Dataset, done: Mapping[str, int], shown: Sequence[str], until: int, total: int
-) -> xr.Dataset:
+def _choose(
+    spec: RunSpec, updates: Mapping[tuple[str, int], int], total: int
+) -> tuple[list[str], list[int], int]:
+    """Choose what is shown: settings, which seeds, and up to which update.
+
+    Args:
+        spec: What is run.
+        updates: How many updates of each setting and seed are stored.
+        total: Number of all updates.
+    """
+    every = list(range(len(spec.seeds)))
+
+    def least(label: str, seeds: Sequence[int]) -> int:
+        return min(updates[label, i] for i in seeds)
+
+    if finished := [label for label in spec.labels if least(label, every) == total]:
+        return finished, every, total
+    if whole := [i for i in every if min(updates[label, i] for label in spec.labels) == total]:
+        return list(spec.labels), whole, total
+    evaluated = spec.protocol.eval_updates(spec.tasks)
+    begun = [label for label in spec.labels if least(label, every) >= evaluated[0]]
+    if not begun:
+        return [], [], 0
+    most = min(least(label, every) for label in begun)
+    return begun, every, int(evaluated[evaluated <= most][-1])
+
+
+def _described(dataset: xr.Dataset, done: Mapping[str, int], until: int, total: int) -> xr.Dataset:
     """Say what is missing; curves that were cut off are not those of the whole run."""
     if until < total:
         spec = json.loads(dataset.attrs["spec"]) | {"cut_off_after": until}

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from gainjax.curves import Setting
+from gainjax.curves import Setting, check_settings
 from gainjax.data import Stream
 from gainjax.methods import METHODS, TRACE, Method
 from gainjax.models.layers import Modulate
@@ -132,6 +132,7 @@ def make_plan(
         modulate: Which layers have a gain.
         borrowed: The gain of another run, or None.
     """
+    check_settings(settings)
     model = benchmark.model_for(stream, modulate)
     groups = _groups(benchmark, methods, settings, stream, form, modulate)
     spec = RunSpec(
@@ -147,10 +148,11 @@ def make_plan(
         modulate=modulate or benchmark.modulate,
         data=identity.checksum(stream),
         borrowed=None if borrowed is None else borrowed.described(),
+        common=_fingerprint(groups[0], stream, common=True),
         programs=_programs(groups, stream),
         found_by=benchmark.reference,
         references={
-            label: label if METHODS.get(label) is method else method.reference
+            label: method.name if METHODS.get(method.name) is method else method.reference
             for label, method in methods.items()
         },
     )
@@ -204,8 +206,10 @@ def _programs(groups: Sequence[Group], stream: Stream) -> dict[str, dict[str, st
     return found
 
 
-def _fingerprint(group: Group, stream: Stream) -> str:
+def _fingerprint(group: Group, stream: Stream, *, common: bool = False) -> str:
     try:
+        if common:
+            return identity.common_fingerprint(group.program, stream)
         return identity.fingerprint(group.program, stream, group.arguments)
     except TypeError as error:
         if group.program.goal.uncertainty is None and "uncertainty" in str(error):
@@ -218,11 +222,16 @@ def _fingerprint(group: Group, stream: Stream) -> str:
 
 def _file_names(labels: Sequence[str]) -> list[str]:
     """Return a name for the files of each group: its label where that is harmless and unique."""
+    slugs = [re.sub(r"[^A-Za-z0-9_-]+", "-", label)[:40].strip("-") for label in labels]
+    plain = [s == label and labels.count(s) == 1 for s, label in zip(slugs, labels, strict=True)]
+    taken = {slug for slug, is_plain in zip(slugs, plain, strict=True) if is_plain}
     names = []
-    for i, label in enumerate(labels):
-        slug = re.sub(r"[^A-Za-z0-9_-]+", "-", label)[:40].strip("-")
-        plain = slug == label and labels.count(label) == 1
-        names.append(label if plain else f"{i}-{slug}")
+    for i, (slug, is_plain) in enumerate(zip(slugs, plain, strict=True)):
+        name = slug if is_plain else f"{i}-{slug}"
+        while not is_plain and name in taken:
+            name = f"{name}-"
+        taken.add(name)
+        names.append(name)
     return names
 
 

@@ -11,6 +11,7 @@ from gainjax.models.layers import Modulate
 from gainjax.runs.api import OF_HOW, result_of
 from gainjax.runs.benchmarks import get_benchmark
 from gainjax.runs.borrow import borrow_gain
+from gainjax.runs.extension import is_interrupted
 from gainjax.runs.plan import How, make_plan
 from gainjax.runs.spec import RunSpec
 from gainjax.runs.store import stored_header
@@ -51,6 +52,11 @@ def resume(directory: str | Path, **options: Any) -> Any:
                 f"no run in {directory}: give the output directory of a run that was interrupted"
             )
         curves = load(directory)
+        if is_interrupted(Path(directory).expanduser()):
+            raise ValueError(
+                f"{directory} holds a finished run whose extension was interrupted: give the call "
+                "or command with extend again"
+            )
         if not options.get("return_states"):
             return curves
         spec, data_dir = RunSpec.from_json(spec_of(curves)), None

@@ -9,7 +9,7 @@ import numpy as np
 
 from gainjax.checks import check_integer
 from gainjax.curves import Setting
-from gainjax.methods import Method
+from gainjax.methods import METHODS, Method, lookup
 from gainjax.runs.benchmark import Benchmark
 
 _MOST_DRAWS = 1000  # rounds; a product of lists is complete long before
@@ -51,11 +51,26 @@ def resolve_hyperparameters(
         {'sgd': {'learning_rate': 0.1}}
     """
     settings: dict[str, dict[str, Value]] = {}
+    _check_names(benchmark, methods)
     for label, given in _by_method(methods, overrides).items():
-        values = {name: as_value(name, value, updates) for name, value in given.items()}
-        settings[label] = {**benchmark.defaults(methods[label], label), **values}
+        values = benchmark.defaults(methods[label], label) | given
+        settings[label] = {name: as_value(name, value, updates) for name, value in values.items()}
         _check(methods[label], settings[label])
     return settings
+
+
+def _check_names(benchmark: Benchmark, methods: Mapping[str, Method]) -> None:
+    """Raise if the benchmark gives a value to something that no method has."""
+    every = {**METHODS, **{m.name: m for m in methods.values()}, **methods}
+    names = {name for method in every.values() for name in method.hyperparameters}
+    for name, value in benchmark.hyperparameters.items():
+        if not isinstance(value, Mapping):
+            lookup(dict.fromkeys(names), f"hyper-parameter of benchmark {benchmark.name!r}", name)
+            continue
+        if name not in every:  # nothing is known of a method that is not there
+            continue
+        for own in value:
+            lookup(every[name].hyperparameters, f"hyper-parameter of {name}", own)
 
 
 def run_settings(

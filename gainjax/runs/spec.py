@@ -28,6 +28,7 @@ class RunSpec:
         modulate: Gain of "all" layers or the "head", or None for the model's mask.
         data: Checksum of all data.
         borrowed: Where a borrowed gain comes from: directory, setting and checksum; or None.
+        common: Fingerprint of what all methods share: model, goal, augmentation and protocol.
         programs: For each label the fingerprints of its programs, by the kinds of their numbers.
         found_by: What finds the benchmark again: its registered name or ``"module:attribute"``;
             None for an object of the caller's.
@@ -47,6 +48,7 @@ class RunSpec:
     modulate: str | None
     data: str
     borrowed: Mapping[str, str] | None
+    common: str
     programs: Mapping[str, Mapping[str, str]]
     found_by: str | None
     references: Mapping[str, str | None]

@@ -153,7 +153,7 @@ def _begin(folder: Path, wanted: Header) -> Header:
         )
     old, new = found.spec.decisive(), wanted.spec.decisive()
     if not same_packages:  # the fingerprints of other versions say nothing
-        old["programs"] = new["programs"]
+        old |= {name: new[name] for name in ("programs", "common")}
     if old != new:
         raise ValueError(
             f"{directory} holds another unfinished run: it differs in {difference(old, new)}{other}"

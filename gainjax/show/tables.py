@@ -83,9 +83,13 @@ def table(dataset: xr.Dataset, convention: Convention | None = None) -> pd.DataF
         columns |= {name: mean, f"{name}_low": low, f"{name}_high": high}
     if "avg_sg" in columns:
         first = dataset.accuracy.sel(eval_task=1).transpose("setting", "seed", "eval_update")
-        of_mean = mean_curve_metrics(first.values, dataset.eval_update.values, task_ends(dataset))
-        columns[OF_MEAN] = of_mean["avg_sg"].value
-        columns[f"{OF_MEAN}_error"] = of_mean["avg_sg"].error
+        curves = np.nan_to_num(first.values)
+        of_mean = mean_curve_metrics(curves, dataset.eval_update.values, task_ends(dataset))[
+            "avg_sg"
+        ]
+        unknown = np.isnan(first.values).any(axis=(1, 2))
+        columns[OF_MEAN] = np.where(unknown, np.nan, of_mean.value)
+        columns[f"{OF_MEAN}_error"] = np.where(unknown, np.nan, of_mean.error)
     if {"avg_sg", "anytime_accuracy"} <= columns.keys():
         gap = np.where(diverged.any(axis=-1), np.nan, columns["avg_sg"])
         columns["frontier"] = frontier(gap, columns["anytime_accuracy"])
@@ -207,7 +211,9 @@ def ranking(
     if not has(dataset, "seen_accuracy"):
         raise ValueError("dataset must hold seen_accuracy, which settings are chosen by: got none")
     rows = table(dataset, "rodriguez-garcia")
-    gap, accuracy = rows["avg_sg"], rows["anytime_accuracy"].where(rows["diverged"] == 0, 0.0)
+    worst = 0.0 if dataset.attrs["score"] == "accuracy" else -np.inf
+    accuracy = rows["anytime_accuracy"].where(rows["diverged"] == 0, worst)
+    gap = rows["avg_sg"].fillna(np.inf)  # of no score, or of one below 0
     reached = accuracy.groupby(rows["method"]).transform("max")
     if best == "any":
         reached[:] = accuracy.max()

@@ -27,7 +27,7 @@ class Goal:
     Args:
         loss: ``loss(outputs, targets)`` of each example, shape (B,); training minimizes its mean.
         score: ``score(outputs, targets)`` of each example, shape (B,), higher is better; what the
-            curves show is its mean over a test set. Where it is not finite it counts as 0.
+            curves show is its mean over a test set.
         uncertainty: ``uncertainty(outputs)`` of a batch, shape (), >= 0; None where there is none,
             and then no method that follows uncertainty can be used.
     """
@@ -44,7 +44,9 @@ class Goal:
     @property
     def score_name(self) -> str:
         """What the score is, for titles: "accuracy" unless it is another function."""
-        return getattr(self.score, "__name__", "score").strip("_<>").replace("lambda", "score")
+        name = getattr(self.score, "__name__", "score").strip("_<>").replace("lambda", "score")
+        # Only ours is known to be a fraction.
+        return "own accuracy" if name == "accuracy" and self.score is not accuracy else name
 
 
 CLASSIFICATION = Goal()

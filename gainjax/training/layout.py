@@ -9,6 +9,8 @@ import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from gainjax.training.keys import is_key
+
 # One batched program, which fills an accelerator, or one run after the other, which on a CPU is no
 # slower, takes less memory and repeats a run alone to the last bit.
 Kind = Literal["map", "vmap"]
@@ -45,9 +47,12 @@ class Layout:
     def put(self, tree: Tree, runs: int) -> Tree:
         """Move arrays with a leading axis of runs to the devices; the last run fills up."""
         index = np.minimum(np.arange(self.padded(runs)), runs - 1)
-        return jax.tree.map(
-            lambda x: jax.device_put(np.asarray(x)[index], self._sharding(_AXIS)), tree
-        )
+
+        def move(x: Any) -> Any:
+            rows = x[index] if is_key(x) else np.asarray(x)[index]
+            return jax.device_put(rows, self._sharding(_AXIS))
+
+        return jax.tree.map(move, tree)
 
     def replicate(self, tree: Tree) -> Tree:
         """Move arrays that all runs share to every device."""

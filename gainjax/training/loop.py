@@ -14,6 +14,7 @@ from gainjax.checks import check_integer
 from gainjax.data import Stream
 from gainjax.methods import TRACE
 from gainjax.training.advance import Position, Record, Work, advance_runs
+from gainjax.training.keys import as_data, as_keys
 from gainjax.training.layout import Layout, make_layout
 from gainjax.training.program import Program, abstract_hyperparameters, init_runs, one_input
 from gainjax.training.step import TrainState
@@ -33,9 +34,12 @@ class Chunk(NamedTuple):
     states: TrainState  # after it, on the devices, until the next chunk is asked for
 
     def snapshot(self) -> TrainState:
-        """Return a copy of the states on the host, shape (R, ...), whatever the devices."""
+        """Return a copy of the states on the host, shape (R, ...), whatever the devices.
+
+        Keys are there as their data.
+        """
         runs = len(self.records.gain)
-        return jax.tree.map(lambda x: np.array(np.asarray(x)[:runs]), self.states)
+        return jax.tree.map(lambda x: np.array(np.asarray(x)[:runs]), as_data(self.states))
 
 
 def train(
@@ -95,7 +99,9 @@ def train(
     if restore is not None:
         one = dataclasses.replace(layout, devices=layout.devices[:1])
         start = partial(init_runs, program, one, example=example)
-        found = restore(jax.eval_shape(start, seed_array, settings))
+        abstract = jax.eval_shape(start, seed_array, settings)
+        if (found := restore(as_data(abstract))) is not None:
+            found = (found[0], as_keys(found[1], abstract))
     stream = layout.replicate(stream)
     seed_array, settings = layout.put((seed_array, settings), runs)
     with reproducible():

@@ -87,6 +87,14 @@ def train_step(
         )
         return goal.loss(outputs, batch.targets).mean(), (outputs, model_state)
 
+    def value_fn(
+        params: Any, uncertainty: Any = None, grad_fn: Any = None, is_switch: Any = None,
+        task: Any = None, update: Any = None,
+    ) -> jax.Array:  # fmt: skip
+        # Line searches pass on what is named here, and refuse an update with other arguments.
+        del uncertainty, grad_fn, is_switch, task, update
+        return loss_fn(params)[0]
+
     gradient = jax.value_and_grad(loss_fn, has_aux=True)
     (loss, (outputs, model_state)), grads = gradient(state.params)
     uncertainty = None if goal.uncertainty is None else goal.uncertainty(outputs)
@@ -98,7 +106,7 @@ def train_step(
         value=loss,
         grad=grads,
         grad_fn=lambda params, i: gradient(params)[1],
-        value_fn=lambda params: loss_fn(params)[0],
+        value_fn=value_fn,
         **extra_args,
     )
     params = optax.apply_updates(state.params, updates)
@@ -161,7 +169,6 @@ def evaluate(
         counts = (index < size) & (index >= start)
         outputs = predict(batch)
         scores = goal.score(outputs, target).astype(float)
-        scores = jnp.where(jnp.isfinite(scores), scores, 0.0)
         losses = goal.loss(outputs, target)
         return jnp.sum(jnp.where(counts, scores, 0.0)), jnp.sum(jnp.where(counts, losses, 0.0))
 
