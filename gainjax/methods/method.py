@@ -242,22 +242,25 @@ def _call(function: Callable[..., Any], hyperparameters: Hyperparameters, mask: 
     values = {k: v for k, v in hyperparameters.items() if k in names and v is not None}
     if "mask" in names:
         values["mask"] = mask
+    name = getattr(function, "__name__", repr(function))
     try:
         return function(**values)
-    except (jax.errors.ConcretizationTypeError, jax.errors.TracerIntegerConversionError) as error:
-        raise TypeError(
-            f"{getattr(function, '__name__', function)!r} needs a plain number where "
-            "hyper-parameters are traced, so that settings share one program. Fix that number "
-            f"inside the function instead of making it an argument. {error}"
-        ) from error
-    except TypeError as error:
-        if not any(callable(value) for name, value in values.items() if name != "mask"):
-            raise
-        scheduled = [name for name, value in values.items() if callable(value) and name != "mask"]
-        raise TypeError(
-            f"{getattr(function, '__name__', function)!r} takes no schedule for "
-            f"{', '.join(scheduled)}: {error}"
-        ) from error
+    except (jax.errors.ConcretizationTypeError, TypeError) as error:
+        scheduled = [key for key, value in values.items() if callable(value) and key != "mask"]
+        if isinstance(error, _NEEDS_NUMBER) or "scalar index" in str(error):
+            raise TypeError(
+                f"{name!r} needs a plain number where hyper-parameters are traced, so that settings "
+                "share one program. Fix that number inside the function instead of making it an "
+                f"argument. {error}"
+            ) from error
+        if scheduled:
+            raise TypeError(
+                f"{name!r} takes no schedule for {', '.join(scheduled)}: {error}"
+            ) from error
+        raise
+
+
+_NEEDS_NUMBER = (jax.errors.ConcretizationTypeError, jax.errors.TracerIntegerConversionError)
 
 
 def _scheduled(gain: Callable[..., Any], hyperparameters: Hyperparameters) -> GainRule:

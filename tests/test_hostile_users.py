@@ -1,0 +1,276 @@
+"""What users bring that goes wrong: told before training, or measured as it is."""
+
+import os
+import time
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import gainjax
+from gainjax.runs import part_store
+from gainjax.runs.execution import DivergenceWarning
+from gainjax.runs.part_store import PartStore
+
+SHORT = {"seeds": 2, "updates_per_task": 3, "eval_examples": 20, "threads": 1}
+
+
+@pytest.fixture(scope="module")
+def regression():
+    """Two tasks of opposite sign; the score is minus the squared error, so never above 0."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(200, 3)).astype(np.float32)
+    tasks = [(x, s * x[:, :1] + 0.1, x[:50], s * x[:50, :1] + 0.1) for s in (1, -1)]
+
+    def loss(outputs, targets):
+        return ((outputs - targets) ** 2).mean(-1)
+
+    return gainjax.Benchmark(
+        "opposite",
+        stream=gainjax.data.domain_incremental(tasks),
+        model=gainjax.models.from_functions(
+            lambda key, x: ({"w": jnp.zeros((3, 1))}, {}),
+            lambda p, s, x, *, train, key: (x @ p["w"], s),
+        ),
+        loss=loss,
+        score=lambda outputs, targets: -loss(outputs, targets),
+        updates_per_task=20,
+        batch_size=16,
+    )
+
+
+def test_a_diverged_run_has_no_score_and_is_never_the_best(regression):
+    with pytest.warns(DivergenceWarning, match="diverged"):
+        curves = gainjax.sweep(regression, {"learning_rate": [0.05, 0.03, 1e10]}, ["sgd"], seeds=2)
+    diverged = curves.isel(setting=2)
+    assert (diverged.diverged_update > 0).all()
+    assert np.isnan(diverged.accuracy[:, -1]).all()
+    assert not np.isnan(curves.accuracy[:2]).any()
+    rows = gainjax.ranking(curves)
+    assert rows.index[-1] == diverged.setting.item()
+    assert rows.chosen.sum() == 1
+    assert np.isnan(rows.anytime_accuracy.iloc[-1])
+    # A fraction of a score below 0 means nothing.
+    assert rows.avg_sg.isna().all()
+    assert gainjax.per_seed(curves).avg_sg.isna().all()
+    assert gainjax.table(curves).final_accuracy.notna().tolist() == [True, True, False]
+
+
+def test_a_score_that_overflows_loses_no_run(regression, tmp_path):
+    grid = {"learning_rate": [0.05, 30.0]}
+    with pytest.warns(DivergenceWarning):
+        curves = gainjax.sweep(regression, grid, ["sgd"], seeds=2, out=tmp_path)
+    assert gainjax.load(tmp_path).identical(curves)
+    assert not np.isnan(curves.accuracy[0]).any()
+
+
+def test_a_score_of_ones_own_called_accuracy_need_not_be_a_fraction(tmp_path):
+    def accuracy(outputs, targets):
+        return 100.0 * (jnp.argmax(outputs, -1) == targets)
+
+    stream = gainjax.get_benchmark("split-digits").load()
+    options = {"stream": stream, "updates_per_task": 2, "batch_size": 8}
+    curves = gainjax.run(gainjax.Benchmark("percent", score=accuracy, **options), ["sgd"], 1)
+    assert curves.attrs["score"] == "own accuracy"
+    assert curves.accuracy.max() > 1
+
+
+@pytest.mark.parametrize("name", ["task", "avg_sg", "avg_sg_low", "seeds", "diverged", "setting"])
+def test_swept_names_that_mean_something_else(name):
+    def make(**numbers):
+        return optax.sgd(0.1)
+
+    factory = {"task": lambda task=1.0: make(), "avg_sg": lambda avg_sg=1.0: make()}
+    factory |= {"avg_sg_low": lambda avg_sg_low=1.0: make(), "seeds": lambda seeds=1.0: make()}
+    factory |= {"diverged": lambda diverged=1.0: make(), "setting": lambda setting=1.0: make()}
+    trains = {"on_chunk": lambda *_: pytest.fail("it trains")}
+    with pytest.raises(ValueError, match=f"must not be called '{name}'"):
+        gainjax.sweep("split-digits", {name: [1.0, 0.5]}, {"x": factory[name]}, **SHORT | trains)
+
+
+def test_labels_with_control_characters():
+    trains = {"on_chunk": lambda *_: pytest.fail("it trains")}
+    with pytest.raises(ValueError, match="must have no control characters"):
+        gainjax.run("split-digits", {"a\x00b": "sgd"}, **SHORT | trains)
+
+
+@pytest.mark.parametrize(
+    "labels", [["a b", "0-a-b"], ["a/b", "a b", "a?b"], ["0-x", "x y", "x-y"], ["é", "è"]]
+)
+def test_labels_that_make_one_file_name(labels, tmp_path):
+    rates = dict(zip(labels, (0.1, 0.01, 0.2), strict=False))
+    methods = {label: at_rate(rate) for label, rate in rates.items()}
+    curves = gainjax.run("split-digits", methods, out=tmp_path, **SHORT)
+    assert curves.setting.values.tolist() == labels
+    for label, rate in rates.items():
+        alone = gainjax.run("split-digits", {"one": at_rate(rate)}, **SHORT)
+        np.testing.assert_array_equal(curves.train_loss.sel(setting=label), alone.train_loss[0])
+
+
+def at_rate(rate):
+    return lambda learning_rate=rate: optax.sgd(learning_rate)
+
+
+def test_a_number_that_may_be_absent_beside_a_method_of_that_file_name():
+    def clipped(learning_rate=0.1, clip=None):
+        inner = optax.sgd(learning_rate)
+        return inner if clip is None else optax.chain(optax.clip(clip), inner)
+
+    curves = gainjax.sweep(
+        "split-digits", {"x": {"clip": [None, 1.0]}}, {"x": clipped, "1-x": clipped}, **SHORT
+    )
+    assert curves.setting.values.tolist() == ["x clip=none", "x clip=1", "1-x"]
+    np.testing.assert_array_equal(curves.train_loss[0], curves.train_loss[2])
+
+
+def test_an_optimizer_whose_state_holds_a_random_key(tmp_path, monkeypatch):
+    def noisy(learning_rate=0.1):
+        return optax.chain(
+            optax.add_noise(0.01, 0.55, key=jax.random.key(0)), optax.sgd(learning_rate)
+        )
+
+    wanted, states = gainjax.run("split-digits", {"noisy": noisy}, return_states=True, **SHORT)
+    monkeypatch.setattr(part_store, "FIRST", 0.0)
+    keep = PartStore.keep
+    monkeypatch.setattr(PartStore, "keep", lambda self, c: (keep(self, c), self._wait()))
+
+    class Crash(Exception):
+        pass
+
+    def crash(label, done, _):
+        if done > 9:
+            raise Crash
+
+    options = SHORT | {"out": tmp_path, "return_states": True, "chunk": 2}
+    with pytest.raises(Crash):
+        gainjax.run("split-digits", {"noisy": noisy}, on_chunk=crash, **options)
+    found, again = gainjax.run("split-digits", {"noisy": noisy}, **options)
+    assert found.drop_attrs(deep=False).identical(wanted.drop_attrs(deep=False))
+    jax.tree.map(np.testing.assert_array_equal, states, again)
+    _, kept = gainjax.run("split-digits", {"noisy": noisy}, **options)
+    jax.tree.map(np.testing.assert_array_equal, states, kept)
+
+
+@pytest.mark.parametrize("gain", [None, gainjax.GainDynamics])
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: optax.lbfgs(memory_size=3),
+        lambda: optax.chain(optax.sgd(0.1), optax.scale_by_backtracking_linesearch(5)),
+        lambda: optax.polyak_sgd(max_learning_rate=0.1),
+    ],
+)
+def test_line_searches_run(make, gain):
+    method = gainjax.Method("searching", make, gain=gain)
+    curves = gainjax.run("split-digits", [method], **SHORT)
+    assert np.isfinite(curves.train_loss).all()
+
+
+def test_an_edited_file_is_read_again(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "mine.py"
+    text = "import optax\ndef m(learning_rate=0.01): return optax.{}(learning_rate)\n"
+    path.write_text(text.format("sgd"))
+    first = gainjax.run("split-digits", ["./mine.py:m"], **SHORT)
+    path.write_text(text.format("sign_sgd"))
+    os.utime(path, ns=(time.time_ns(), time.time_ns()))
+    second = gainjax.run("split-digits", ["./mine.py:m"], **SHORT)
+    assert not first.train_loss.equals(second.train_loss)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("def m(:\n", "SyntaxError"),
+        ("raise RuntimeError('no')\n", "RuntimeError: no"),
+        ("import nothing_of_this_name\n", "nothing_of_this_name"),
+    ],
+)
+def test_a_file_that_cannot_be_imported(text, message, tmp_path, capsys):
+    (tmp_path / "bad.py").write_text(text)
+    from gainjax.cli import main
+
+    with pytest.raises(SystemExit):
+        main(["run", "split-digits", "--methods", f"{tmp_path}/bad.py:m"])
+    assert message in capsys.readouterr().err.replace("\n", " ")
+
+
+def test_values_of_a_benchmark_for_what_no_method_has():
+    stream = gainjax.get_benchmark("split-digits").load()
+    options = {"stream": stream, "updates_per_task": 3, "batch_size": 8}
+
+    def start(hyperparameters):
+        bench = gainjax.Benchmark("mine", hyperparameters=hyperparameters, **options)
+        return gainjax.run(bench, ["sgd"], 1)
+
+    with pytest.raises(ValueError, match="'learning_rte': did you mean 'learning_rate'"):
+        start({"learning_rte": 0.5})
+    with pytest.raises(ValueError, match="unknown hyper-parameter of sgd 'lr'"):
+        start({"sgd": {"lr": 3}})
+    falling = start({"learning_rate": lambda count: 0.1 / (1 + count)})
+    same = gainjax.run(
+        gainjax.Benchmark("mine", **options), ["sgd"], 1,
+        hyperparameters={"learning_rate": lambda count: 0.1 / (1 + count)},
+    )  # fmt: skip
+    np.testing.assert_array_equal(falling.train_loss, same.train_loss)
+
+
+def test_another_stream_has_another_default_network():
+    x = np.random.default_rng(0).normal(size=(60, 4)).astype(np.float32)
+
+    def stream(classes):
+        y = np.arange(60) % classes
+        return gainjax.data.class_incremental(x, y, x, y, tasks=[[0, 1], range(2, classes)])
+
+    bench = gainjax.Benchmark("mine", stream=stream(3), updates_per_task=3, batch_size=8)
+    bench.model_for(bench.load())
+    for classes in (4, 5, 3):
+        other = bench.replace(stream=stream(classes))
+        params, _ = other.model_for(other.load()).init(jax.random.key(0), x[:1])
+        assert params["layer_2"]["kernel"].shape[-1] == classes
+
+
+def test_a_registered_method_under_another_label_is_found_again(tmp_path):
+    wanted = gainjax.run("split-digits", {"plain": "sgd"}, **SHORT)
+
+    class Crash(Exception):
+        pass
+
+    def crash(*_):
+        raise Crash
+
+    options = SHORT | {"out": tmp_path, "chunk": 2}
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(part_store, "FIRST", 0.0)
+        with pytest.raises(Crash):
+            gainjax.run(
+                "split-digits", {"plain": "sgd"},
+                on_chunk=lambda label, done, _: crash() if done > 5 else None, **options,
+            )  # fmt: skip
+    resumed = gainjax.resume(tmp_path)
+    assert resumed.drop_attrs(deep=False).identical(wanted.drop_attrs(deep=False))
+
+
+def test_factories_that_need_plain_numbers_say_which():
+    def counted(n=2):
+        return optax.chain(*[optax.sgd(0.1) for _ in range(n)])
+
+    with pytest.raises(TypeError, match="'counted' needs a plain number"):
+        gainjax.run("split-digits", {"x": counted}, **SHORT)
+
+    def doubled(learning_rate=0.1):
+        return optax.sgd(learning_rate * 2)
+
+    with pytest.raises(TypeError, match="'doubled' takes no schedule for learning_rate"):
+        gainjax.run(
+            "split-digits", {"x": doubled},
+            hyperparameters={"learning_rate": lambda count: 0.1}, **SHORT,
+        )  # fmt: skip
+
+
+def test_seeds_as_arrays():
+    for seeds in (np.array(2), jnp.arange(2), np.arange(2), range(2)):
+        curves = gainjax.run("split-digits", ["sgd"], **SHORT | {"seeds": seeds})
+        assert curves.seed.values.tolist() == [0, 1]
