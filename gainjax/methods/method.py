@@ -249,8 +249,8 @@ def _call(function: Callable[..., Any], hyperparameters: Hyperparameters, mask: 
         scheduled = [key for key, value in values.items() if callable(value) and key != "mask"]
         if isinstance(error, _NEEDS_NUMBER) or "scalar index" in str(error):
             raise TypeError(
-                f"{name!r} needs a plain number where hyper-parameters are traced, so that settings "
-                "share one program. Fix that number inside the function instead of making it an "
+                f"{name!r} needs a plain number where hyper-parameters are traced, so that settings"
+                " share one program. Fix that number inside the function instead of making it an "
                 f"argument. {error}"
             ) from error
         if scheduled:
