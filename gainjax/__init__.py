@@ -34,6 +34,7 @@ _HOME = {
     "concat": "curves",
     "from_curves": "curves",
     "load": "runs.partial",
+    "save": "curves",
     "per_seed": "curves",
     "DivergenceWarning": "runs.execution",
     "resume": "runs.resumption",

@@ -12,6 +12,7 @@ from urllib.parse import quote
 
 import numpy as np
 
+from gainjax.files import expanded
 from gainjax.runs.arrived import Arrived
 
 
@@ -84,7 +85,7 @@ class TensorBoard(_Callback):
 
     def __init__(self, folder: str | Path) -> None:
         super().__init__()
-        self._folder = Path(folder).expanduser()
+        self._folder = expanded(folder)
         self._package = _needs("tensorboardX")
 
     def _open(self, setting: str, seed: int, first: int) -> Any:

@@ -3,13 +3,14 @@
 import numbers
 
 
-def check_integer(name: str, value: object, least: int) -> None:
-    """Raise unless a value is an integer of at least `least`.
+def check_integer(name: str, value: object, least: int, most: int = 2**31 - 1) -> None:
+    """Raise unless a value is an integer in a range.
 
     Args:
         name: Name of the argument, for the message.
         value: Its value.
         least: The smallest allowed integer.
+        most: The largest allowed integer.
 
     Raises:
         ValueError: If it is not.
@@ -19,3 +20,5 @@ def check_integer(name: str, value: object, least: int) -> None:
     """
     if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < least:
         raise ValueError(f"{name} must be an integer of at least {least}: got {value!r}")
+    if int(value) > most:
+        raise ValueError(f"{name} must be at most {most}: got {value!r}")

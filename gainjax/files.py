@@ -5,6 +5,25 @@ import uuid
 from pathlib import Path
 
 
+def expanded(path: str | os.PathLike[str]) -> Path:
+    """Return a path with the home folder in place of ``~``.
+
+    Args:
+        path: Any path.
+
+    Raises:
+        ValueError: If there is no such user.
+
+    Example:
+        >>> expanded("runs/mine").as_posix()
+        'runs/mine'
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise ValueError(f"there is no home folder for {str(path)!r}: {error}") from error
+
+
 def write_file(path: Path, content: bytes) -> None:
     """Write a file completely or not at all; directories are made as needed.
 

@@ -4,7 +4,10 @@ import importlib
 import importlib.util
 import sys
 from pathlib import Path
+from types import ModuleType
 from typing import Any
+
+from gainjax.files import expanded
 
 
 def imported(kind: str, reference: str) -> Any:
@@ -25,7 +28,7 @@ def imported(kind: str, reference: str) -> Any:
     where, _, attribute = reference.rpartition(":")
     try:
         if where.endswith(".py"):
-            module = _module_from(Path(where).expanduser())
+            module = _module_from(expanded(where))
         else:
             here = str(Path.cwd())  # as `python -m` does
             if here not in sys.path:
@@ -36,10 +39,14 @@ def imported(kind: str, reference: str) -> Any:
     found = module
     for name in attribute.split("."):
         if not hasattr(found, name):
-            known = [n for n in vars(module) if not n.startswith("_") and callable(vars(module)[n])]
+            known = [
+                name
+                for name, value in vars(module).items()
+                if not name.startswith("_") and not isinstance(value, ModuleType)
+            ]
             raise ValueError(
                 f"{kind} {reference!r}: {where} has no {attribute!r}; it has "
-                f"{', '.join(known) or 'no functions'}"
+                f"{', '.join(known) or 'nothing'}"
             )
         found = getattr(found, name)
     return found
@@ -52,9 +59,7 @@ def absolute(reference: str) -> str:
         reference: The reference.
     """
     where, _, attribute = reference.rpartition(":")
-    return (
-        f"{Path(where).expanduser().resolve()}:{attribute}" if where.endswith(".py") else reference
-    )
+    return f"{expanded(where).resolve()}:{attribute}" if where.endswith(".py") else reference
 
 
 def _module_from(path: Path) -> Any:
@@ -70,6 +75,9 @@ def _module_from(path: Path) -> Any:
         raise ImportError(f"{path} is no Python file")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
+    here = str(path.resolve().parent)  # as `python mine.py` does
+    if here not in sys.path:
+        sys.path.append(here)
     try:
         spec.loader.exec_module(module)
     except BaseException as error:

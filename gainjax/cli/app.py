@@ -1,5 +1,6 @@
 """The commands."""
 
+import io
 import os
 import sys
 import unicodedata
@@ -152,6 +153,9 @@ def main(args: list[str] | None = None) -> None:
     def show_warning(message: Warning | str, *where: object, **more: object) -> None:
         errors.print(f"[bold yellow]warning:[/] {escape(str(message))}")  # not a line of our code
 
+    for stream in (sys.stdout, sys.stderr):  # what a terminal cannot show is no reason to fail
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
     try:
         _refuse_control_characters(args)
         _refuse_repeated_lists(args)
@@ -165,7 +169,10 @@ def main(args: list[str] | None = None) -> None:
             sys.stdout.flush()
     except BrokenPipeError:  # whoever read along has left; all files are written
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except Interrupted as stopped:
+    except KeyboardInterrupt as stopped:
+        if not isinstance(stopped, Interrupted):
+            errors.print("interrupted before anything was stored")
+            sys.exit(130)
         errors.print(escape(str(stopped)))
         sys.exit(128 + stopped.signum)
     except (ValueError, OSError) as error:

@@ -1,16 +1,21 @@
 """The options of the commands, and the arguments of the Python interface that they stand for."""
 
 import dataclasses
+import math
+import socket
+import time
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import jax
 import tyro
 
+from gainjax.checks import check_integer
 from gainjax.cli.values import parse_seeds, parse_settings
 from gainjax.methods import as_methods
 from gainjax.runs.api import DEFAULT_METHODS
 from gainjax.training import Protocol
+from gainjax.training.processes import check_devices
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,6 +30,8 @@ class Cluster:
     """Number of processes, with --coordinator."""
     process_id: int | None = None
     """Number of this process, from 0, with --coordinator."""
+    timeout: int = 300
+    """Seconds to wait for the other processes."""
 
     def join(self) -> None:
         """Join the other processes, if there are to be any; before JAX is used."""
@@ -34,10 +41,42 @@ class Cluster:
                 "--coordinator HOST:PORT, --processes N and --process-id K belong together: got "
                 f"{self.coordinator}, {self.processes} and {self.process_id}"
             )
-        if self.coordinator is not None and ":" not in self.coordinator:
-            raise ValueError(f"--coordinator must be HOST:PORT: got {self.coordinator!r}")
+        if self.coordinator is not None:
+            self._check_address(self.coordinator)
         if self.distributed or self.coordinator is not None:
-            jax.distributed.initialize(*given)
+            check_integer("--timeout", self.timeout, 1)
+            jax.distributed.initialize(*given, initialization_timeout=self.timeout)
+        check_devices()
+
+    def _check_address(self, address: str) -> None:
+        """Raise unless the coordinator can be there, as JAX would do after minutes, by aborting."""
+        host, _, port = address.rpartition(":")
+        if not host or not port.isdigit() or not 0 < int(port) < 2**16:
+            raise ValueError(f"--coordinator must be HOST:PORT: got {address!r}")
+        check_integer("--processes", self.processes, 1)
+        check_integer("--process-id", self.process_id, 0)
+        if self.process_id >= self.processes:  # type: ignore[operator]
+            raise ValueError(
+                f"--process-id must be below --processes: got {self.process_id} of {self.processes}"
+            )
+        try:
+            socket.getaddrinfo(host, int(port))
+        except OSError as error:
+            raise ValueError(f"--coordinator names no host that is known: {host!r}") from error
+        if self.process_id == 0:
+            return
+        end = time.monotonic() + self.timeout
+        while True:
+            try:
+                socket.create_connection((host, int(port)), timeout=5).close()
+                return
+            except OSError as error:
+                if time.monotonic() > end:
+                    raise ValueError(
+                        f"nobody answers at {address} after {self.timeout} s (--timeout): start "
+                        "the process with --process-id 0 there"
+                    ) from error
+                time.sleep(0.2)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,6 +105,8 @@ class Execution:
 
     def arguments(self) -> dict[str, Any]:
         """Return the arguments of :func:`gainjax.run`."""
+        if self.memory_gb is not None and not 0 < self.memory_gb < math.inf:
+            raise ValueError(f"--memory-gb must be a positive number: got {self.memory_gb}")
         return {
             "chunk": self.chunk,
             "layout": self.layout,

@@ -19,6 +19,7 @@ from gainjax.curves import FILE, swept_names
 from gainjax.methods import METHODS, Method, as_method, lookup
 from gainjax.methods.method import FINITE, RANGES
 from gainjax.references import imported
+from gainjax.runs import guard
 from gainjax.runs.benchmarks import BENCHMARKS, Benchmark, get_benchmark
 
 _COLUMNS = 100  # where there is no terminal, whose width is known
@@ -74,8 +75,9 @@ def show_unfinished(curves: xr.Dataset, directory: Path, output: Output) -> None
     if not unfinished or output.quiet or output.json:
         return
     until = json.loads(curves.attrs["spec"]).get("cut_off_after")
+    state = "is in progress" if guard.is_locked(directory) else "was interrupted"
     console().print(
-        f"{escape(str(directory))} is in progress; "
+        f"{escape(str(directory))} {state}; "
         + ("shown is what is finished." if until is None else f"shown are {until} updates.")
         + " Updates stored:",
         highlight=False,
@@ -83,6 +85,10 @@ def show_unfinished(curves: xr.Dataset, directory: Path, output: Output) -> None
     )
     for label, (done, total) in unfinished.items():
         console().print(f"  {escape(label)}: {done} of {total}", highlight=False)
+    if state == "was interrupted":
+        console().print(
+            f"gainjax resume {escape(str(directory))} finishes it", highlight=False, soft_wrap=True
+        )
 
 
 def show_registries() -> None:

@@ -14,7 +14,7 @@ from gainjax.curves.dims import ATTRS, COORDS, DIMS, FORMAT
 from gainjax.curves.format1 import from_format_1
 from gainjax.curves.joining import narrowed
 from gainjax.curves.reading import spec_of
-from gainjax.files import write_file
+from gainjax.files import expanded, write_file
 
 FILE = "curves.nc"
 _MARK = b"gainjax-sha256:"
@@ -82,7 +82,9 @@ def load(path: str | Path) -> xr.Dataset:
     if dataset.attrs.get("format") == 1 and not is_sealed:
         dataset = from_format_1(dataset, str(path))
     elif not is_sealed and dataset.attrs.get("format") == FORMAT:
-        raise ValueError(f"{path} is damaged: its checksum is missing")
+        raise ValueError(
+            f"{path} is damaged: its checksum is missing, which gainjax.save writes behind the data"
+        )
     check_form(dataset, str(path))
     return dataset
 
@@ -131,7 +133,7 @@ def check_form(dataset: xr.Dataset, where: str) -> None:
 
 
 def _file(path: str | Path) -> Path:
-    path = Path(path).expanduser()
+    path = expanded(path)
     return path if path.suffix == ".nc" and not path.is_dir() else path / FILE
 
 

@@ -113,7 +113,15 @@ def _check_belong(first: xr.Dataset, other: xr.Dataset, dim: Dimension) -> None:
         theirs, ours = old["programs"], new["programs"]
         old["programs"], new["programs"] = _shared(theirs, ours), _shared(ours, theirs)
     if old != new:
-        raise ValueError(f"curves do not belong together: they differ in {difference(old, new)}")
+        hint = ""
+        if ("protocol" in spec_of(first)) != ("protocol" in spec_of(other)):
+            hint = (
+                "\nGive from_curves the benchmark= and the updates and tasks that the run was "
+                "evaluated at, or select those of both with dataset.sel"
+            )
+        raise ValueError(
+            f"curves do not belong together: they differ in {difference(old, new)}{hint}"
+        )
 
 
 def _shared(programs: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:

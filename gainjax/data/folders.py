@@ -34,8 +34,8 @@ def has_class_folders(folder: Path) -> bool:
 def read_class_folders(folder: Path, channels: int | None = None) -> Dataset:
     """Read images from one sub-folder per class, numbered by sorted folder name.
 
-    With ``train`` and ``test`` inside, these hold the classes. Otherwise all classes must have the
-    same number of images, and the first five sixths of each by sorted file name are for training.
+    With ``train`` and ``test`` inside, these hold the classes. Otherwise the first five sixths of
+    the images of each class by sorted file name are for training.
 
     Args:
         folder: The folder. Its images are PNG, JPEG or BMP files of one size.
@@ -89,13 +89,10 @@ def read_class_folders(folder: Path, channels: int | None = None) -> Dataset:
 def _divided(folder: Path) -> tuple[dict[str, list[Path]], dict[str, list[Path]]]:
     """Return the files of each class for training and for testing, from one folder per class."""
     classes = _classes(folder)
-    sizes = {len(paths) for paths in classes.values()}
-    if len(sizes) > 1 or sizes == {1}:
-        name = min(classes, key=lambda name: len(classes[name]))
+    if alone := [name for name, paths in classes.items() if len(paths) < 2]:
         raise ValueError(
-            f"{folder}: all classes must have the same number of images, at least 2, to be "
-            f"divided into training and test: got {min(sizes)} for {name!r}, up to {max(sizes)}. "
-            "Otherwise put the classes into two folders, train and test"
+            f"{folder}: each class must have at least 2 images to be divided into training and "
+            f"test: {alone[0]!r} has 1. Otherwise put the classes into two folders, train and test"
         )
     cut = {name: max(1, len(paths) * 5 // 6) for name, paths in classes.items()}
     return (

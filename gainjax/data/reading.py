@@ -11,6 +11,7 @@ from gainjax.data.folders import has_class_folders, read_class_folders
 from gainjax.data.idx import find_idx, read_idx
 from gainjax.data.npz import read_npz
 from gainjax.data.parquet import find_parquet, read_parquet
+from gainjax.files import expanded
 
 
 def read(path: str | os.PathLike[str]) -> Dataset:
@@ -29,8 +30,8 @@ def read(path: str | os.PathLike[str]) -> Dataset:
                                                           ``array_record``; TensorFlow is not needed
     ===================================================== ==========================================
 
-    Without ``train`` and ``test``, folders of classes with equally many images are divided: the
-    first five sixths of each class by file name are for training.
+    Without ``train`` and ``test``, folders of classes are divided: the first five sixths of each
+    class by file name are for training.
 
     Pixels (uint8) of shape (N, H, W) get an axis of channels, and labels of shape (N, 1) lose
     their second axis; otherwise arrays are as they are in the file.
@@ -55,7 +56,7 @@ def read(path: str | os.PathLike[str]) -> Dataset:
         >>> read(path).x_train.shape
         (3, 3)
     """
-    place = Path(path).expanduser()
+    place = expanded(path)
     if not place.exists():
         raise FileNotFoundError(f"there is no file or folder {place}")
     if place.is_dir():

@@ -226,7 +226,8 @@ def _classes_of_tasks(tasks: Iterable[Iterable[Any]], labels: np.ndarray) -> lis
         for c in classes:
             if isinstance(c, bool) or not isinstance(c, str if is_text(labels) else int):
                 kind = "a text" if is_text(labels) else "an integer"
-                raise TypeError(f"a class in tasks must be {kind}, as in y_train: got {c!r}")
+                which = "; class_names of a data set tells which is which" * isinstance(c, str)
+                raise TypeError(f"a class in tasks must be {kind}, as in y_train: got {c!r}{which}")
             if c in home:
                 where = f"tasks {home[c]} and {k + 1}" if home[c] != k + 1 else f"task {k + 1}"
                 raise ValueError(f"class {c!r} is listed twice, in {where}: list it once")

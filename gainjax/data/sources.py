@@ -17,6 +17,7 @@ from gainjax.data.dataset import Dataset, check_dataset
 from gainjax.data.folders import has_class_folders, read_class_folders
 from gainjax.data.npz import read_npz
 from gainjax.data.reading import standard_shapes
+from gainjax.files import expanded
 
 
 class _Facts(NamedTuple):
@@ -131,7 +132,7 @@ def _digits() -> Dataset:
 def _read(name: str, data_dir: str | os.PathLike[str] | None) -> tuple[Path, Dataset]:
     """Return where a data set was found, and what is there."""
     default = os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
-    root = Path(default if data_dir is None else data_dir).expanduser()
+    root = expanded(default if data_dir is None else data_dir)
     if root.suffix == ".npz":
         return root, Dataset(**read_npz(root))
     if root.exists() and not root.is_dir():

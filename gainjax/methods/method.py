@@ -227,7 +227,8 @@ def _numbers(what: str, function: Any, method: str) -> dict[str, float | None]:
             raise TypeError(
                 f"argument {name!r} of method {method} needs a default, such as {name}=0.1, and "
                 "must be possible as a keyword: the numbers among the defaults are the "
-                "hyper-parameters"
+                "hyper-parameters. An optimizer with fixed numbers needs a label: "
+                '{"mine": optax.adam(1e-3)}'
             )
         if default is None:
             found[name] = None

@@ -73,7 +73,7 @@ register_metric(
     average_min_accuracy,
     _FIRST,
     "min-ACC",
-    "lowest accuracy in each task but the last, mean (v1)",
+    "lowest accuracy in each task but the last, mean",
     unit="percent",
     better="higher",
     options=("version",),

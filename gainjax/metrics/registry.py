@@ -10,6 +10,7 @@ Convention = Literal["rodriguez-garcia", "de-lange"]
 Unit = Literal["fraction", "percent", "points", "updates", "number"]
 Better = Literal["higher", "lower"]
 
+_LARGE = 1e6  # what is shown as a power of ten
 # Arrays that a metric may need; leading axes are settings and seeds.
 INPUTS = (
     "first_accuracy",  # task 1, (..., n)
@@ -96,6 +97,8 @@ class Metric:
         """
         if np.isnan(value):
             return "–"
+        if abs(value) >= _LARGE:
+            return f"{value:.3g}"
         if self.unit == "updates":
             return f"{value:.0f}"
         if self.unit == "number":

@@ -98,7 +98,7 @@ def as_model(model: Any) -> Model:
     raise TypeError(
         "model must be a gainjax.models.Model or a flax.linen.Module: make it one by "
         "gainjax.models.from_nnx(lambda rngs: Net(rngs)), from_equinox(lambda key: Net(key)) or "
-        f"from_functions(init, apply): got {model!r}"
+        f"from_functions(init, apply): got a {type(model).__name__}"
     )
 
 

@@ -19,6 +19,7 @@ from gainjax.runs.plan import How, Plan, make_plan
 from gainjax.runs.settings import resolve_hyperparameters, run_settings, sweep_settings
 from gainjax.training.layout import Kind
 from gainjax.training.loop import reproducible
+from gainjax.training.processes import check_devices
 from gainjax.training.program import Form
 
 DEFAULT_METHODS = ("ngm-sgd", "sgd", "msgd", "adam")
@@ -207,6 +208,7 @@ def _run(
     options: Mapping[str, Any],
 ) -> Any:
     """Train one setting per method, or those of a sweep."""
+    check_devices()
     given = dict(options)
     known = {name: given.pop(name) for name in Options.__annotations__ if name in given}
     bench = _benchmark(benchmark, known.pop("model", None), given)
@@ -292,7 +294,7 @@ def as_seeds(seeds: int | Sequence[int]) -> list[int]:
         return list(range(int(seeds)))
     listed: list[Any] = list(seeds)  # type: ignore[arg-type]
     for seed in listed:
-        check_integer("each of the seeds", seed, 0)
+        check_integer("each of the seeds", seed, 0, 2**64)
         if seed >= 2**32:
             raise ValueError(f"each of the seeds must be below 2**32: got {seed}")
     if not listed or len(set(listed)) < len(listed):

@@ -10,6 +10,7 @@ import numpy as np
 import xarray as xr
 
 from gainjax.curves import difference, load
+from gainjax.files import expanded
 from gainjax.methods import Method
 from gainjax.training import Protocol
 
@@ -29,7 +30,7 @@ class Borrowed(NamedTuple):
         """Return what tells this gain from another one."""
         values = np.ascontiguousarray(self.gain.values)
         return {
-            "directory": str(Path(self.directory).expanduser().resolve()),
+            "directory": str(expanded(self.directory).resolve()),
             "setting": self.setting,
             "crc32": f"{zlib.crc32(values.tobytes()):08x}",
         }

@@ -7,7 +7,6 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -15,6 +14,7 @@ import numpy as np
 import xarray as xr
 
 from gainjax import curves
+from gainjax.files import expanded
 from gainjax.runs import arrived, guard, identity
 from gainjax.runs.cutting import Cut, choose_cut
 from gainjax.runs.final_states import load_states, save_states
@@ -87,7 +87,7 @@ def execute(plan: Plan, how: How) -> tuple[xr.Dataset, dict[str, Any]]:
         if store is not None and how.out is not None:
             if jax.process_index() == 0:
                 if how.return_states:
-                    save_states(Path(how.out).expanduser(), plan.spec, states)
+                    save_states(expanded(how.out), plan.spec, states)
                 curves.save(dataset, how.out)
             wait_for_all("gainjax: results are saved")
             store.remove()
@@ -242,7 +242,7 @@ def _kept(
         return None
     states: dict[str, Any] | None = {}
     if how.return_states and how.out is not None:
-        states = load_states(Path(how.out).expanduser(), plan)
+        states = load_states(expanded(how.out), plan)
         if not agree(f"{how.out} holds the final states already", states is not None):
             warnings.warn(
                 f"{how.out} holds this run without its final states: it is trained again",
@@ -309,5 +309,5 @@ def warn_of_divergence(dataset: xr.Dataset) -> None:
                 f"{label} with seed{plural} {seeds} diverged at update{plural} {when}: the loss is "
                 "not finite. From there on answers count as wrong; try a smaller learning rate",
                 DivergenceWarning,
-                stacklevel=5,
+                stacklevel=7,
             )

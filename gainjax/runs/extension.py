@@ -20,6 +20,7 @@ from gainjax.curves import (
     save,
     spec_of,
 )
+from gainjax.files import expanded
 from gainjax.runs import guard, identity
 from gainjax.runs.execution import execute
 from gainjax.runs.plan import How, Plan
@@ -51,7 +52,7 @@ def extend_run(
         raise ValueError(
             "extend adds to the run in a directory: give out=DIR, and no return_states"
         )
-    directory = Path(how.out).expanduser()
+    directory = expanded(how.out)
     if not (directory / FILE).exists():
         return execute(make_plan(settings, seeds), how)[0]
     with guard.lock(directory):  # until all is joined, or two extensions would undo each other

@@ -9,6 +9,7 @@ from typing import Any
 import xarray as xr
 
 from gainjax.curves import FILE, difference, load
+from gainjax.files import expanded
 from gainjax.runs import identity
 from gainjax.runs.part_store import CheckpointWarning
 from gainjax.runs.spec import OF_FINDING, RunSpec
@@ -28,7 +29,7 @@ def find_finished(
         ValueError: If there is another run, so that nobody overwrites it unawares, with the
             difference; or the same description stands for another program.
     """
-    path = Path(directory).expanduser() / FILE
+    path = expanded(directory) / FILE
     if not path.exists():
         return None
     found = load(directory)
@@ -39,6 +40,8 @@ def find_finished(
     programs = old.pop("programs", {}), new.pop("programs", {})
     common = old.pop("common", None), new.pop("common", None)
     if old != new:
+        if {name for name in new if old.get(name) != new[name]} <= {"seeds", "settings"}:
+            remedy += ".\nTo add seeds or methods to it, give extend=True, or --extend"
         raise ValueError(f"{path} holds another run: it differs in {difference(old, new)}{remedy}")
     if decisive := identity.decisive_difference(theirs, environment):
         raise ValueError(

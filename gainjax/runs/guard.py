@@ -94,6 +94,23 @@ def lock(directory: Path, name: str = ".lock") -> Iterator[Callable[[], None]]:
         yield still_ours
 
 
+def is_locked(directory: Path, name: str = ".lock") -> bool:
+    """Return whether a process is running in a directory.
+
+    Args:
+        directory: Directory of a run.
+        name: As for :func:`lock`.
+    """
+    try:
+        with (directory / name).open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False
+
+
 def _acquire(file: IO[str], directory: Path) -> None:
     """Lock an open file, or raise with the process that has locked it."""
     try:

@@ -12,6 +12,7 @@ import xarray as xr
 
 from gainjax import curves
 from gainjax.curves import FILE
+from gainjax.files import expanded
 from gainjax.runs import files
 from gainjax.runs.arrived import to_dataset
 from gainjax.runs.parts import Part, split
@@ -51,7 +52,7 @@ def load(path: str | Path, *, partial: bool = False) -> xr.Dataset:
         ...     load(out, partial=True).identical(curves)
         True
     """
-    folder = Path(path).expanduser()
+    folder = expanded(path)
     for attempt in range(_ATTEMPTS):
         if not partial or (folder / FILE).exists():
             break
@@ -64,6 +65,8 @@ def load(path: str | Path, *, partial: bool = False) -> xr.Dataset:
             if attempt == _ATTEMPTS - 1:
                 raise
             time.sleep(0.2)
+    if partial and not folder.exists():
+        raise FileNotFoundError(f"there is no file or folder {folder}")
     return curves.load(path)
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from gainjax.curves import FILE, load, spec_of
+from gainjax.files import expanded
 from gainjax.methods import Method, as_methods
 from gainjax.models.layers import Modulate
 from gainjax.runs.api import OF_HOW, result_of
@@ -47,12 +48,12 @@ def resume(directory: str | Path, **options: Any) -> Any:
     """
     header = stored_header(directory)
     if header is None:
-        if not (Path(directory).expanduser() / FILE).exists():
+        if not (expanded(directory) / FILE).exists():
             raise FileNotFoundError(
                 f"no run in {directory}: give the output directory of a run that was interrupted"
             )
         curves = load(directory)
-        if is_interrupted(Path(directory).expanduser()):
+        if is_interrupted(expanded(directory)):
             raise ValueError(
                 f"{directory} holds a finished run whose extension was interrupted: give the call "
                 "or command with extend again"

@@ -25,7 +25,7 @@ from typing import Any, NamedTuple
 import jax
 
 from gainjax.curves import FILE, difference
-from gainjax.files import write_file
+from gainjax.files import expanded, write_file
 from gainjax.runs import guard, identity
 from gainjax.runs.arrived import Columns
 from gainjax.runs.part_store import CheckpointWarning, PartStore
@@ -96,7 +96,7 @@ def open_store(directory: str | Path, header: Header) -> Iterator[RunStore]:
         ValueError: If the directory holds another unfinished run, with the difference.
         OSError: If it cannot be written to, or another process is writing there.
     """
-    directory = Path(directory).expanduser().resolve()
+    directory = expanded(directory).resolve()
     me = jax.process_index()
     suffix = f"-{me}" if me else ""
     with guard.lock(directory, f".lock{suffix}") as still_ours, guard.stoppable() as stop:
@@ -122,7 +122,7 @@ def stored_header(directory: str | Path) -> Header | None:
     Raises:
         ValueError: If it is damaged or of another format.
     """
-    return _read_header(Path(directory).expanduser() / FOLDER / "run.json")
+    return _read_header(expanded(directory) / FOLDER / "run.json")
 
 
 def is_unfinished(directory: str | Path) -> bool:
@@ -131,7 +131,7 @@ def is_unfinished(directory: str | Path) -> bool:
     Args:
         directory: Output directory of a run, which need not exist.
     """
-    return (Path(directory).expanduser() / FOLDER).exists()
+    return (expanded(directory) / FOLDER).exists()
 
 
 def _begin(folder: Path, wanted: Header) -> Header:

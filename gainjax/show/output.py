@@ -14,7 +14,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from gainjax.curves import swept_names
-from gainjax.files import write_file
+from gainjax.files import expanded, write_file
 from gainjax.metrics import Convention
 from gainjax.show import tables
 from gainjax.show.plots import plot_curves, plot_frontier, plot_heatmap
@@ -209,7 +209,7 @@ def _images(name: str, figure: Figure, dpi: int) -> dict[str, bytes]:
 
 
 def _write(contents: dict[str, bytes], directory: str | Path) -> list[Path]:
-    directory = Path(directory).expanduser()
+    directory = expanded(directory)
     for name, content in contents.items():
         write_file(directory / name, content)
     return [directory / name for name in contents]

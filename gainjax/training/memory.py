@@ -65,7 +65,7 @@ def runs_at_once(
         >>> runs_at_once(program, make_layout("map"), benchmark.load(), runs=100, names=names)
         50
     """
-    if memory is not None and not memory > 0:
+    if memory is not None and not 0 < memory < math.inf:
         raise ValueError(f"memory must be a positive number of bytes: got {memory!r}")
     devices = len(layout.devices)
     limit = _MOST_IN_TURN if layout.kind == "map" else runs

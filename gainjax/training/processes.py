@@ -14,6 +14,20 @@ from jax.experimental import multihost_utils
 Tree = TypeVar("Tree")
 
 
+def check_devices() -> None:
+    """Raise unless JAX finds a device.
+
+    Raises:
+        ValueError: If there is none, as where JAX_PLATFORMS names what this machine has not.
+    """
+    try:
+        jax.devices()
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(
+            f"JAX finds no device: {error}. JAX_PLATFORMS says where it looks; cpu is always there"
+        ) from error
+
+
 def share(runs: int, process: int | None = None, processes: int | None = None) -> np.ndarray:
     """Return the indices of the runs of a process; every process has equally many.
 

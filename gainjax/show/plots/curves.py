@@ -85,6 +85,8 @@ def plot_curves(dataset: xr.Dataset) -> Figure:
     columns[0]["accuracy"].set_ylabel(f"{score_title(dataset)} on task 1")
     if score == "accuracy":
         percent(columns[0]["accuracy"].yaxis)
+        if "loss" in panels:
+            columns[0]["loss"].set_ylabel("test loss on\ntask 1 (nats)")
     if len(ends) > 1:
         _around_switches(columns[1], runs, styles, ends)
     _legend(figure, dataset, runs, styles)
@@ -152,7 +154,7 @@ def _whole_run(
         if run.has_gain:
             _draw_gains(column["gain"], run, look)
     if "loss" in column:
-        column["loss"].set_ylabel("test loss on\ntask 1 (nats)")
+        column["loss"].set_ylabel("test loss on\ntask 1")
         scale_loss(column["loss"])
     if "gain" in column:
         column["gain"].set_ylabel("gain")
