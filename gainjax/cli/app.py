@@ -109,7 +109,8 @@ def table_command(
         raise ValueError("table needs at least one output folder of a run: gainjax table DIR")
     found = [load(directory, partial=True) for directory in directories]
     whole = found[0] if len(found) == 1 else curves.concat(found, "setting")
-    shown.show_table(whole, output)
+    if whole.sizes["task_end"] > 1 or "unfinished" not in whole.attrs:
+        shown.show_table(whole, output)
     for directory, each in zip(directories, found, strict=True):
         shown.show_unfinished(each, directory, output)
 
