@@ -160,3 +160,18 @@ def test_tables_of_what_is_not_there_or_was_interrupted(tmp_path, capsys, monkey
     told = " ".join(capsys.readouterr().out.split())
     assert "was interrupted" in told
     assert f"gainjax resume {tmp_path} finishes it" in told
+
+
+def test_methods_of_the_command_line_may_have_labels(tmp_path, monkeypatch, capsys):
+    from gainjax.cli.values import parse_methods
+
+    (tmp_path / "mine.py").write_text(
+        "import optax\ndef m(learning_rate=0.1): return optax.sgd(0.1)\n"
+    )
+    found = parse_methods(
+        ["sgd", "plain=sgd", f"new={tmp_path}/mine.py:m", f"{tmp_path}/mine.py:m"]
+    )
+    assert list(found) == ["sgd", "plain", "new", "m"]
+    assert found["plain"] is found["sgd"]
+    assert "--methods gives 'sgd' twice" in refused(capsys, *RUN[:3], "sgd", "sgd")
+    assert "methods must be" in refused(capsys, *RUN[:3])

@@ -11,8 +11,7 @@ import jax
 import tyro
 
 from gainjax.checks import check_integer
-from gainjax.cli.values import parse_seeds, parse_settings
-from gainjax.methods import as_methods
+from gainjax.cli.values import parse_methods, parse_seeds, parse_settings
 from gainjax.runs.api import DEFAULT_METHODS
 from gainjax.training import Protocol
 from gainjax.training.processes import check_devices
@@ -121,7 +120,7 @@ class RunOptions:
 
     methods: tuple[str, ...] = DEFAULT_METHODS
     """Methods: names that `gainjax list` shows, or your own as my_package.my_module:lion or
-    ./mine.py:lion."""
+    ./mine.py:lion; with a label as fast=./mine.py:lion."""
     seeds: str = "5"
     """A number of seeds (5), a range that excludes its end (5:10), or the seeds (3,7)."""
     data_dir: Path | None = None
@@ -173,12 +172,8 @@ class RunOptions:
         protocol = {field.name: getattr(self, field.name, None) for field in _PROTOCOL}
         protocol["updates_per_task"] = (updates[0] if len(updates) == 1 else updates) or None
         self.how.cluster.join()
-        try:
-            methods = as_methods(self.methods)
-        except TypeError as error:  # what --methods refers to is something else
-            raise ValueError(str(error)) from error
         return {
-            "methods": methods,
+            "methods": parse_methods(self.methods),
             "seeds": parse_seeds(self.seeds),
             "data_dir": self.data_dir,
             "out": out,

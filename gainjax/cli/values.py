@@ -1,9 +1,11 @@
 """From the words of a command to values."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from scipy.stats import loguniform, uniform
+
+from gainjax.methods import Method, as_method, as_methods
 
 
 def parse_seeds(text: str) -> int | list[int]:
@@ -31,6 +33,35 @@ def parse_seeds(text: str) -> int | list[int]:
             "--seeds takes a number of seeds (5), a range that excludes its end (5:10) or the "
             f"seeds themselves (3,7): got {text!r}"
         ) from None
+
+
+def parse_methods(words: Sequence[str]) -> dict[str, Method]:
+    """Return methods by label, from words such as ``sgd``, ``./mine.py:lion`` or ``mine=sgd``.
+
+    Args:
+        words: Names or references, each maybe with a label and ``=`` before it.
+
+    Raises:
+        ValueError: If there is no method, a label comes twice, or a name is unknown.
+
+    Example:
+        >>> list(parse_methods(["sgd", "plain=sgd"]))
+        ['sgd', 'plain']
+    """
+    found: dict[str, Method] = {}
+    for word in words:
+        label, equals, reference = word.partition("=")
+        try:
+            method = as_method(reference, label) if equals else as_method(word)
+        except TypeError as error:  # what it refers to is something else
+            raise ValueError(str(error)) from error
+        label = label if equals else method.name
+        if label in found:
+            raise ValueError(
+                f"--methods gives {label!r} twice: give another label, such as mine={word}"
+            )
+        found[label] = method
+    return as_methods(found)
 
 
 def parse_settings(
