@@ -1,8 +1,9 @@
 """Callbacks write the curves that the run returns; read back with the packages' own readers."""
 
+import importlib.util
+import subprocess
 import sys
 
-import numpy as np
 import pytest
 
 import gainjax
@@ -56,16 +57,25 @@ def test_labels_of_any_kind_make_folders_of_their_own(tmp_path):
     assert found == ["logs/%2E%2E", "logs/a%2Fb"]
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
+LOGGING = """
+import sys, wandb, gainjax
+from gainjax.callbacks import WandB
+quiet = wandb.Settings(silent=True, x_disable_stats=True, x_disable_meta=True)
+with WandB("mine", dir=sys.argv[1], settings=quiet) as watch:
+    gainjax.run("split-digits", ["sgd"], on_chunk=watch, **eval(sys.argv[2]))
+"""
+
+
 def test_wandb_has_one_offline_run_per_setting_and_seed(tmp_path):
-    wandb = pytest.importorskip("wandb")
-    quiet = wandb.Settings(silent=True, x_disable_stats=True, x_disable_meta=True)
-    with WandB("mine", dir=tmp_path, settings=quiet) as watch:
-        curves = gainjax.run("split-digits", ["sgd"], on_chunk=watch, **SHORT)
-    files = list(tmp_path.glob("wandb/offline-run-*/*.wandb"))
-    assert len(files) == 2
-    assert all(path.stat().st_size > 500 for path in files)
-    assert np.isfinite(curves.train_loss).all()
+    """In a process of its own, since it starts threads and a service that stay."""
+    if importlib.util.find_spec("wandb") is None:
+        pytest.skip("wandb is not installed")
+    words = [sys.executable, "-c", LOGGING, str(tmp_path), repr(SHORT)]
+    process = subprocess.run(words, capture_output=True, text=True)
+    assert process.returncode == 0, process.stderr
+    found = list(tmp_path.glob("wandb/offline-run-*/*.wandb"))
+    assert len(found) == 2
+    assert all(path.stat().st_size > 500 for path in found)
 
 
 def test_a_missing_package_is_named_with_its_extra(monkeypatch, tmp_path):
