@@ -21,7 +21,7 @@ def pytest_configure(config):
     config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
     options = {
         "jax_compilation_cache_dir": folder,
-        "jax_persistent_cache_min_compile_time_secs": 0.2,  # writing all of them is slow and fragile
+        "jax_persistent_cache_min_compile_time_secs": 0.2,  # writing all is slow and fragile
         "jax_persistent_cache_min_entry_size_bytes": -1,
     }
     for name, value in options.items():
