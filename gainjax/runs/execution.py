@@ -245,7 +245,8 @@ def _kept(
         states = load_states(expanded(how.out), plan)
         if not agree(f"{how.out} holds the final states already", states is not None):
             warnings.warn(
-                f"{how.out} holds this run without its final states: it is trained again",
+                f"{how.out} holds this run without its final states, or they are damaged: it is "
+                "trained again",
                 CheckpointWarning,
                 stacklevel=6,
             )
