@@ -560,7 +560,6 @@ def with_empty_class(root):
 BAD_FOLDERS = {
     "wrong size": (two_sizes, "b/0000.png must be 3×2 pixels, as .*a/0000.png is: got 2×2"),
     "no class": (lambda r: (r / "train").mkdir(), "holds no images"),
-    "uneven": (lambda r: write_classes(r, {"a": 6, "b": 5}, (2, 2)), "got 5 for 'b', up to 6"),
     "single images": (lambda r: write_classes(r, {"a": 1, "b": 1}, (2, 2)), "at least 2"),
     "empty class": (with_empty_class, "b holds no images"),
     "few-shot": (few_shot, "same classes, but 2 are in one only, e.g. 'a'.*few-shot"),
