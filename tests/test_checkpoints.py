@@ -647,7 +647,7 @@ def test_writing_fails_in_the_middle(tmp_path, monkeypatch, uninterrupted, file)
         if file == "orbax":
             import orbax.checkpoint
 
-            patch.setattr(orbax.checkpoint.AsyncCheckpointer, "save", lambda s, p, x: fail(p))
+            patch.setattr(orbax.checkpoint.Checkpointer, "save", lambda s, p, x: fail(p))
         else:
             write = disk.write_file
             for module in (disk, part_store, run_files):

@@ -42,7 +42,6 @@ def save_states(directory: Path, spec: RunSpec, states: Mapping[str, TrainState]
         for i, label in enumerate(spec.labels):
             with files.os_errors(folder / str(i)):
                 checkpointer.save(folder / str(i), states[label])
-                checkpointer.wait_until_finished()
     finally:
         checkpointer.close()
     write_file(directory / _SEAL, _seal(folder, spec).encode())

@@ -14,8 +14,12 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 
-def make_checkpointer() -> ocp.AsyncCheckpointer:
-    """Return a checkpointer for trees of NumPy arrays that waits for no other process."""
+def make_checkpointer() -> ocp.Checkpointer:
+    """Return a checkpointer for trees of NumPy arrays that waits for no other process.
+
+    Not Orbax's asynchronous one, whose threads signal each other by keys that all processes share:
+    one that has finished would delete the key that another one waits for.
+    """
     options = ocp.options.MultiprocessingOptions()
     if jax.process_count() > 1:
         me = jax.process_index()
@@ -29,7 +33,7 @@ def make_checkpointer() -> ocp.AsyncCheckpointer:
         ),
         multiprocessing_options=options,
     )
-    return ocp.AsyncCheckpointer(handler, multiprocessing_options=options)
+    return ocp.Checkpointer(handler, multiprocessing_options=options)
 
 
 class _ArrayFiles(ocp.type_handlers.TypeHandler):
@@ -54,15 +58,12 @@ class _ArrayFiles(ocp.type_handlers.TypeHandler):
     async def serialize(
         self, values: Sequence[np.ndarray], infos: Sequence[Any], args: Any = None
     ) -> Sequence[Any]:
-        async def write() -> None:
-            for value, info in zip(values, infos, strict=True):
-                await info.await_path_creation()
-                content = io.BytesIO()  # writing to a file, NumPy would hide that a disk is full
-                np.save(content, value, allow_pickle=False)
-                _file(info).write_bytes(content.getbuffer())
-
-        # Orbax makes the folder in the background; this waits for it.
-        return [ocp.future.CommitFutureAwaitingContractedSignals(write(), name="arrays")]
+        for value, info in zip(values, infos, strict=True):
+            await info.await_path_creation()
+            content = io.BytesIO()  # writing to a file, NumPy would hide that a disk is full
+            np.save(content, value, allow_pickle=False)
+            _file(info).write_bytes(content.getbuffer())
+        return []  # nothing is left to wait for
 
     async def deserialize(self, infos: Sequence[Any], args: Any = None) -> Sequence[np.ndarray]:
         for info in infos:

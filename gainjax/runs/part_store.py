@@ -9,7 +9,6 @@ import contextlib
 import errno
 import shutil
 import signal
-import threading
 import time
 import warnings
 from collections.abc import Callable
@@ -29,9 +28,6 @@ KEEP = 2  # checkpoints per part: if the newest is damaged, there is the one bef
 # last one, which bounds what checkpoints cost; the first one is due after so many seconds.
 SPACING = 10.0
 FIRST = 1.0
-# Orbax tells its own threads by signals of the whole process that a folder is there, so two
-# checkpoints that are written at once would take each other's.
-_ONE_AT_A_TIME = threading.Lock()
 
 
 class CheckpointWarning(UserWarning):
@@ -155,7 +151,7 @@ class PartStore:
             if self._keep_states:
                 self._checkpoint(chunk)
             self.finish(chunk.total)
-        elif stop is not None or (due and not _ONE_AT_A_TIME.locked()):
+        elif stop is not None or due:
             self._still_ours()
             self._checkpoint(chunk)
         if stop is not None:
@@ -234,22 +230,12 @@ class PartStore:
         self._stored, self._clock, self._pending = chunk.done, begin, []
         path = folder / str(chunk.done)
         self._worker = self._worker or ThreadPoolExecutor(1, "checkpoint")
-        _ONE_AT_A_TIME.acquire()  # until it is written
-        try:
-            with files.os_errors(path):
-                self._orbax.save(path, chunk.snapshot())
-            self._sealing = self._worker.submit(self._commit, path, begin)
-        except BaseException:
-            _ONE_AT_A_TIME.release()
-            raise
+        self._sealing = self._worker.submit(self._commit, path, chunk.snapshot(), begin)
 
-    def _commit(self, path: Path, begin: float) -> float:
-        """Wait for a checkpoint, seal it and remove old ones; return when the next one is due."""
-        try:
-            with files.os_errors(path):
-                self._orbax.wait_until_finished()
-        finally:
-            _ONE_AT_A_TIME.release()
+    def _commit(self, path: Path, states: TrainState, begin: float) -> float:
+        """Write a checkpoint, seal it and remove old ones; return when the next one is due."""
+        with files.os_errors(path):
+            self._orbax.save(path, states)
         write_file(files.seal(path), files.checksum(path).encode())
         for step in files.sealed_steps(path.parent)[:-KEEP]:
             files.remove_checkpoint(path.parent / str(step))
