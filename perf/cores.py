@@ -19,7 +19,7 @@ from timing import fresh_process, in_turns, settings, table, use_cores
 
 import gainjax
 
-RATES = [0.1, 0.08, 0.06, 0.05, 0.04, 0.03, 0.02, 0.015, 0.01, 0.005]
+RATES = [0.03, 0.025, 0.02, 0.015, 0.01, 0.008, 0.006, 0.005, 0.004, 0.003]
 
 
 def work(name: str, threads: int | None, data_dir: str | None) -> None:

@@ -14,6 +14,7 @@ import threading
 import numpy as np
 import pytest
 import xarray as xr
+from interruptions import Crash, checkpoint_every_chunk
 
 import gainjax
 from gainjax import curves as results
@@ -48,26 +49,9 @@ def uninterrupted():
     return go()
 
 
-def checkpoint_every_chunk(monkeypatch):
-    """Let a checkpoint be made after every chunk, finished before the next one begins."""
-    monkeypatch.setattr(part_store, "FIRST", 0.0)
-    monkeypatch.setattr(part_store, "SPACING", 0.0)
-    keep = PartStore.keep
-
-    def wait(self, chunk):
-        keep(self, chunk)
-        self._wait()
-
-    monkeypatch.setattr(PartStore, "keep", wait)
-
-
 @pytest.fixture(autouse=True)
 def every_chunk(monkeypatch):
     checkpoint_every_chunk(monkeypatch)
-
-
-class Crash(Exception):
-    pass
 
 
 def stop_after(monkeypatch, method, done, action):
@@ -287,6 +271,24 @@ def test_a_signal_stops_after_the_chunk(
     assert_same(resume(tmp_path), uninterrupted)
     expected = {"ngm-sgd": {"ngm-sgd": done, "adam": 0}, "adam": {"adam": done}}[method]
     assert restored == {name: n for name, n in expected.items() if n != TOTAL}
+    assert_tidy(tmp_path)
+
+
+def test_parts_side_by_side_all_store_what_they_have(tmp_path, monkeypatch):
+    monkeypatch.setattr(part_store, "FIRST", 1e9)  # only the signal makes a checkpoint
+    begun = {}
+
+    def stop(label, done, _):
+        new, begun[label] = label not in begun, done
+        if new and len(begun) == len(METHODS):  # a second signal would act at once
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(Interrupted, match="All is stored"):
+        go(tmp_path, threads=2, on_chunk=stop)
+    for method, done in begun.items():
+        steps = run_files.sealed_steps(tmp_path / run_store.FOLDER / method)
+        assert steps[-1:] >= [done] or (tmp_path / run_store.FOLDER / f"{method}.npz").exists()
+    assert_same(resume(tmp_path), go())
     assert_tidy(tmp_path)
 
 

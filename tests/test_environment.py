@@ -6,10 +6,9 @@ import flax.linen as nn
 import jax
 import numpy as np
 import pytest
+from interruptions import crash, numbers
 
 import gainjax
-from gainjax.runs import part_store
-from gainjax.runs.part_store import PartStore
 
 METHODS = ["ngm-sgd", "sam"]  # a gain, and functions of parameters
 SHORT = {"seeds": 2, "updates_per_task": 3, "batch_size": 16, "eval_examples": 20}
@@ -52,7 +51,7 @@ def test_settings_of_jax_change_no_number(setting, layout, usual):
     with ENVIRONMENTS[setting]():
         found = go(layout=layout)
     wanted = usual[layout]
-    assert found.drop_attrs(deep=False).identical(wanted.drop_attrs(deep=False))
+    assert numbers(found).identical(numbers(wanted))
 
 
 @pytest.mark.parametrize("layout", ["map", "vmap"])
@@ -64,24 +63,10 @@ def test_a_seed_alone_is_the_seed_among_others_whatever_the_generator(layout):
     np.testing.assert_allclose(both.train_loss.sel(seed=[1]), alone.train_loss, rtol=rtol)
 
 
-class Crash(Exception):
-    pass
-
-
 @pytest.fixture
-def killed(tmp_path, monkeypatch):
+def killed(tmp_path):
     """Directory of a run with the batched layout that was killed in the middle of a method."""
-    monkeypatch.setattr(part_store, "FIRST", 0.0)
-    keep = PartStore.keep
-    monkeypatch.setattr(PartStore, "keep", lambda self, chunk: (keep(self, chunk), self._wait()))
-
-    def crash(label, done, _):
-        if done > 9:
-            raise Crash
-
-    options = SHORT | {"layout": "vmap", "chunk": 3}
-    with pytest.raises(Crash):
-        gainjax.run("split-digits", ["sgd"], out=tmp_path, on_chunk=crash, **options)
+    crash(9, "split-digits", ["sgd"], out=tmp_path, layout="vmap", chunk=3, **SHORT)
     return tmp_path
 
 
@@ -89,7 +74,7 @@ def test_a_batched_run_is_resumed_as_one(killed):
     wanted = gainjax.run("split-digits", ["sgd"], layout="vmap", **SHORT)
     with jax.default_prng_impl("rbg"), jax.threefry_partitionable(False):
         found = gainjax.resume(killed)
-    assert found.drop_attrs(deep=False).identical(wanted.drop_attrs(deep=False))
+    assert numbers(found).identical(numbers(wanted))
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import optax
 import pytest
 from flax import nnx
+from interruptions import crash, numbers
 
 import gainjax
 from gainjax.runs import execution, extension
@@ -32,15 +33,11 @@ def model(width):
     return gainjax.models.from_nnx(lambda rngs: Net(width, rngs))
 
 
-def plain(curves):
-    return curves.drop_attrs(deep=False)
-
-
 def test_methods_and_seeds_are_added_at_once(tmp_path):
     run(tmp_path)
     found = run(tmp_path, ["sgd", "adam"], seeds=3, extend=True)
     wanted = gainjax.run("split-digits", ["sgd", "adam"], **SHORT | {"seeds": 3})
-    assert plain(found).identical(plain(wanted))
+    assert numbers(found).identical(numbers(wanted))
     assert sorted(path.name for path in tmp_path.iterdir()) == [".lock", "curves.nc"]
     again = run(tmp_path, ["sgd", "adam"], seeds=3, extend=True)  # nothing is missing
     assert again.identical(found)
@@ -52,7 +49,7 @@ def test_methods_and_seeds_are_added_at_once(tmp_path):
         ({"benchmark": "permuted-digits"}, "benchmark"),
         ({"batch_size": 7}, r"protocol\.batch_size"),
         ({"updates_per_task": 9}, r"protocol\.updates_per_task"),
-        ({"model": model(4)}, "common"),
+        ({"model": model(4)}, "model"),
         ({"hyperparameters": {"learning_rate": 0.5}}, "learning_rate"),
         ({"eval_examples": 10}, "data"),
     ],
@@ -65,7 +62,7 @@ def test_what_differs_is_refused_before_anything_is_trained(
         return  # of another method, which may have its own
     before = run(tmp_path)
     monkeypatch.setattr(extension, "execute", lambda *_: pytest.fail("it trains"))
-    with pytest.raises(ValueError, match=f"differs in .*{difference}"):
+    with pytest.raises(ValueError, match=f"holds another run: it differs in .*{difference}"):
         run(tmp_path, methods, extend=True, **changes)
     assert gainjax.load(tmp_path).identical(before)
 
@@ -77,7 +74,7 @@ def test_other_models_of_one_description_are_told_apart(tmp_path):
     assert spec_a["model"] == spec_b["model"]
     with pytest.raises(ValueError, match="differ in common"):
         gainjax.concat([a, b], "setting")
-    with pytest.raises(ValueError, match="differs in common"):
+    with pytest.raises(ValueError, match="code of model"):
         run(tmp_path, ["sgd", "adam"], model=model(100), extend=True)
     with pytest.raises(ValueError, match="of another program"):
         run(tmp_path, model=model(100))
@@ -130,25 +127,15 @@ def test_an_extension_that_was_killed_after_saving_is_cleaned(tmp_path):
     assert not leftover.exists()
 
 
-class Crash(Exception):
-    pass
-
-
-def test_an_interrupted_extension_goes_on_and_resume_says_so(tmp_path, monkeypatch):
+def test_an_interrupted_extension_goes_on_and_resume_says_so(tmp_path):
     run(tmp_path)
-
-    def crash(*_):
-        raise Crash
-
-    monkeypatch.setattr("gainjax.runs.part_store.FIRST", 0.0)
-    with pytest.raises(Crash):
-        run(tmp_path, seeds=3, extend=True, chunk=2, on_chunk=crash)
-    if (tmp_path / "extension-seed").exists():
-        with pytest.raises(ValueError, match="whose extension was interrupted"):
-            gainjax.resume(tmp_path)
+    crash(4, tmp_path, run=run, seeds=3, extend=True, chunk=2)
+    assert (tmp_path / "extension-seed/progress").exists()
+    with pytest.raises(ValueError, match="whose extension was interrupted"):
+        gainjax.resume(tmp_path)
     found = run(tmp_path, seeds=3, extend=True)
     wanted = gainjax.run("split-digits", ["sgd"], **SHORT | {"seeds": 3})
-    assert plain(found).identical(plain(wanted))
+    assert numbers(found).identical(numbers(wanted))
 
 
 def hold(directory, held, done):

@@ -16,14 +16,15 @@ import xarray as xr
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from interruptions import crash
+from interruptions import numbers as without_attributes
 from scipy.stats import loguniform
 
 import gainjax
 from gainjax.cli import app, main
 from gainjax.data import class_incremental, domain_incremental
 from gainjax.data.stream import check_stream
-from gainjax.runs import files, part_store, plan
-from gainjax.runs.part_store import PartStore
+from gainjax.runs import files, plan
 from gainjax.runs.store import stored_header
 
 EXAMPLES = int(os.environ.get("GAINJAX_FUZZ", "400"))
@@ -133,13 +134,19 @@ def arguments(draw, more=()):
     return drawn
 
 
+def planned_or_refused(start, options):
+    """Return the plan of a run or sweep, or None if it is refused in words."""
+    try:
+        return start("split-digits", **options)
+    except REFUSALS as refused:
+        told(refused)
+        return None
+
+
 @FUZZ
 @given(options=arguments())
 def test_runs(planned, options):
-    try:
-        found = gainjax.run("split-digits", **options)
-    except REFUSALS as refused:
-        told(refused)
+    if (found := planned_or_refused(gainjax.run, options)) is None:
         return
     spec = found.spec
     assert len(set(spec.seeds)) == len(spec.seeds) > 0
@@ -155,10 +162,7 @@ def test_runs(planned, options):
 @FUZZ
 @given(options=arguments(grids.items()))
 def test_sweeps(planned, options):
-    try:
-        found = gainjax.sweep("split-digits", **options)
-    except REFUSALS as refused:
-        told(refused)
+    if (found := planned_or_refused(gainjax.sweep, options)) is None:
         return
     rows = found.spec.settings
     assert len({row.label for row in rows}) == len(rows)
@@ -293,29 +297,12 @@ def test_domains(tasks, twice):
 # --- What is stored -------------------------------------------------------------------------------
 
 
-class Crash(Exception):
-    pass
-
-
 @pytest.fixture(scope="module")
 def killed(tmp_path_factory):
     """Directory of a run that was killed: one method finished, another with two checkpoints."""
     out = tmp_path_factory.mktemp("killed")
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(part_store, "FIRST", 0.0)
-        patched.setattr(part_store, "SPACING", 0.0)
-        keep = PartStore.keep
-        patched.setattr(PartStore, "keep", lambda self, c: (keep(self, c), self._wait()))
-
-        def crash(label, done, _):
-            if label == "adam" and done > 6:
-                raise Crash
-
-        with pytest.raises(Crash):
-            gainjax.run(
-                "split-digits", ["sgd", "adam"], 2, updates_per_task=4, eval_examples=20,
-                out=out, chunk=2, threads=1, on_chunk=crash,
-            )  # fmt: skip
+    short = {"updates_per_task": 4, "eval_examples": 20, "chunk": 2, "out": out}
+    crash(6, "split-digits", ["sgd", "adam"], 2, label="adam", **short)
     finished = tmp_path_factory.mktemp("finished")
     gainjax.run("split-digits", ["sgd"], 2, updates_per_task=4, out=finished)
     return out, finished / "curves.nc"
@@ -377,7 +364,7 @@ def test_what_is_damaged_or_missing_is_trained_again_or_refused(killed, tmp_path
     except (ValueError, OSError) as refused:
         reason = str(refused)
     else:
-        xr.testing.assert_identical(resumed.drop_attrs(deep=False), whole)
+        xr.testing.assert_identical(without_attributes(resumed), whole)
     finally:
         shutil.rmtree(broken.parent)
     assert not reason or str(broken) in reason
@@ -389,5 +376,5 @@ _KEPT = []
 def _whole():
     if not _KEPT:
         run = gainjax.run("split-digits", ["sgd", "adam"], 2, updates_per_task=4, eval_examples=20)
-        _KEPT.append(run.drop_attrs(deep=False))
+        _KEPT.append(without_attributes(run))
     return _KEPT[0]

@@ -6,6 +6,7 @@ import sys
 
 import numpy as np
 import pytest
+from interruptions import crash
 from PIL import Image
 
 import gainjax
@@ -140,22 +141,9 @@ def test_files_of_others_name_what_writes_ours(tmp_path):
     assert gainjax.load(tmp_path).identical(curves)
 
 
-def test_tables_of_what_is_not_there_or_was_interrupted(tmp_path, capsys, monkeypatch):
+def test_tables_of_what_is_not_there_or_was_interrupted(tmp_path, capsys):
     assert "there is no file or folder" in refused(capsys, "table", str(tmp_path / "nothing"))
-    monkeypatch.setattr("gainjax.runs.part_store.FIRST", 0.0)
-
-    class Crash(Exception):
-        pass
-
-    def crash(label, done, _):
-        if done > 30:
-            raise Crash
-
-    with pytest.raises(Crash):
-        gainjax.run(
-            "split-digits", ["sgd", "adam"], 2, updates_per_task=8, chunk=4, threads=1,
-            out=tmp_path, on_chunk=crash,
-        )  # fmt: skip
+    crash(4, "split-digits", ["sgd", "adam"], 2, updates_per_task=8, chunk=4, out=tmp_path)
     main(["table", str(tmp_path)])
     told = " ".join(capsys.readouterr().out.split())
     assert "was interrupted" in told

@@ -13,13 +13,12 @@ import numpy as np
 import optax
 import pytest
 from flax import nnx
+from interruptions import crash, numbers
 from PIL import Image
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits
 
 import gainjax
 from gainjax.cli import main
-from gainjax.runs import part_store
-from gainjax.runs.part_store import PartStore
 
 DIGITS = load_digits()
 SHORT = {"updates_per_task": [6, 4], "batch_size": 16}
@@ -27,23 +26,6 @@ SHORT = {"updates_per_task": [6, 4], "batch_size": 16}
 
 def lion(learning_rate=1e-3, b1=0.9):
     return optax.lion(learning_rate, b1=b1)
-
-
-@pytest.fixture(autouse=True)
-def checkpoint_every_chunk(monkeypatch):
-    monkeypatch.setattr(part_store, "FIRST", 0.0)
-    monkeypatch.setattr(part_store, "SPACING", 0.0)
-    keep = PartStore.keep
-
-    def wait(self, chunk):
-        keep(self, chunk)
-        self._wait()
-
-    monkeypatch.setattr(PartStore, "keep", wait)
-
-
-class Crash(Exception):
-    pass
 
 
 def survives(out, benchmark, methods=("sgd", "ngm-sgd"), **options):
@@ -55,19 +37,13 @@ def survives(out, benchmark, methods=("sgd", "ngm-sgd"), **options):
     wanted = gainjax.run(benchmark, methods, **options)
     last = wanted.setting.values[-1]
     half = wanted.sizes["update"] // 2
-
-    def crash(label, done, _):
-        if label == last and done > half:
-            raise Crash
-
-    with pytest.raises(Crash):
-        gainjax.run(benchmark, methods, out=out, on_chunk=crash, **options)
+    crash(half, benchmark, methods, label=last, out=out, **options)
     assert (
         gainjax.load(out, partial=True).setting.values.tolist()
         == wanted.setting.values.tolist()[:-1]
     )
     resumed = gainjax.run(benchmark, methods, out=out, **options)
-    assert resumed.drop_attrs(deep=False).identical(wanted.drop_attrs(deep=False))
+    assert numbers(resumed).identical(numbers(wanted))
     assert gainjax.load(out).identical(resumed)
     assert (wanted.diverged_update == 0).all()
     frame = gainjax.per_seed(wanted)
@@ -403,19 +379,14 @@ def test_a_benchmark_and_a_method_in_a_file_are_named_and_found_again(
     command += ["--set", "lion.b1=0.8", "--quiet", "--chunk", "10", "--threads", "1"]
     main([*command, "--out", "whole"])
 
-    def crash(label, done, _):
-        if (label, done) == ("lion", 20):
-            raise Crash
-
     options = {"chunk": 10, "threads": 1, "hyperparameters": {"lion": {"b1": 0.8}}}
     bench, methods = gainjax.get_benchmark("./mine.py:bench"), ["ngm-sgd", "./mine.py:lion"]
-    with pytest.raises(Crash):
-        gainjax.run(bench, methods, range(5, 8), out="killed", on_chunk=crash, **options)
+    crash(10, bench, methods, range(5, 8), label="lion", out="killed", **options)
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
     main(["resume", "../killed", "--quiet"])
     found, whole = gainjax.load("../killed"), gainjax.load("../whole")
-    assert found.drop_attrs(deep=False).identical(whole.drop_attrs(deep=False))
+    assert numbers(found).identical(numbers(whole))
     assert whole.setting.values.tolist() == ["ngm-sgd", "lion"]
     assert whole.seed.values.tolist() == [5, 6, 7]
     assert whole.task_end.values.tolist() == [20, 50]
@@ -468,5 +439,5 @@ def test_seeds_are_added_by_concat_as_by_extend(tmp_path):
     both = gainjax.concat([a, b], "seed")
     gainjax.run("split-digits", ["sgd"], seeds=2, out=tmp_path, **options)
     extended = gainjax.run("split-digits", ["sgd"], seeds=4, out=tmp_path, extend=True, **options)
-    assert extended.drop_attrs(deep=False).identical(both.drop_attrs(deep=False))
+    assert numbers(extended).identical(numbers(both))
     assert gainjax.load(tmp_path).identical(extended)

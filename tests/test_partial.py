@@ -5,11 +5,10 @@ import json
 import numpy as np
 import pytest
 import xarray as xr
+from interruptions import crash, numbers
 
 import gainjax
 from gainjax.cli import main
-from gainjax.runs import part_store
-from gainjax.runs.part_store import PartStore
 from gainjax.runs.partial import load
 
 METHODS = ["ngm-sgd", "adam"]
@@ -23,56 +22,27 @@ def uninterrupted():
     return gainjax.run("split-digits", METHODS, **SHORT)
 
 
-@pytest.fixture
-def checkpoint_every_chunk(monkeypatch):
-    monkeypatch.setattr(part_store, "FIRST", 0.0)
-    monkeypatch.setattr(part_store, "SPACING", 0.0)
-    keep = PartStore.keep
-
-    def wait(self, chunk):
-        keep(self, chunk)
-        self._wait()
-
-    monkeypatch.setattr(PartStore, "keep", wait)
-
-
-class Crash(Exception):
-    pass
-
-
-def crash(out, label, update, methods=METHODS, **changes):
+def stop(out, label, update, methods=METHODS, **changes):
     """Run until a method has come to an update; what it did before that is stored."""
-
-    def at(name, done, _):
-        if name == label and done > update:
-            raise Crash
-
-    with pytest.raises(Crash):
-        gainjax.run("split-digits", methods, out=out, on_chunk=at, **SHORT | changes)
+    crash(update, "split-digits", methods, label=label, out=out, **SHORT | changes)
 
 
-def without_spec(dataset):
-    return dataset.drop_attrs(deep=False)
-
-
-def test_finished_settings_are_shown_whole(tmp_path, uninterrupted, checkpoint_every_chunk):
-    crash(tmp_path, "adam", 16)
+def test_finished_settings_are_shown_whole(tmp_path, uninterrupted):
+    stop(tmp_path, "adam", 16)
     found = load(tmp_path, partial=True)
     wanted = uninterrupted.sel(setting=["ngm-sgd"])
-    xr.testing.assert_identical(without_spec(found), without_spec(wanted))
+    xr.testing.assert_identical(numbers(found), numbers(wanted))
     assert json.loads(found.attrs["unfinished"]) == {"adam": [16, TOTAL]}
     with pytest.raises(FileNotFoundError, match="no curves"):
         load(tmp_path)
     # They are whole, so they may be kept; the run itself goes on as if nobody had looked.
     gainjax.curves.save(found, tmp_path / "some.nc")
     resumed = gainjax.resume(tmp_path, threads=1)
-    assert without_spec(resumed).identical(without_spec(uninterrupted))
+    assert numbers(resumed).identical(numbers(uninterrupted))
 
 
-def test_of_settings_in_progress_their_common_beginning_is_shown(
-    tmp_path, uninterrupted, checkpoint_every_chunk, capsys
-):
-    crash(tmp_path, "ngm-sgd", 11)
+def test_of_settings_in_progress_their_common_beginning_is_shown(tmp_path, uninterrupted, capsys):
+    stop(tmp_path, "ngm-sgd", 11)
     found = load(tmp_path, partial=True)
     assert found.setting.values.tolist() == ["ngm-sgd"]
     # 11 updates are stored; the last of them that was evaluated is the 10th.
@@ -88,18 +58,18 @@ def test_of_settings_in_progress_their_common_beginning_is_shown(
     assert "adam: 0 of 40" in printed
 
 
-def test_curves_that_are_cut_off_do_not_pass_for_the_run(tmp_path, checkpoint_every_chunk):
-    crash(tmp_path / "run", "ngm-sgd", 11, ["ngm-sgd"])
+def test_curves_that_are_cut_off_do_not_pass_for_the_run(tmp_path):
+    stop(tmp_path / "run", "ngm-sgd", 11, ["ngm-sgd"])
     found = load(tmp_path / "run", partial=True)
     gainjax.curves.save(found, tmp_path / "copy")
     with pytest.raises(ValueError, match="differs in cut_off_after"):
         gainjax.run("split-digits", ["ngm-sgd"], out=tmp_path / "copy", **SHORT)
 
 
-def test_batches_of_seeds_are_put_together(tmp_path, checkpoint_every_chunk):
+def test_batches_of_seeds_are_put_together(tmp_path):
     whole = gainjax.run("split-digits", ["sgd"], **SHORT | {"seeds": 5})
     # Three seeds at once would leave a thread idle: two parts, the second with a run to fill up.
-    crash(tmp_path, "sgd", 36, ["sgd"], seeds=5, threads=2)
+    stop(tmp_path, "sgd", 36, ["sgd"], seeds=5, threads=2)
     found = load(tmp_path, partial=True)
     number = found.sizes["update"]
     assert found.seed.values.tolist() == [0, 1, 2, 3, 4]
@@ -107,7 +77,7 @@ def test_batches_of_seeds_are_put_together(tmp_path, checkpoint_every_chunk):
 
 
 def test_before_the_first_checkpoint_there_is_nothing_to_show(tmp_path):
-    crash(tmp_path, "ngm-sgd", 0)
+    stop(tmp_path, "ngm-sgd", 0)
     with pytest.raises(FileNotFoundError, match="no curves"):
         load(tmp_path, partial=True)
 

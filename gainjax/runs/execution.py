@@ -180,16 +180,16 @@ class _Trainer:
             layout=self.layout,
             restore=restore,
         ):
-            if self._failed.is_set():
-                raise _Cancelled
             self.report(part.name, chunk.done - chunk.start)
             self._call_back(group, part.runs, chunk)
             if self.how.return_states and chunk.done == chunk.total:
                 states = chunk.snapshot()
             if store is not None:
-                store.keep(chunk)
+                store.keep(chunk)  # first: after a signal, all parts store what they have
             else:
                 records.append(chunk.records)
+            if self._failed.is_set():
+                raise _Cancelled
         if store is not None:
             kept = store.finished()  # with the updates before the last restart
             if kept is None:

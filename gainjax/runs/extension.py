@@ -5,7 +5,7 @@ import json
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import get_args
 
 import xarray as xr
 
@@ -14,7 +14,6 @@ from gainjax.curves import (
     Dimension,
     Setting,
     concat,
-    difference,
     load,
     narrowed,
     save,
@@ -23,8 +22,9 @@ from gainjax.curves import (
 from gainjax.files import expanded
 from gainjax.runs import guard, identity
 from gainjax.runs.execution import execute
+from gainjax.runs.finished import check_same
 from gainjax.runs.plan import How, Plan
-from gainjax.runs.spec import OF_FINDING, setting_from_json
+from gainjax.runs.spec import setting_from_json
 
 MakePlan = Callable[[Sequence[Setting], Sequence[int]], Plan]
 
@@ -116,35 +116,14 @@ def _check_belongs(curves: xr.Dataset, plan: Plan, directory: Path, how: How) ->
         directory: Where the run is.
         how: How it will be carried out.
     """
-    theirs = json.loads(curves.attrs["environment"])
-    environment = identity.environment(how.layout)
-    if decisive := identity.decisive_difference(theirs, environment):
-        raise ValueError(
-            f"{directory} holds a run from another environment, where the same program gives other "
-            f"numbers: {decisive}"
-        )
-    rows = {row.label for row in plan.spec.settings}
-    shared = [label for label in curves["setting"].values.tolist() if label in rows]
-    old = spec_of(narrowed(curves.sel(setting=shared)) if shared else curves)
-    new = plan.spec.part(
-        tuple(row for row in plan.spec.settings if row.label in shared), plan.spec.seeds
-    ).to_json()
-    names = set(new) - {*OF_FINDING, "borrowed"}
-    if not shared:
-        names -= {"settings", "programs"}
-    if not identity.comparable(theirs, environment):
-        names -= {"programs", "common"}
-    old, new = ({k: each.get(k) for k in sorted(names)} for each in (old, _plain(new)))
-    old["settings"], new["settings"] = (
-        sorted(each.get("settings", []), key=lambda row: row["label"]) for each in (old, new)
+    asked = {row.label: row for row in plan.spec.settings}
+    shared = [label for label in curves["setting"].values.tolist() if label in asked]
+    stored = spec_of(narrowed(curves.sel(setting=shared)) if shared else curves)
+    wanted = plan.spec.part(tuple(asked[label] for label in shared), plan.spec.seeds).to_json()
+    ignored = {"borrowed"} if shared else {"borrowed", "settings", "programs"}
+    stored, wanted = (
+        {name: value for name, value in each.items() if name not in ignored}
+        for each in (stored, wanted)
     )
-    if old != new:
-        raise ValueError(
-            f"{directory} holds another run than the one to add to: it differs in "
-            f"{difference(old, new)}\nChoose another directory"
-        )
-
-
-def _plain(value: Any) -> Any:
-    """Return a description as it comes back from a file."""
-    return json.loads(json.dumps(value))
+    theirs = json.loads(curves.attrs["environment"])
+    check_same(directory / FILE, stored, wanted, theirs, identity.environment(how.layout))

@@ -1,4 +1,4 @@
-"""Finished runs in a directory: whether they are the one that is asked for; runs in progress."""
+"""Finished runs in a directory: whether they are the one that is asked for."""
 
 import json
 import warnings
@@ -13,6 +13,9 @@ from gainjax.files import expanded
 from gainjax.runs import identity
 from gainjax.runs.part_store import CheckpointWarning
 from gainjax.runs.spec import OF_FINDING, RunSpec
+
+# Fingerprints, which say nothing where versions or devices differ.
+_OF_CODE = ("programs", "common")
 
 
 def find_finished(
@@ -33,32 +36,61 @@ def find_finished(
     if not path.exists():
         return None
     found = load(directory)
-    old, new = json.loads(found.attrs["spec"]), json.loads(json.dumps(spec.decisive()))
-    old = {name: value for name, value in old.items() if name not in OF_FINDING}
-    theirs = json.loads(found.attrs.get("environment", "{}"))
+    stored = json.loads(found.attrs["spec"])
+    check_same(path, stored, spec.to_json(), json.loads(found.attrs["environment"]), environment)
+    return found
+
+
+def check_same(
+    where: Path,
+    stored: Mapping[str, Any],
+    wanted: Mapping[str, Any],
+    theirs: Mapping[str, Any],
+    environment: Mapping[str, Any],
+) -> None:
+    """Raise unless what is stored is what is described, by the same code, where numbers are alike.
+
+    Args:
+        where: Where it is stored.
+        stored: Its description.
+        wanted: The description to compare with.
+        theirs: The environment that it comes from.
+        environment: The present environment.
+
+    Raises:
+        ValueError: If they differ, with the difference.
+    """
     remedy = "\nChoose another directory, or remove that file"
-    programs = old.pop("programs", {}), new.pop("programs", {})
-    common = old.pop("common", None), new.pop("common", None)
+    wanted = json.loads(json.dumps(wanted))  # as it comes back from a file
+    old, new = (
+        {name: value for name, value in each.items() if name not in (*OF_FINDING, *_OF_CODE)}
+        for each in (stored, wanted)
+    )
     if old != new:
         if {name for name in new if old.get(name) != new[name]} <= {"seeds", "settings"}:
             remedy += ".\nTo add seeds or methods to it, give extend=True, or --extend"
-        raise ValueError(f"{path} holds another run: it differs in {difference(old, new)}{remedy}")
+        raise ValueError(f"{where} holds another run: it differs in {difference(old, new)}{remedy}")
     if decisive := identity.decisive_difference(theirs, environment):
         raise ValueError(
-            f"{path} holds this run from another environment, where the same program gives other "
+            f"{where} holds this run from another environment, where the same program gives other "
             f"numbers: {decisive}{remedy}"
         )
     if not identity.comparable(theirs, environment):
         warnings.warn(
-            f"{path} holds this run, made with other versions or on another device: whether its "
+            f"{where} holds this run, made with other versions or on another device: whether its "
             "code is the same could not be checked",
             CheckpointWarning,
-            stacklevel=2,
+            stacklevel=3,
         )
-    elif (programs[0], common[0]) != (programs[1], common[1]):
-        changed = sorted(k for k in programs[1] if programs[0].get(k) != programs[1][k])
+        return
+    before, now = stored.get("programs", {}), wanted.get("programs", {})
+    if changed := [label for label in now if before.get(label) != now[label]]:
         raise ValueError(
-            f"{path} holds a run of this description, but of another program: the code of model, "
+            f"{where} holds a run of this description, but of another program: the code of model, "
             f"method, loss, augmentation or benchmark has changed for {', '.join(changed)}{remedy}"
         )
-    return found
+    if stored.get("common") != wanted.get("common"):
+        raise ValueError(
+            f"{where} holds a run of this description, but of another program: the code of model, "
+            f"loss, augmentation or benchmark has changed{remedy}"
+        )

@@ -62,13 +62,6 @@ class RunSpec:
         """Names of the rows."""
         return [setting.label for setting in self.settings]
 
-    def by_method(self) -> dict[str, list[Setting]]:
-        """Return the settings of each method, by its label."""
-        groups: dict[str, list[Setting]] = {}
-        for setting in self.settings:
-            groups.setdefault(setting.method, []).append(setting)
-        return groups
-
     def part(self, settings: tuple[Setting, ...], seeds: tuple[int, ...]) -> "RunSpec":
         """Return the description of some rows and seeds of this run."""
         methods = {setting.method for setting in settings}
