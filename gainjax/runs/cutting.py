@@ -15,6 +15,7 @@ from gainjax.training.processes import share
 from gainjax.training.threads import cores, gain_of_company, may_share_cores
 
 _WORTH = 1.1  # how much sooner side by side must be
+_gains: dict[tuple[Work, int, int], float] = {}  # measured in this process, by work, runs, threads
 
 
 class Cut(NamedTuple):
@@ -78,7 +79,9 @@ def _is_sooner(
     work = Work(program, layout, length, program.protocol.batch_size_of(0))
     values = {name: array[index] for name, array in plan.hyperparameters(group).items()}
     seeds = np.tile(plan.spec.seeds, len(group.rows))[index]
-    gain = gain_of_company(work, plan.stream, seeds, values, threads)
+    if (gain := _gains.get((work, size, threads))) is None:
+        gain = gain_of_company(work, plan.stream, seeds, values, threads)
+        _gains[work, size, threads] = gain
     parts = split(plan.runs, sizes)
     # In units of the time that a part of the first group takes alone.
     in_turn = sum(plan.runs.values()) / size
