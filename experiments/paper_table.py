@@ -6,7 +6,7 @@
 Whole test sets, five seeds, learning rate .01 for every method. ``published.csv`` holds the numbers
 of the authors' released curves (five seeds) in the convention of the paper: that of the
 seed-averaged curve with its propagated error. Ours are given in the same convention, and beside it
-per seed, as a mean with a 95 % bootstrap interval.
+per seed, as a mean with a 95 % confidence interval.
 
 The metrics of De Lange et al. look at all tasks. Nothing is published to compare them with, since
 the released curves are of task 1 only; they are in a table of their own, of the same seeds

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy.special import stdtrit
 
 _EXACT_SEEDS = 16  # up to here all 2^n sign patterns are enumerated: 65,536 of them
 _DRAWN_PATTERNS = 2**16
@@ -31,56 +32,51 @@ class PairedDifference(NamedTuple):
     p_value: np.ndarray
 
 
-def bootstrap_interval(
-    samples: ArrayLike, *, confidence: float = 0.95, resamples: int = 10_000, seed: int = 0
-) -> Interval:
-    """Return the mean over seeds and its percentile bootstrap interval.
+def mean_interval(samples: ArrayLike, *, confidence: float = 0.95) -> Interval:
+    r"""Return the mean over seeds and its confidence interval, by Student's t.
 
-    Percentile and not BCa: with the usual 5 seeds the two cover the mean about equally often, but
-    BCa is undefined when seeds agree, as accuracies near 1 often do. Neither keeps its promise with
-    so few: 95 % intervals of 5 normal values cover the mean in about 84 % of cases, of 20 in 93 %.
+    .. math:: \bar x \pm t_{n-1} \, s / \sqrt{n}
+
+    Of normal values it covers the mean as often as it says, with any number of seeds. Of skewed
+    ones, with 5 or 10 seeds, 95 % intervals cover it in 91 to 92 % of cases (log-normal with a
+    standard deviation of .5) or 88 % (exponential). The usual bootstraps promise more than they
+    keep: with 5 normal values both the percentiles and BCa cover it in 83 %, with 10 in 90 %; the
+    studentised one keeps it from 5 seeds on and is undefined where seeds agree, as accuracies near
+    1 often do.
 
     Args:
         samples: One value per seed, shape (..., seeds).
         confidence: Nominal coverage, in (0, 1).
-        resamples: Number of resamples, at least 1. All rows use the same ones.
-        seed: Seed of the resampling; the interval is a function of the arguments.
 
     Returns:
         Mean, low and high, each of shape (...). A single seed says nothing about spread: its
-        interval is NaN.
+        interval is NaN. Bounds are not cut off where the values cannot go, below a gap of 0 or
+        above an accuracy of 1.
 
     Raises:
         TypeError: If the samples are not real numbers.
         ValueError: If there is no seed, a sample is not finite, or an option is out of its range.
 
     Example:
-        >>> mean, low, high = bootstrap_interval([0.1, 0.2, 0.3, 0.4, 0.5])
+        >>> mean, low, high = mean_interval([0.1, 0.2, 0.3, 0.4, 0.5])
         >>> print(f"{mean:.2f} [{low:.2f}, {high:.2f}]")
-        0.30 [0.18, 0.42]
+        0.30 [0.10, 0.50]
 
     References:
-        Efron and Tibshirani, An Introduction to the Bootstrap, 1993, section 13.3.
+        Student 1908, The probable error of a mean. The coverages are measured by
+        ``tests/test_statistics.py``.
     """
     values = _check_samples("samples", samples)
     if not 0 < confidence < 1:
         raise ValueError(f"confidence must be in (0, 1): got {confidence!r}")
-    if resamples < 1:
-        raise ValueError(f"resamples must be at least 1: got {resamples!r}")
     count = values.shape[-1]
     mean = values.mean(axis=-1)
     if count == 1:
         return Interval(mean, np.full_like(mean, np.nan), np.full_like(mean, np.nan))
-    # How often each seed is drawn is all that a mean needs, so a resample is a row of weights.
-    rng, even = np.random.default_rng(seed), np.full(count, 1 / count)
-    means = np.empty((*mean.shape, resamples))
-    for done in range(0, resamples, step := max(1, _AT_ONCE // count)):
-        draws = rng.multinomial(count, even, min(step, resamples - done))
-        means[..., done : done + step] = (values - mean[..., None]) @ (draws.T / count)
-    means += mean[..., None]
-    tail = (1 - confidence) / 2
-    low, high = np.quantile(means, [tail, 1 - tail], axis=-1)
-    return Interval(mean, low, high)
+    # Equal values have no spread, not that of rounding.
+    spread = np.where(np.ptp(values, axis=-1) > 0, values.std(axis=-1, ddof=1), 0.0)
+    half = stdtrit(count - 1, (1 + confidence) / 2) * spread / np.sqrt(count)
+    return Interval(mean, mean - half, mean + half)
 
 
 def paired_permutation_test(
@@ -141,7 +137,6 @@ def paired_difference(
     reference: ArrayLike,
     *,
     confidence: float = 0.95,
-    resamples: int = 10_000,
     seed: int = 0,
 ) -> PairedDifference:
     """Return the mean paired difference to a reference, its interval and its p-value.
@@ -149,9 +144,8 @@ def paired_difference(
     Args:
         samples: One value per seed, shape (..., seeds).
         reference: Values of the reference on the same seeds, of a shape that broadcasts.
-        confidence: Nominal coverage of :func:`bootstrap_interval`, in (0, 1).
-        resamples: Number of resamples of :func:`bootstrap_interval`.
-        seed: Seed of the resampling and of the random patterns.
+        confidence: Nominal coverage of :func:`mean_interval`, in (0, 1).
+        seed: Seed of the random patterns, beyond 16 seeds.
 
     Returns:
         Mean of samples - reference, low, high, and the p-value of
@@ -170,9 +164,7 @@ def paired_difference(
     References:
         See the two functions it joins.
     """
-    interval = bootstrap_interval(
-        _paired(samples, reference), confidence=confidence, resamples=resamples, seed=seed
-    )
+    interval = mean_interval(_paired(samples, reference), confidence=confidence)
     return PairedDifference(*interval, paired_permutation_test(samples, reference, seed=seed))
 
 

@@ -296,7 +296,11 @@ def test_metrics_per_seed_are_the_metrics(eval_tasks):
     for i in (0, 17, len(frame) - 1):
         one = sweep.sel(setting=frame["setting"][i], seed=frame["seed"][i])
         expected = metrics.summarize(
-            one.accuracy.values, one.eval_update.values, [30, 60, 90], one.seen_accuracy.values
+            one.accuracy.values,
+            one.eval_update.values,
+            [30, 60, 90],
+            one.seen_accuracy.values,
+            seen_updates=one.seen_update.values,
         )
         assert list(expected) == list(frame.columns[5:-1])
         np.testing.assert_allclose(

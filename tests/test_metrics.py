@@ -27,6 +27,7 @@ from gainjax.metrics import (
     register_metric,
     stability_gap,
     summarize,
+    updates_to_minimum,
     windowed_forgetting,
     windowed_plasticity,
     worst_case_accuracy,
@@ -328,7 +329,7 @@ def test_bounds(stream):
 def test_the_unit_of_accuracy_cancels_in_gaps_and_scales_the_rest(stream, unit):
     before = summarize(*stream)
     after = summarize(stream[0] * unit, *stream[1:])
-    unchanged = {"avg_sg", "recovery", "recovered", "sustained_recovery", "sustained"}
+    unchanged = {"avg_sg", "lowest_at", "recovery", "recovered", "sustained_recovery", "sustained"}
     for name in before:
         factor = 1 if name in unchanged else unit
         np.testing.assert_allclose(
@@ -495,15 +496,38 @@ def test_anytime_and_final_accuracy():
     np.testing.assert_allclose(final_accuracy(seen), [0.9, 0.2])
 
 
+@settings(deadline=None)
+@given(st.lists(st.integers(1, 30), min_size=1, max_size=4), st.randoms())
+def test_anytime_accuracy_is_the_mean_of_the_interpolated_curve(lengths, random):
+    ends = np.cumsum(lengths)
+    curve, measured, begin = [], [], 0
+    for end in ends:
+        inner = random.sample(range(begin + 1, end), random.randint(0, end - begin - 1))
+        here = sorted({*inner, end})
+        values = [random.random() for _ in here]
+        curve += list(np.interp(np.arange(begin + 1, end + 1), here, values))
+        measured += here
+        begin = end
+    seen = np.array(curve)[np.array(measured) - 1]
+    found = anytime_accuracy(seen, measured, ends)
+    np.testing.assert_allclose(found, np.mean(curve))
+
+
+def test_updates_to_the_lowest_accuracy():
+    curves = [[0.9, 0.9, 0.5, 0.4, 0.4, 0.9], [0.9, 0.8, 0.8, 0.9, 0.9, 0.9]]
+    found = updates_to_minimum(curves, [5, 10, 11, 12, 14, 20], [10, 20])
+    np.testing.assert_array_equal(found, [[2], [1]])
+
+
 def test_summarize_returns_what_the_curves_allow():
     curves, updates, ends = np.full((5, 4, 2), 0.5), [1, 2, 3, 4], [2, 4]
-    task_one = ["avg_sg", "min_acc", "wc_acc", "avg_acc", "recovery", "recovered"]
+    task_one = ["avg_sg", "min_acc", "wc_acc", "avg_acc", "lowest_at", "recovery", "recovered"]
     task_one += ["sustained_recovery", "sustained"]
     de_lange = ["de_lange_acc", "de_lange_min_acc", "de_lange_wc_acc"]
     de_lange += ["windowed_forgetting", "windowed_plasticity"]
     seen = ["anytime_accuracy", "final_accuracy"]
     assert list(summarize(curves[..., :1], updates, ends)) == task_one
-    assert list(summarize(curves, updates, ends, curves[:, :3, 0])) == task_one + de_lange + seen
+    assert list(summarize(curves, updates, ends, curves[..., 0])) == task_one + de_lange + seen
     assert list(summarize(curves, updates, ends, convention="rodriguez-garcia")) == task_one
     assert list(summarize(curves, updates, ends, convention="de-lange")) == de_lange
 

@@ -21,7 +21,7 @@ from gainjax.runs.cutting import Cut
 from gainjax.runs.settings import resolve_hyperparameters
 from gainjax.runs.store import RunStore
 
-SHORT = {"updates_per_task": 6, "batch_size": 16, "seen_every": 3}
+SHORT = {"updates_per_task": 6, "batch_size": 16, "seen_every": 3, "dense_updates": 0}
 FUNCTIONS = (
     lambda key, x: (jax.random.normal(key, (x[0].size, 10)) * 0.1, {}),
     lambda params, state, x, *, train, key: (x.reshape(len(x), -1) @ params, state),
@@ -422,7 +422,7 @@ def test_a_small_split_cifar10_runs(tmp_path):
     )
     assert not curves.diverged_update.any()
     assert np.all(curves.gain.values[:, :, 1:] > 1)
-    assert curves.sizes["eval_update"] == 10
+    assert curves.sizes["eval_update"] == 15
 
 
 def test_mini_imagenet_takes_ten_classes_a_task(tmp_path):

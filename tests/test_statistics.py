@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from gainjax.statistics import (
-    bootstrap_interval,
     frontier,
     holm,
+    mean_interval,
     paired_difference,
     paired_permutation_test,
 )
@@ -25,68 +25,87 @@ def seeds(least=1, most=8):
     return hnp.arrays(np.float64, st.integers(least, most), elements=numbers)
 
 
-# --- bootstrap ---
+# --- interval ---
 
 
-@pytest.mark.parametrize("count", [5, 20])
+@pytest.mark.parametrize("count", [2, 5, 20])
 def test_interval_agrees_with_scipy(count):
-    samples = np.random.default_rng(count).exponential(size=count)
-    ours = bootstrap_interval(samples, resamples=100_000)
-    theirs = scipy.stats.bootstrap(
-        (samples,), np.mean, method="percentile", n_resamples=100_000, batch=10_000, rng=0
-    ).confidence_interval
-    spread = samples.std() / count**0.5  # both ends are random: agree to 3 % of a standard error
-    np.testing.assert_allclose([ours.low, ours.high], theirs, rtol=0, atol=0.03 * spread)
-
-
-def test_interval_of_three_seeds_is_the_one_of_all_27_resamples():
-    samples = np.array([0.0, 1.0, 3.0])
-    means = [np.mean(draw) for draw in itertools.product(samples, repeat=3)]
-    exact = np.quantile(means, [0.1, 0.9], method="inverted_cdf")
-    interval = bootstrap_interval(samples, confidence=0.8)
-    np.testing.assert_allclose([interval.low, interval.high], exact)
+    samples = np.random.default_rng(count).exponential(size=(3, count))
+    ours = mean_interval(samples, confidence=0.9)
+    for row, low, high in zip(samples, ours.low, ours.high, strict=True):
+        theirs = scipy.stats.ttest_1samp(row, 0).confidence_interval(0.9)
+        np.testing.assert_allclose([low, high], theirs, rtol=1e-12)
 
 
 @settings(deadline=None)
 @given(seeds(least=2), st.floats(0.5, 0.99))
-def test_interval_lies_within_the_samples_and_moves_with_them(samples, confidence):
-    options = {"confidence": confidence, "resamples": 500}
-    mean, low, high = bootstrap_interval(samples, **options)
-    slack = 1e-9
-    assert samples.min() - slack <= low <= high <= samples.max() + slack
+def test_interval_moves_with_the_samples(samples, confidence):
+    mean, low, high = mean_interval(samples, confidence=confidence)
+    assert low <= mean <= high
     np.testing.assert_allclose(mean, samples.mean())
-    moved = bootstrap_interval(2 * samples + 1, **options)
+    moved = mean_interval(2 * samples + 1, confidence=confidence)
     np.testing.assert_allclose(moved, 2 * np.array([mean, low, high]) + 1, atol=1e-9)
-    wider = bootstrap_interval(samples, confidence=0.995, resamples=500)
-    assert wider.low <= low + slack
-    assert high <= wider.high + slack
+    wider = mean_interval(samples, confidence=0.995)
+    assert wider.low <= low <= high <= wider.high
 
 
-def test_interval_is_a_function_of_its_arguments_row_by_row():
+def test_interval_row_by_row():
     samples = np.random.default_rng(0).normal(size=(3, 2, 5))
-    first, again = bootstrap_interval(samples), bootstrap_interval(samples)
-    for a, b in zip(first, again, strict=True):
-        assert a.shape == (3, 2)
-        np.testing.assert_array_equal(a, b)
+    interval = mean_interval(samples)
+    assert interval.low.shape == (3, 2)
     for row in np.ndindex(3, 2):
-        alone = bootstrap_interval(samples[row])
-        np.testing.assert_allclose(alone, [values[row] for values in first])
-    assert (bootstrap_interval(samples, seed=1).low != first.low).any()
+        alone = mean_interval(samples[row])
+        np.testing.assert_allclose(alone, [values[row] for values in interval])
 
 
 def test_interval_of_a_single_seed_is_unknown_and_of_equal_seeds_a_point():
-    mean, low, high = bootstrap_interval([[0.5], [0.7]])
+    mean, low, high = mean_interval([[0.5], [0.7]])
     np.testing.assert_array_equal(mean, [0.5, 0.7])
     assert np.isnan(low).all()
     assert np.isnan(high).all()
-    np.testing.assert_allclose(bootstrap_interval([0.1] * 5), 0.1)
+    assert len(set(map(float, mean_interval([0.1] * 5)))) == 1
 
 
-def test_coverage_is_what_the_docstring_says():
-    samples = np.random.default_rng(0).normal(size=(4000, 20))
-    for count, expected in ((5, 0.84), (20, 0.93)):
-        _, low, high = bootstrap_interval(samples[:, :count], resamples=1000)
-        assert abs(((low <= 0) & (high >= 0)).mean() - expected) < 0.015
+def covered(samples, truth, interval):
+    low, high = interval(samples)
+    return ((low <= truth) & (truth <= high)).mean()
+
+
+def by_t(samples):
+    return mean_interval(samples)[1:]
+
+
+def by_bootstrap(method):
+    def interval(samples):
+        found = scipy.stats.bootstrap(
+            (samples,), np.mean, axis=-1, method=method, n_resamples=499, rng=0
+        )
+        return found.confidence_interval
+
+    return interval
+
+
+@pytest.mark.parametrize(
+    ("draw", "truth", "expected"),
+    [
+        ("normal", 0.0, {5: 0.95, 10: 0.95, 20: 0.95}),
+        ("lognormal", np.exp(0.125), {5: 0.91, 10: 0.92, 20: 0.93}),
+        ("exponential", 1.0, {5: 0.88, 10: 0.88, 20: 0.93}),
+    ],
+)
+def test_coverage_is_what_the_docstring_says(draw, truth, expected):
+    options = {"sigma": 0.5} if draw == "lognormal" else {}
+    for count, share in expected.items():
+        rng = np.random.default_rng(count)
+        samples = getattr(rng, draw)(size=(8000, count), **options)
+        assert abs(covered(samples, truth, by_t) - share) < 0.02
+
+
+@pytest.mark.parametrize("method", ["percentile", "BCa"])
+def test_coverage_of_the_bootstraps_that_are_not_used(method):
+    samples = np.random.default_rng(0).normal(size=(1500, 10))
+    for count, share in ((5, 0.83), (10, 0.90)):
+        assert abs(covered(samples[:, :count], 0, by_bootstrap(method)) - share) < 0.025
 
 
 # --- paired test ---
@@ -165,7 +184,7 @@ def test_paired_difference_joins_interval_and_test():
     rng = np.random.default_rng(1)
     samples, reference = rng.random((3, 6)), rng.random(6)
     found = paired_difference(samples, reference, confidence=0.9)
-    interval = bootstrap_interval(samples - reference, confidence=0.9)
+    interval = mean_interval(samples - reference, confidence=0.9)
     np.testing.assert_array_equal(found[:3], interval)
     np.testing.assert_array_equal(found.p_value, paired_permutation_test(samples, reference))
 
@@ -175,7 +194,7 @@ def test_pairing_removes_what_seeds_share():
     shared = rng.normal(size=8)
     samples = shared + 0.1 + 0.01 * rng.normal(size=8)
     found = paired_difference(samples, shared)
-    alone = bootstrap_interval(samples)
+    alone = mean_interval(samples)
     assert found.p_value == 2 / 2**8
     assert 0 < found.low < 0.1 < found.high < 0.12
     assert alone.high - alone.low > 10 * (found.high - found.low)
@@ -253,12 +272,11 @@ def test_frontier_leaves_out_what_is_not_known():
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
-        (lambda: bootstrap_interval(0.5), ValueError, r"samples must have shape \(..., seeds\)"),
-        (lambda: bootstrap_interval([]), ValueError, "samples must have shape"),
-        (lambda: bootstrap_interval([0.5, np.nan]), ValueError, "samples must be finite"),
-        (lambda: bootstrap_interval(["a"]), TypeError, "samples must hold real numbers"),
-        (lambda: bootstrap_interval([1, 2], confidence=95), ValueError, "confidence must be in"),
-        (lambda: bootstrap_interval([1, 2], resamples=0), ValueError, "resamples must be"),
+        (lambda: mean_interval(0.5), ValueError, r"samples must have shape \(..., seeds\)"),
+        (lambda: mean_interval([]), ValueError, "samples must have shape"),
+        (lambda: mean_interval([0.5, np.nan]), ValueError, "samples must be finite"),
+        (lambda: mean_interval(["a"]), TypeError, "samples must hold real numbers"),
+        (lambda: mean_interval([1, 2], confidence=95), ValueError, "confidence must be in"),
         (lambda: paired_permutation_test([1, 2], [1]), ValueError, "the same seeds"),
         (lambda: paired_permutation_test([1], [np.inf]), ValueError, "reference must be finite"),
         (

@@ -242,3 +242,28 @@ def test_the_package_offers_them():
     assert gainjax.comparison is tables.comparison
     assert gainjax.plot_frontier.__name__ == "plot_frontier"
     assert gainjax.plot_heatmap.__name__ == "plot_heatmap"
+
+
+def test_the_floor_is_what_the_same_run_shows_without_a_switch():
+    options = {"seeds": [0, 3], "updates_per_task": 20, "batch_size": 16, "threads": 1}
+    curves = gainjax.run("rotated-digits", ["sgd", "bump-at-switch"], **options)
+    floor = gainjax.run("rotated-digits", ["bump-at-switch", "sgd"], regime="no-switch", **options)
+    # Until the first switch nothing differs; afterwards nothing tells an oracle of one.
+    np.testing.assert_array_equal(
+        curves.train_loss.sel(setting="sgd")[:, :20], floor.train_loss.sel(setting="sgd")[:, :20]
+    )
+    assert (curves.gain.sel(setting="bump-at-switch") > 1.5).any()
+    assert (floor.gain == 1).all()
+    longer = gainjax.run("rotated-digits", ["sgd"], **options | {"updates_per_task": [60, 1, 1]})
+    np.testing.assert_array_equal(floor.accuracy.sel(setting="sgd"), longer.accuracy[0, :, :60])
+    rows = gainjax.table(curves, floor=floor)
+    gap, without = (gainjax.table(each)["avg_sg"] for each in (curves, floor))
+    np.testing.assert_allclose(rows["avg_sg_floor"], without[rows.index])
+    np.testing.assert_allclose(rows["avg_sg_excess"], gap - without[rows.index])
+    assert (rows["avg_sg_excess_low"] < rows["avg_sg_excess"]).all()
+    with pytest.raises(ValueError, match="floor must have the settings of the curves: sgd is"):
+        gainjax.table(curves, floor=floor.sel(setting=["bump-at-switch"]))
+    with pytest.raises(ValueError, match="floor must have the seeds of the curves: 3 is missing"):
+        gainjax.table(curves, floor=floor.sel(seed=[0]))
+    with pytest.raises(ValueError, match="floor must have tasks of the same length"):
+        gainjax.table(curves.sel(setting=["sgd"]), floor=longer)

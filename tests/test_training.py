@@ -18,7 +18,7 @@ BENCHMARK = get_benchmark("split-digits")
 PLAIN = ("ngm-sgd", "sgd", "msgd", "adam")
 # A program compiles for seconds, so tests run the same few: this one, and a sparse one.
 USUAL = {"updates_per_task": 8, "batch_size": 64, "seen_every": 1}
-SPARSE = {"eval_every": 3, "eval_tasks": "all", "seen_every": 5}
+SPARSE = {"eval_every": 3, "eval_tasks": "all", "seen_every": 5, "dense_updates": 0}
 
 
 @pytest.fixture(scope="module")
@@ -300,7 +300,7 @@ def test_every_chunk_is_told_once_and_none_crosses_a_switch(stream):
 
 def test_tasks_may_have_different_numbers_of_updates(stream):
     updates = (8, 3, 1, 12, 5)
-    options = {"updates_per_task": updates, "seen_every": 10}
+    options = {"updates_per_task": updates, "seen_every": 10, "dense_updates": 2}
     told = list(chunks(stream, seeds=(0,), chunk=7, **options))
     assert [c.done for c in told] == [7, 8, 11, 12, 19, 24, 29]
     records = collect(iter(told))
@@ -310,7 +310,7 @@ def test_tasks_may_have_different_numbers_of_updates(stream):
     np.testing.assert_array_equal(records.train_loss[0, :11], usual.train_loss[0, :11])
     assert records.train_loss[0, 11] != usual.train_loss[0, 11]
     seen = np.flatnonzero(records.seen_accuracy[0]) + 1
-    np.testing.assert_array_equal(seen, [8, 10, 11, 12, 20, 24, 29])
+    np.testing.assert_array_equal(seen, [1, 2, 8, 9, 10, 11, 12, 13, 14, 20, 24, 25, 26, 29])
 
 
 @pytest.mark.parametrize("form", ["optimizer", "model"])

@@ -95,6 +95,7 @@ def resume_command(
 
 def table_command(
     directories: Annotated[tyro.conf.Positional[tuple[Path, ...]], tyro.conf.arg(metavar="DIR")],
+    floor: Path | None = None,
     output: Shown = _ALL,
 ) -> None:
     """Print the table of a run, or of several that belong together as one table.
@@ -103,6 +104,7 @@ def table_command(
 
     Args:
         directories: Output folders, or files of curves.
+        floor: The same run under --regime no-switch: what of the gap there is without a switch.
         output: What to print.
     """
     if not directories:
@@ -110,7 +112,7 @@ def table_command(
     found = [load(directory, partial=True) for directory in directories]
     whole = found[0] if len(found) == 1 else curves.concat(found, "setting")
     if whole.sizes["task_end"] > 1 or "unfinished" not in whole.attrs:
-        shown.show_table(whole, output)
+        shown.show_table(whole, output, None if floor is None else load(floor))
     for directory, each in zip(directories, found, strict=True):
         shown.show_unfinished(each, directory, output)
 

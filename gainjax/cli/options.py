@@ -141,10 +141,12 @@ class RunOptions:
     """Evaluate on a fixed random subset of this size of each test set."""
     seen_every: int | None = None
     """Measure accuracy on all tasks seen so far after every so many updates."""
+    dense_updates: int | None = None
+    """After how many updates at the beginning of each task both are done whatever these numbers."""
     batch_growth: Literal["constant", "linear"] | None = None
     """Batches of task k have that size, or k times that size."""
-    regime: Literal["joint", "replay", "fine-tuning"] | None = None
-    """Later tasks train on all data so far, on new data and a bounded memory, or on new data."""
+    regime: Literal["joint", "replay", "fine-tuning", "no-switch"] | None = None
+    """Later tasks train on all data so far, new data and a memory, new data alone, or task 1's."""
     buffer: Literal["reservoir", "balanced"] | None = None
     """Memory of the replay: uniform over the past, or balanced by class."""
     buffer_size: int | None = None

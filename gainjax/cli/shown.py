@@ -48,19 +48,25 @@ def show_results(curves: xr.Dataset, out: Path, output: Output) -> None:
             console().print(f"wrote {path}", soft_wrap=True, highlight=False)
 
 
-def show_table(curves: xr.Dataset, output: Output) -> None:
+def show_table(curves: xr.Dataset, output: Output, floor: xr.Dataset | None = None) -> None:
     """Print curves as a table, a ranking if hyper-parameters vary, or as JSON.
 
     Args:
         curves: The curves.
         output: What to print.
+        floor: As for :func:`gainjax.table`; not for a sweep.
     """
     is_sweep = bool(swept_names(curves))
+    if is_sweep and floor is not None:
+        raise ValueError("a ranking has no floor: give --floor for the table of a run")
     if output.json:
-        frame = show.ranking(curves) if is_sweep else show.table(curves)
+        frame = show.ranking(curves) if is_sweep else show.table(curves, floor=floor)
         sys.stdout.write(frame.reset_index().to_json(orient="records", indent=1) + "\n")
     elif not output.quiet:
-        (show.print_ranking if is_sweep else show.print_table)(curves, console())
+        if is_sweep:
+            show.print_ranking(curves, console())
+        else:
+            show.print_table(curves, console(), floor=floor)
 
 
 def show_unfinished(curves: xr.Dataset, directory: Path, output: Output) -> None:

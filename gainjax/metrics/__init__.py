@@ -36,7 +36,7 @@ from gainjax.metrics.first_task import (
     worst_case_accuracy,
 )
 from gainjax.metrics.mean_curve import Estimate, mean_curve_metrics
-from gainjax.metrics.recovery import Recovery, recovery_updates
+from gainjax.metrics.recovery import Recovery, recovery_updates, updates_to_minimum
 from gainjax.metrics.registry import INPUTS, Convention, Metric, register_metric
 from gainjax.metrics.seen_tasks import anytime_accuracy, final_accuracy
 from gainjax.metrics.summary import evaluate, summarize
@@ -63,6 +63,7 @@ __all__ = [
     "register_metric",
     "stability_gap",
     "summarize",
+    "updates_to_minimum",
     "windowed_forgetting",
     "windowed_plasticity",
     "worst_case_accuracy",

@@ -38,26 +38,27 @@ def check_curves(
     *,
     least_tasks: int = 1,
     all_tasks: bool = False,
+    names: tuple[str, str] = ("accuracy", "eval_updates"),
 ) -> Curves:
     """Return the curves with the columns of each task, or raise if they do not fit together."""
-    curves = check_accuracy("accuracy", accuracy, 2 if all_tasks else 1)
-    updates = _check_updates("eval_updates", eval_updates)
+    curves = check_accuracy(names[0], accuracy, 2 if all_tasks else 1)
+    updates = _check_updates(names[1], eval_updates)
     ends = _check_updates("task_ends", task_ends)
     if len(ends) < least_tasks:
         raise ValueError(f"task_ends must have at least {least_tasks} tasks: got {ends.tolist()}")
     wanted = (len(updates), len(ends)) if all_tasks else (len(updates),)
     if curves.shape[-len(wanted) :] != wanted:
-        axes = "(..., eval_updates, tasks)" if all_tasks else "(..., eval_updates)"
-        raise ValueError(f"accuracy must end in the shape {wanted}, {axes}: got {curves.shape}")
+        axes = f"(..., {names[1]}, tasks)" if all_tasks else f"(..., {names[1]})"
+        raise ValueError(f"{names[0]} must end in the shape {wanted}, {axes}: got {curves.shape}")
     missing = np.setdiff1d(ends, updates)
     if missing.size:
         raise ValueError(
-            f"task_ends must be among eval_updates: {missing.tolist()} were not evaluated; "
+            f"task_ends must be among {names[1]}: {missing.tolist()} were not evaluated; "
             "evaluate at the end of each task"
         )
     if updates[-1] != ends[-1]:
         raise ValueError(
-            f"eval_updates must end with the last task, at {ends[-1]}: got {updates[-1]}; "
+            f"{names[1]} must end with the last task, at {ends[-1]}: got {updates[-1]}; "
             "task_ends has one entry per task, also for the last one"
         )
     last = np.searchsorted(updates, ends)

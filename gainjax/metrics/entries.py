@@ -18,7 +18,7 @@ from gainjax.metrics.first_task import (
     average_stability_gap,
     worst_case_accuracy,
 )
-from gainjax.metrics.recovery import SUSTAINED, recovery_updates
+from gainjax.metrics.recovery import SUSTAINED, recovery_updates, updates_to_minimum
 from gainjax.metrics.registry import METRICS, register_metric
 from gainjax.metrics.seen_tasks import anytime_accuracy, final_accuracy
 
@@ -35,6 +35,10 @@ def _mean_updates(sustained: int) -> Callable[..., np.ndarray]:
         return recovery_updates(accuracy, eval_updates, task_ends, sustained).updates.mean(axis=-1)
 
     return updates
+
+
+def _mean_updates_to_minimum(*curves: ArrayLike) -> np.ndarray:
+    return updates_to_minimum(*curves).mean(axis=-1)
 
 
 def _recovered(sustained: int) -> Callable[..., np.ndarray]:
@@ -99,6 +103,16 @@ register_metric(
     "accuracy at the ends of tasks, mean",
     unit="percent",
     better="higher",
+    **_RODRIGUEZ_GARCIA,
+)
+register_metric(
+    "lowest_at",
+    _mean_updates_to_minimum,
+    _FIRST,
+    "lowest at",
+    "updates from a switch to the lowest accuracy, mean over switches",
+    unit="updates",
+    shown=False,
     **_RODRIGUEZ_GARCIA,
 )
 register_metric(
@@ -206,7 +220,7 @@ register_metric(
 register_metric(
     "anytime_accuracy",
     anytime_accuracy,
-    ("seen_accuracy",),
+    ("seen_accuracy", "seen_updates", "task_ends"),
     "anytime",
     "accuracy on all tasks seen so far, mean over updates",
     unit="percent",

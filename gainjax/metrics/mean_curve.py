@@ -35,7 +35,7 @@ def mean_curve_metrics(
     deviation over seeds (divided by the number of seeds, not one less, and not a standard error)
     of the points that enter a metric, and is propagated as if all points were independent; in a
     gap, the loss and its reference are taken as independent too. It describes the spread of seeds,
-    and is no confidence interval: for one see :func:`gainjax.statistics.bootstrap_interval`.
+    and is no confidence interval: for one see :func:`gainjax.statistics.mean_interval`.
 
     Args:
         accuracy: Curves of task 1, shape (..., seeds, n).

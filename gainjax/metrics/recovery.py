@@ -76,6 +76,37 @@ def recovery_updates(
     return Recovery(updates, recovered)
 
 
+def updates_to_minimum(
+    accuracy: ArrayLike, eval_updates: ArrayLike, task_ends: ArrayLike
+) -> np.ndarray:
+    r"""Return how many updates after each switch task 1 is at its lowest.
+
+    .. math:: \arg\min_{t_{k-1} < n \le t_k} a_1(n) - t_{k-1}
+
+    Args:
+        accuracy: Curve of task 1, shape (..., n).
+        eval_updates: Evaluated updates, 1-based, shape (n,). They limit the resolution.
+        task_ends: Last update of each task, shape (K,).
+
+    Returns:
+        Updates to the first of the lowest accuracies, shape (..., K-1), int64.
+
+    Raises:
+        TypeError: If accuracies are not real numbers or updates not integers.
+        ValueError: If shapes, order or values do not fit together, or there is no switch.
+
+    Example:
+        >>> updates_to_minimum([0.8, 0.4, 0.2, 0.9], [10, 12, 15, 20], [10, 20])
+        array([5])
+
+    References:
+        Ours.
+    """
+    curves = check_curves(accuracy, eval_updates, task_ends, least_tasks=2)
+    columns = curves.minimum_columns()[..., 1:]
+    return curves.updates[columns] - curves.updates[curves.last[:-1]]
+
+
 def _lasting(back: np.ndarray, count: int) -> np.ndarray:
     """Return where values are true from there on, `count` times or to the end: (..., n)."""
     length = back.shape[-1]

@@ -3,17 +3,29 @@
 import numpy as np
 from numpy.typing import ArrayLike
 
-from gainjax.metrics.curves import check_accuracy
+from gainjax.metrics.curves import Curves, check_accuracy, check_curves
 
 
-def anytime_accuracy(seen_accuracy: ArrayLike) -> np.ndarray:
-    r"""Return the accuracy on all tasks seen so far, averaged over measured updates.
+def anytime_accuracy(
+    seen_accuracy: ArrayLike,
+    seen_updates: ArrayLike | None = None,
+    task_ends: ArrayLike | None = None,
+) -> np.ndarray:
+    r"""Return the accuracy on all tasks seen so far, averaged over all updates.
 
-    .. math:: \frac{1}{N} \sum_n a_{\text{seen}}(n)
+    .. math:: \frac{1}{N} \sum_{n=1}^{N} a_{\text{seen}}(n)
+
+    Between two measured updates of a task accuracy is taken to change linearly; before the first
+    one of a task it is taken to be as there, since what the task began with is not comparable: more
+    tasks are seen.
 
     Args:
         seen_accuracy: Accuracy on the pooled test sets of the tasks seen so far, shape (..., n),
             finite.
+        seen_updates: Updates after which it was measured, 1-based, shape (n,); None if after every
+            one, or evenly.
+        task_ends: Last update of each task, shape (K,), each among them; None if with
+            ``seen_updates`` there is one task.
 
     Returns:
         The mean accuracy, shape (...).
@@ -25,11 +37,18 @@ def anytime_accuracy(seen_accuracy: ArrayLike) -> np.ndarray:
     Example:
         >>> float(anytime_accuracy([0.25, 0.5, 0.75]))
         0.5
+        >>> float(anytime_accuracy([0.0, 1.0, 1.0], seen_updates=[1, 2, 8]))
+        0.875
 
     References:
         Ours, as a guard against methods that keep task 1 by not learning.
     """
-    return check_accuracy("seen_accuracy", seen_accuracy, 1).mean(axis=-1)
+    seen = check_accuracy("seen_accuracy", seen_accuracy, 1)
+    if seen_updates is None:
+        return seen.mean(axis=-1)
+    ends = np.asarray(seen_updates)[-1:] if task_ends is None else task_ends
+    curves = check_curves(seen, seen_updates, ends, names=("seen_accuracy", "seen_updates"))
+    return seen @ _shares(curves)
 
 
 def final_accuracy(seen_accuracy: ArrayLike) -> np.ndarray:
@@ -54,3 +73,14 @@ def final_accuracy(seen_accuracy: ArrayLike) -> np.ndarray:
         Ours.
     """
     return check_accuracy("seen_accuracy", seen_accuracy, 1)[..., -1]
+
+
+def _shares(curves: Curves) -> np.ndarray:
+    """Return the share of each measured update in the mean over all updates, shape (n,)."""
+    share = np.zeros(len(curves.updates))
+    for first, last in zip(curves.first, curves.last, strict=True):
+        share[first] += curves.updates[first] - (curves.updates[first - 1] if first else 0)
+        distance = np.diff(curves.updates[first : last + 1])
+        share[first:last] += (distance - 1) / 2
+        share[first + 1 : last + 1] += (distance + 1) / 2
+    return share / curves.updates[-1]

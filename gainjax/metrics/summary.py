@@ -17,6 +17,7 @@ def summarize(
     task_ends: ArrayLike,
     seen_accuracy: ArrayLike | None = None,
     *,
+    seen_updates: ArrayLike | None = None,
     convention: Convention | None = None,
     version: Version = "v1",
     window: int = 10,
@@ -30,7 +31,8 @@ def summarize(
         accuracy: Curves of task 1, shape (..., n, 1), or of all tasks, (..., n, K).
         eval_updates: Evaluated updates, 1-based, shape (n,).
         task_ends: Last update of each task, shape (K,), K at least 2.
-        seen_accuracy: Accuracy on the tasks seen so far, shape (..., m) with any m, or None.
+        seen_accuracy: Accuracy on the tasks seen so far, shape (..., m), or None.
+        seen_updates: Updates after which that was measured, shape (m,); ``eval_updates`` if None.
         convention: "rodriguez-garcia" for the metrics of task 1, "de-lange" for those of all
             tasks, None for whatever the curves allow.
         version: Version of :func:`average_min_accuracy`.
@@ -88,6 +90,7 @@ def summarize(
                 f"{every_task.shape[:-2]}: got shape {seen.shape}"
             )
         inputs["seen_accuracy"] = seen
+        inputs["seen_updates"] = np.asarray(eval_updates if seen_updates is None else seen_updates)
     return evaluate(inputs, convention, version=version, window=window)
 
 

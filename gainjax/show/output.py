@@ -31,7 +31,10 @@ _UNBOUNDED = 10_000
 
 
 def print_table(
-    dataset: xr.Dataset, console: Console | None = None, convention: Convention | None = None
+    dataset: xr.Dataset,
+    console: Console | None = None,
+    convention: Convention | None = None,
+    floor: xr.Dataset | None = None,
 ) -> None:
     """Print the table of :func:`gainjax.table`, with footnotes; 100 columns are enough.
 
@@ -42,11 +45,12 @@ def print_table(
         dataset: Curves as :func:`gainjax.load` or :func:`gainjax.run` returns them, or a sweep.
         console: Where to print, or None for standard output.
         convention: As for :func:`gainjax.table`.
+        floor: As for :func:`gainjax.table`.
 
     Raises:
         ValueError: As :func:`gainjax.table`.
     """
-    _print(table_sheets(dataset, convention, digits=1), console)
+    _print(table_sheets(dataset, convention, 1, floor), console)
 
 
 def print_ranking(

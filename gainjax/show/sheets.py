@@ -21,6 +21,12 @@ _TITLES = {
 }
 
 
+_OF_FLOOR = {
+    tables.FLOOR: ("floor", "avg-SG when no switch happens and task 1 goes on"),
+    tables.EXCESS: ("excess", "avg-SG over its floor, paired by seed"),
+}
+
+
 class Row(NamedTuple):
     """One line of a sheet; the parts of a cell may stand on lines of their own."""
 
@@ -52,11 +58,17 @@ def _columns(table: pd.DataFrame, convention: Convention) -> dict[str, Metric]:
                 title="of mean",
                 meaning="avg-SG of the seed-averaged curve ± propagated error, as published",
             )
+            for key, (title, meaning) in _OF_FLOOR.items():
+                if key in table:
+                    columns[key] = dataclasses.replace(metric, title=title, meaning=meaning)
     return columns
 
 
 def table_sheets(
-    dataset: xr.Dataset, convention: Convention | None, digits: int
+    dataset: xr.Dataset,
+    convention: Convention | None,
+    digits: int,
+    floor: xr.Dataset | None = None,
 ) -> Iterator[Sheet]:
     """Yield :func:`gainjax.table` as sheets, one per convention, then the differences if any.
 
@@ -64,8 +76,9 @@ def table_sheets(
         dataset: Curves of a run or a sweep.
         convention: As for :func:`gainjax.table`.
         digits: Digits behind the point of a percentage.
+        floor: As for :func:`gainjax.table`.
     """
-    table, names = tables.table(dataset, convention), setting_names(dataset)
+    table, names = tables.table(dataset, convention, floor), setting_names(dataset)
     score = dataset.attrs["score"]
     for shown in get_args(Convention):
         columns = _columns(table, shown)
@@ -132,7 +145,7 @@ def _comparison_sheet(
         [_of_rows(dataset), *(METRICS[metric].title for metric in metrics)],
         rows,
         [
-            f"{_of_rows(dataset)} - {reference} with its 95 % bootstrap interval; "
+            f"{_of_rows(dataset)} - {reference} with its 95 % confidence interval; "
             f"{_tested(dataset.sizes['seed'], tests)}"
         ],
     )
@@ -263,7 +276,7 @@ def _divergence(row: pd.Series) -> str:
 def _footnotes(rows: pd.DataFrame, columns: Mapping[str, Metric], score: str) -> list[str]:
     notes = [f"{metric.title}: {metric.explained(score)}" for metric in columns.values()]
     if (rows["seeds"] > 1).all():
-        notes.append("all numbers: mean over seeds and its 95 % bootstrap interval")
+        notes.append("all numbers: mean over seeds and its 95 % confidence interval")
     else:
         notes.append("all numbers: one seed, so no intervals")
     if any(rows[name].isna().any() for name in columns):

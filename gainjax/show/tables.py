@@ -13,9 +13,9 @@ import xarray as xr
 from gainjax.curves import check_rows, has, measure, swept_names, task_ends
 from gainjax.metrics import METRICS, Convention, mean_curve_metrics
 from gainjax.statistics import (
-    bootstrap_interval,
     frontier,
     holm,
+    mean_interval,
     paired_difference,
 )
 
@@ -24,6 +24,7 @@ Best = Literal["method", "any"]
 TOLERANCE = 0.005
 LEAST_SEEDS = 6  # with fewer the exact paired test cannot reach 5 %
 OF_MEAN = "avg_sg_mean_curve"
+FLOOR, EXCESS = "avg_sg_floor", "avg_sg_excess"
 _ROUNDING = 1e-12
 
 
@@ -40,26 +41,32 @@ def compared(convention: Convention) -> list[str]:
     ]
 
 
-def table(dataset: xr.Dataset, convention: Convention | None = None) -> pd.DataFrame:
-    """Return the metrics of each setting: mean and 95 % bootstrap interval over seeds.
+def table(
+    dataset: xr.Dataset, convention: Convention | None = None, floor: xr.Dataset | None = None
+) -> pd.DataFrame:
+    """Return the metrics of each setting: mean and 95 % confidence interval over seeds.
 
     Args:
         dataset: Curves of a run, a sweep or from elsewhere.
         convention: "rodriguez-garcia" for the metrics of task 1, "de-lange" for those of all tasks,
             None for whatever was evaluated.
+        floor: Curves of the same settings and seeds under ``regime="no-switch"``, or None.
 
     Returns:
         One row per setting, with its ``method`` and swept hyper-parameters first. For each metric M
         of :data:`gainjax.metrics.METRICS` that the curves allow the columns M, M_low and M_high
         (NaN for a single seed, or where something that it needs was not recorded), accuracies as
         fractions; ``avg_sg_mean_curve`` and ``avg_sg_mean_curve_error``, the gap of the
-        seed-averaged curve; ``frontier``, whether no seed diverged and no other row has both a
+        seed-averaged curve; with ``floor``, ``avg_sg_floor``, the gap without a switch, and
+        ``avg_sg_excess``, the gap over it, paired by seed, both with their intervals;
+        ``frontier``, whether no seed diverged and no other row has both a
         smaller avg_sg and a higher anytime accuracy; ``seeds`` and ``diverged``, their numbers. A
         diverged seed counts with the accuracy that it has, 0, which may leave it no gap, and as one
         that never recovered.
 
     Raises:
-        ValueError: If there is no switch, or the convention needs curves that are not there.
+        ValueError: If there is no switch, the convention needs curves that are not there, or the
+            floor is of other settings or seeds or of tasks of another length.
 
     Example:
         >>> from gainjax import from_curves
@@ -79,7 +86,7 @@ def table(dataset: xr.Dataset, convention: Convention | None = None) -> pd.DataF
     }
     diverged = dataset.diverged_update.transpose("setting", "seed").values > 0
     for name, values in measure(dataset, convention).items():
-        mean, low, high = _by_row(bootstrap_interval, 3, values)
+        mean, low, high = _by_row(mean_interval, 3, values)
         columns |= {name: mean, f"{name}_low": low, f"{name}_high": high}
     if "avg_sg" in columns:
         first = dataset.accuracy.sel(eval_task=1).transpose("setting", "seed", "eval_update")
@@ -90,12 +97,36 @@ def table(dataset: xr.Dataset, convention: Convention | None = None) -> pd.DataF
         unknown = np.isnan(first.values).any(axis=(1, 2))
         columns[OF_MEAN] = np.where(unknown, np.nan, of_mean.value)
         columns[f"{OF_MEAN}_error"] = np.where(unknown, np.nan, of_mean.error)
+        if floor is not None:
+            columns |= _over_floor(dataset, floor)
     if {"avg_sg", "anytime_accuracy"} <= columns.keys():
         gap = np.where(diverged.any(axis=-1), np.nan, columns["avg_sg"])
         columns["frontier"] = frontier(gap, columns["anytime_accuracy"])
     columns["seeds"] = np.full(dataset.sizes["setting"], dataset.sizes["seed"])
     columns["diverged"] = diverged.sum(axis=-1)
     return pd.DataFrame(columns, index=pd.Index(dataset["setting"].values.tolist(), name="setting"))
+
+
+def _over_floor(dataset: xr.Dataset, floor: xr.Dataset) -> dict[str, np.ndarray]:
+    """Return what of the gap there is without a switch, and what there is besides."""
+    check_rows(floor)
+    for dim in ("setting", "seed"):
+        missing = sorted(set(dataset[dim].values.tolist()) - set(floor[dim].values.tolist()))
+        if missing:
+            raise ValueError(
+                f"floor must have the {dim}s of the curves: {', '.join(map(str, missing))} is "
+                'missing. Run the same with regime="no-switch"'
+            )
+    ends, found = (task_ends(curves).tolist() for curves in (dataset, floor))
+    if ends != found:
+        raise ValueError(f"floor must have tasks of the same length, up to {ends}: got {found}")
+    same = floor.sel(setting=dataset["setting"].values, seed=dataset["seed"].values)
+    gap, without = (measure(curves)["avg_sg"] for curves in (dataset, same))
+    columns: dict[str, np.ndarray] = {}
+    for name, values in ((FLOOR, without), (EXCESS, gap - without)):
+        mean, low, high = _by_row(mean_interval, 3, values)
+        columns |= {name: mean, f"{name}_low": low, f"{name}_high": high}
+    return columns
 
 
 def comparison(
@@ -111,7 +142,7 @@ def comparison(
 
     Returns:
         One row per other setting. ``reference``, its label; for each metric M the columns M, the
-        mean of setting - reference, M_low and M_high, its 95 % bootstrap interval (NaN for a single
+        mean of setting - reference, M_low and M_high, its 95 % confidence interval (NaN for one
         seed), M_p, the p-value of the exact paired test, and M_p_holm, the same corrected for all
         tests of this table. With fewer than 6 seeds the p-values are NaN: such a test cannot reach
         5 %, whatever the difference.

@@ -101,6 +101,7 @@ def advance(
     hyperparameters = program.with_schedules(hyperparameters)
     model = program.trained_model(hyperparameters)
     optimizer = program.optimizer(hyperparameters, program.model.modulated(state.params))
+    task = trained_task(program, position)
     draw = _batches(work, seed, stream, position)
 
     @partial(jax.jit, inline=True)  # traced once for both uses below
@@ -111,8 +112,8 @@ def advance(
             model,
             program.goal,
             optimizer,
-            is_switch=(position.task > 0) & (number - 1 == position.start),
-            task=position.task,
+            is_switch=(task > 0) & (number - 1 == position.start),
+            task=task,
             update=number,
         )
         params = program.method.eval_params(state.params, state.opt_state)
@@ -128,6 +129,11 @@ def advance(
     row = jax.eval_shape(update, state, position.done)[1]
     curves = jax.tree.map(lambda x: jnp.zeros((work.length, *x.shape), x.dtype), row)
     return jax.lax.fori_loop(0, position.count, body, (state, curves))
+
+
+def trained_task(program: Program, position: Position) -> jax.Array:
+    """Return the index of the newest task that is trained on: the first one if none follows it."""
+    return position.task * (program.protocol.regime != "no-switch")
 
 
 def _batches(
@@ -152,7 +158,7 @@ def _batches(
         index = sample(
             jax.random.fold_in(batch_key, number),
             stream,
-            position.task,
+            trained_task(program, position),
             work.batch_size,
             buffer,
             joint=protocol.regime == "joint",
@@ -200,13 +206,13 @@ def _record(
             return total[0] + score, total[1] + size
 
         zeros = (jnp.zeros(()), jnp.zeros(()))
-        score, size = jax.lax.fori_loop(0, position.task + 1, add, zeros)
+        score, size = jax.lax.fori_loop(0, trained_task(program, position) + 1, add, zeros)
         return score / size
 
     def when_due(every: int, measure: Callable[[], Any]) -> Any:
         if every == 1:
             return measure()
-        due = protocol.is_due(number, position.end, every)
+        due = protocol.is_due(number, position.start, position.end, every)
         nothing = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(measure))
         return jax.lax.cond(due, measure, lambda: nothing)
 

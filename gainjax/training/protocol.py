@@ -10,7 +10,7 @@ from gainjax.checks import check_integer
 
 BatchGrowth = Literal["constant", "linear"]
 Evaluated = Literal["first", "all"]
-Regime = Literal["joint", "replay", "fine-tuning"]
+Regime = Literal["joint", "replay", "fine-tuning", "no-switch"]
 Buffer = Literal["reservoir", "balanced"]
 _CHOICES = {
     "batch_growth": get_args(BatchGrowth),
@@ -18,7 +18,7 @@ _CHOICES = {
     "regime": get_args(Regime),
     "buffer": get_args(Buffer),
 }
-_OF_EVALUATION = ("eval_every", "eval_tasks", "seen_every", "eval_batch_size")
+_OF_EVALUATION = ("eval_every", "eval_tasks", "seen_every", "dense_updates", "eval_batch_size")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,13 +30,17 @@ class Protocol:
         batch_size: Examples per update, >= 1, drawn with replacement.
         batch_growth: Whether task k has batches of that size ("constant") or of k times that size
             ("linear"), so that each task so far has its share.
-        eval_every: Evaluate after every that many updates, and at the end of each task.
+        eval_every: Evaluate after every that many updates, and where a task begins and ends.
         eval_tasks: Evaluate the test set of the first task, or those of all tasks.
-        seen_every: Measure the score on all tasks seen so far after every that many updates, and at
-            the end of each task.
+        seen_every: Measure the score on all tasks seen so far after every that many updates, and
+            where a task begins and ends.
+        dense_updates: Each of how many updates at the beginning of a task is followed by both,
+            since that is when a switch shows; >= 0.
         eval_batch_size: Test examples per forward pass, or None for a whole test set at once.
         regime: What later tasks train on: "joint", all examples so far; "replay", half new
-            examples and half from a bounded memory; "fine-tuning", new examples only.
+            examples and half from a bounded memory; "fine-tuning", new examples only; "no-switch",
+            the first task's: training goes on as if there were no other, which shows how large a
+            gap a method has without a switch.
         buffer: Memory of the replay: "reservoir" (uniform over the past) or "balanced" by class.
         buffer_size: Examples that the memory of the replay holds, >= 1.
 
@@ -45,8 +49,11 @@ class Protocol:
             or batches are too small for a replay.
 
     Example:
-        >>> Protocol(updates_per_task=[3, 2], batch_size=8, eval_every=2).eval_updates(2)
-        array([2, 3, 4, 5])
+        >>> protocol = Protocol(
+        ...     updates_per_task=[5, 4], batch_size=8, eval_every=2, dense_updates=1
+        ... )
+        >>> protocol.eval_updates(2)
+        array([1, 2, 4, 5, 6, 8, 9])
     """
 
     updates_per_task: int | tuple[int, ...]
@@ -54,7 +61,8 @@ class Protocol:
     batch_growth: BatchGrowth = "constant"
     eval_every: int = 1
     eval_tasks: Evaluated = "first"
-    seen_every: int = 10
+    seen_every: int = 20
+    dense_updates: int = 16
     eval_batch_size: int | None = None
     regime: Regime = "joint"
     buffer: Buffer = "reservoir"
@@ -70,7 +78,7 @@ class Protocol:
             elif field.name == "updates_per_task" and isinstance(value, Iterable):
                 object.__setattr__(self, field.name, _each("updates_per_task", value))
             elif value is not None or field.name != "eval_batch_size":
-                check_integer(field.name, value, 1)
+                check_integer(field.name, value, 0 if field.name == "dense_updates" else 1)
                 object.__setattr__(self, field.name, int(value))  # JSON knows no NumPy
         if self.regime == "replay" and self.batch_size < 2:
             raise ValueError(
@@ -121,9 +129,17 @@ class Protocol:
         """Return the updates after which all tasks seen so far are evaluated."""
         return self._due(num_tasks, self.seen_every)
 
-    def is_due(self, update: Any, task_end: Any, every: int) -> Any:
-        """Whether there is an evaluation after an update (1-based; number, array or tracer)."""
-        return (update % every == 0) | (update == task_end)
+    def is_due(self, update: Any, task_start: Any, task_end: Any, every: int) -> Any:
+        """Whether there is an evaluation after an update (1-based; number, array or tracer).
+
+        Args:
+            update: The update.
+            task_start: Updates before its task.
+            task_end: Update with which its task ends.
+            every: The usual distance of evaluations.
+        """
+        dense = update <= task_start + self.dense_updates
+        return (update % every == 0) | dense | (update == task_end)
 
     def batch_size_of(self, task: int) -> int:
         """Return the examples per update of a task, counted from 0."""
@@ -132,7 +148,9 @@ class Protocol:
     def _due(self, num_tasks: int, every: int) -> np.ndarray:
         ends = self.task_ends(num_tasks)
         update = np.arange(1, ends[-1] + 1)
-        return update[self.is_due(update, ends[np.searchsorted(ends, update)], every)]
+        task = np.searchsorted(ends, update)
+        starts = np.concatenate([[0], ends[:-1]])
+        return update[self.is_due(update, starts[task], ends[task], every)]
 
 
 def _each(name: str, values: Iterable[Any]) -> tuple[int, ...]:

@@ -33,7 +33,7 @@ _EVALUATIONS = 3  # that are to be seen after a switch, however sparse they are
 def plot_curves(dataset: xr.Dataset) -> Figure:
     r"""Draw accuracy and test loss on task 1 and the gain: over the run, and around the switches.
 
-    Lines are means over seeds, bands are pointwise 95 % bootstrap intervals of the mean. On the
+    Lines are means over seeds, bands are pointwise 95 % confidence intervals of the mean. On the
     right every curve is averaged over the switches, aligned at the last update before a switch, and
     accuracy is relative to that update: the dip is the stability gap. Dips that come at different
     updates blur in a mean, so avg-SG, taken per seed, is larger. A seed that diverged counts with
@@ -187,7 +187,7 @@ def _mark_tasks(column: list[Axes], ends: np.ndarray) -> None:
     spacing = -(-len(ends) // 10)  # at most 10 labels have room
     for number in range(1, len(ends) + 1, spacing):
         text = f"task {number}" if len(ends) <= 5 else str(number)
-        middle = (starts[number - 1] + ends[number - 1]) / 2
+        middle = (starts[number - 1] + ends[number - 1] + 1) / 2
         column[0].annotate(
             text,
             (middle, 1),
@@ -286,6 +286,6 @@ def _legend(figure: Figure, dataset: xr.Dataset, runs: list[_Run], styles: list[
         columnspacing=1.4,
         borderaxespad=0.1,
     )
-    lines = f"mean of {seeds} seeds, with 95 % bootstrap intervals" if seeds > 1 else "1 seed"
+    lines = f"mean of {seeds} seeds, with 95 % confidence intervals" if seeds > 1 else "1 seed"
     caption = f"{heading(dataset)}: {lines}"
     figure.supxlabel(caption, fontsize=0.9 * FONT, color=INK)

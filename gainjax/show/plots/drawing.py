@@ -7,17 +7,16 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
 from gainjax.show.plots.looks import Look
-from gainjax.statistics import bootstrap_interval
+from gainjax.statistics import mean_interval
 
 _DECADES = 1.5  # a loss that spans more has a logarithmic axis
 _BINS = 1000  # more than a panel has columns of dots in print
-_RESAMPLES = 1000
 
 
 def draw(
     axes: Axes, updates: np.ndarray, values: np.ndarray, look: Look, *, band: bool = True
 ) -> None:
-    """Draw the mean and its 95 % bootstrap interval, if there are seeds to draw.
+    """Draw the mean and its 95 % confidence interval, if there are seeds to draw.
 
     Args:
         axes: Where.
@@ -34,7 +33,7 @@ def draw(
     mean = values.mean(axis=1, dtype=np.float64)
     axes.plot(updates, mean, **style, linestyle=look.dashes, zorder=3 + look.width / 10)
     if band and values.shape[1] > 1:
-        interval = bootstrap_interval(values, resamples=_RESAMPLES)
+        interval = mean_interval(values)
         axes.fill_between(
             updates, interval.low, interval.high, color=look.color, alpha=0.2, linewidth=0, zorder=2
         )

@@ -36,7 +36,7 @@ def plot_frontier(dataset: xr.Dataset, gap: str = "avg_sg") -> Figure:
     """Draw the stability gap against anytime accuracy, a point per setting: what costs what.
 
     Good is below and to the right. Points that no other point beats are filled; the settings of a
-    method that differ in their learning rate only are joined in its order. Bars are 95 % bootstrap
+    method that differ in their learning rate only are joined in its order. Bars are 95 % confidence
     intervals. The panel shows the accurate settings, and the caption tells how many lie outside.
 
     Args:
@@ -247,7 +247,7 @@ def _legend(figure: Figure, styles: dict[str, Look]) -> None:
 
 def _caption(dataset: xr.Dataset, points: pd.DataFrame, labels: list[str]) -> str:
     seeds = dataset.sizes["seed"]
-    mean = f"mean of {seeds} seeds, 95 % bootstrap intervals" if seeds > 1 else "1 seed"
+    mean = f"mean of {seeds} seeds, 95 % confidence intervals" if seeds > 1 else "1 seed"
     parts = [f"{heading(dataset)}: {mean}", "filled: no other point is better in both"]
     if labels:
         parts.append(f"numbers: {', '.join(map(words, labels))}")
