@@ -5,6 +5,7 @@ import inspect
 import math
 import numbers
 from collections.abc import Callable, Mapping
+from functools import partial
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -56,9 +57,9 @@ def trained_params(params: Any, opt_state: Any) -> Any:
 class Method:
     """A named optimizer whose numbers are hyper-parameters.
 
-    The numbers among the defaults of ``make`` and ``gain`` are the hyper-parameters: they can be
-    set, swept, and are traced, so that all settings of a method share one compiled program. A
-    default of None stands for a number that may be absent. Words and booleans stay as they are.
+    The numbers among the defaults of ``make``, ``gain`` and ``wrap`` are the hyper-parameters: they
+    can be set, swept, and are traced, so that all settings of a method share one compiled program.
+    A default of None stands for a number that may be absent. Words and booleans stay as they are.
 
     The training step calls ``update(grads, state, params, ...)`` with the extra arguments that
     :func:`gainjax.training.step.train_step` lists; a method takes those it needs.
@@ -73,6 +74,8 @@ class Method:
         gain: Makes, from its own arguments, the :class:`gainjax.GainDynamics` or
             :class:`gainjax.optim.modulation.GainRule` that modulates the optimizer; None for a
             method without. An argument named ``gain_trace`` receives the gain of another run.
+        wrap: Wraps the complete optimizer, gain included, ``wrap(optimizer, average_decay=0.9)``;
+            its other arguments are hyper-parameters, too. None for nothing.
         eval_params: From the trained parameters and the optimizer's state to the parameters to
             evaluate, such as an average.
         ranges: Ranges of hyper-parameters, where they are not the usual ones.
@@ -80,7 +83,7 @@ class Method:
         reference: ``"module:attribute"`` that it was imported by, so that it can be found again.
 
     Raises:
-        TypeError: If ``make`` or ``gain`` is not callable, or an argument has no default.
+        TypeError: If ``make``, ``gain`` or ``wrap`` is not callable, or an argument has no default.
         ValueError: If a range is given for an unknown hyper-parameter.
 
     Example:
@@ -96,6 +99,7 @@ class Method:
     source: str = "not stated"
     title: str | None = None
     gain: Callable[..., GainDynamics | GainRule] | None = None
+    wrap: Callable[..., optax.GradientTransformation] | None = None
     eval_params: Callable[[Any, Any], Any] = trained_params
     ranges: Mapping[str, Range] = dataclasses.field(default_factory=dict)
     needs_boundary: bool = False
@@ -108,6 +112,8 @@ class Method:
         found = _numbers("make", self.make, self.name)
         if self.gain is not None:
             found |= _numbers("gain", self.gain, self.name)
+        if self.wrap is not None:
+            found |= _numbers("wrap", self.wrap, self.name, skip=1)
         if unknown := set(self.ranges) - set(found):
             raise ValueError(
                 f"ranges of {self.name} name {', '.join(sorted(unknown))}, which is no "
@@ -115,6 +121,11 @@ class Method:
             )
         object.__setattr__(self, "hyperparameters", MappingProxyType(found))
         self.check(found)
+
+    @property
+    def evaluates_trained(self) -> bool:
+        """Whether the trained parameters themselves are evaluated."""
+        return self.eval_params is trained_params
 
     def shown_as(self, label: str) -> str:
         """Return how tables and figures name this method under a label: by title or by label."""
@@ -168,15 +179,23 @@ class Method:
         self, hyperparameters: Hyperparameters, mask: Any = None
     ) -> optax.GradientTransformationExtraArgs:
         """Return the complete optimizer of the effective weights; arguments as for :meth:`base`."""
-        base = self.base(hyperparameters, mask)
+        optimizer = self.base(hyperparameters, mask)
         rule = self._rule(hyperparameters)
-        if rule is None:
-            return base
         if isinstance(rule, GainRule):
-            return modulate(base, rule, mask=mask)
-        return gain_modulation(
-            base, rule.decay, rule.baseline, rule.sensitivity, max_gain=rule.max_gain, mask=mask
-        )
+            optimizer = modulate(optimizer, rule, mask=mask)
+        elif rule is not None:
+            optimizer = gain_modulation(
+                optimizer,
+                rule.decay,
+                rule.baseline,
+                rule.sensitivity,
+                max_gain=rule.max_gain,
+                mask=mask,
+            )
+        if self.wrap is None:
+            return optimizer
+        wrapped = _call(partial(self.wrap, optimizer), hyperparameters, mask)
+        return optax.with_extra_args_support(wrapped)
 
     def check(self, hyperparameters: Mapping[str, Any]) -> None:
         """Raise ValueError unless hyper-parameters are known and in range.
@@ -213,12 +232,15 @@ def _parameters(function: Callable[..., Any]) -> Mapping[str, inspect.Parameter]
         return {}
 
 
-def _numbers(what: str, function: Any, method: str) -> dict[str, float | None]:
-    """Return the hyper-parameters among the arguments of a factory, with their defaults."""
+def _numbers(what: str, function: Any, method: str, skip: int = 0) -> dict[str, float | None]:
+    """Return the hyper-parameters among the arguments of a factory, with their defaults.
+
+    The first `skip` arguments are given otherwise.
+    """
     if not callable(function):
         raise TypeError(f"{what} of method {method} must be a function: got {function!r}")
     found: dict[str, float | None] = {}
-    for name, parameter in _parameters(function).items():
+    for name, parameter in list(_parameters(function).items())[skip:]:
         variadic = parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
         if name in _GIVEN or variadic:
             continue

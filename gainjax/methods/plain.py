@@ -4,7 +4,6 @@ import optax
 from jax.typing import ArrayLike
 
 from gainjax.methods.method import UNIT, Method
-from gainjax.optim import averaging, controls
 
 Rate = float | ArrayLike
 
@@ -44,16 +43,6 @@ def _adamw(
     return optax.adamw(learning_rate, b1=b1, b2=b2, weight_decay=weight_decay)
 
 
-def _sgd_ema(
-    learning_rate: Rate = 0.01, average_decay: Rate = 0.95
-) -> optax.GradientTransformation:
-    return averaging.averaged_weights(optax.sgd(learning_rate), average_decay)
-
-
-def _sam(learning_rate: Rate = 0.01, radius: Rate = 0.05) -> optax.GradientTransformation:
-    return controls.sharpness_aware(optax.sgd(learning_rate), radius)
-
-
 ENTRIES = (
     Method("sgd", sgd, "plain stochastic gradient descent", "Robbins & Monro 1951", title="SGD"),
     Method("msgd", msgd, "SGD with heavy-ball momentum", "Polyak 1964", title="MSGD"),
@@ -74,19 +63,5 @@ ENTRIES = (
     Method("adam", adam, "adaptive moments", "Kingma & Ba, arXiv 1412.6980", title="Adam"),
     Method(
         "adamw", _adamw, "Adam with decoupled weight decay", "Loshchilov & Hutter, arXiv 1711.05101"
-    ),
-    Method(
-        "sgd-ema",
-        _sgd_ema,
-        "SGD, evaluated at an exponential moving average of the weights",
-        "Polyak & Juditsky 1992",
-        eval_params=averaging.get_average,
-        ranges={"average_decay": UNIT},
-    ),
-    Method(
-        "sam",
-        _sam,
-        "SGD on the gradient at the worst nearby point (sharpness-aware)",
-        "Foret et al., arXiv 2010.01412",
     ),
 )

@@ -1,11 +1,17 @@
 """Averages of the weights, to evaluate instead of them."""
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 from jax.typing import ArrayLike
+
+
+def _themselves(params: optax.Params, state: optax.OptState) -> optax.Params:
+    del state
+    return params
 
 
 class AveragedState(NamedTuple):
@@ -16,7 +22,9 @@ class AveragedState(NamedTuple):
 
 
 def averaged_weights(
-    base: optax.GradientTransformation, decay: ArrayLike
+    base: optax.GradientTransformation,
+    decay: ArrayLike,
+    of: Callable[[optax.Params, optax.OptState], optax.Params] = _themselves,
 ) -> optax.GradientTransformationExtraArgs:
     r"""Follow the weights with an exponential moving average, to evaluate instead of them.
 
@@ -25,6 +33,8 @@ def averaged_weights(
     Args:
         base: The optimizer, which this does not change.
         decay: Decay of the average per update, in [0, 1).
+        of: What is averaged, from parameters and state of ``base``: the parameters, or such as
+            :func:`gainjax.slow_params`.
 
     Returns:
         A transformation that needs the parameters; :func:`get_average` reads the average.
@@ -39,14 +49,17 @@ def averaged_weights(
         >>> get_average(params, state)
         Array([0.5], dtype=float32)
 
-    Source:
-        Polyak & Juditsky 1992; a control proposed for arXiv 2507.14056.
+    References:
+        Polyak & Juditsky 1992; with a short horizon in continual learning: Soutif-Cormerais et al.
+        2023, arXiv 2306.16817. (Unlike :func:`optax.ema` it averages weights, not updates, and
+        begins at the initial weights.)
     """
     base = optax.with_extra_args_support(base)
 
     def init_fn(params: optax.Params) -> AveragedState:
         # A copy: one buffer cannot be donated as parameter and as state.
-        return AveragedState(jax.tree.map(jnp.copy, params), base.init(params))
+        state = base.init(params)
+        return AveragedState(jax.tree.map(jnp.copy, of(params, state)), state)
 
     def update_fn(
         updates: optax.Updates,
@@ -57,7 +70,7 @@ def averaged_weights(
         if params is None:
             raise ValueError("averaged_weights needs the parameters: call update(..., params)")
         updates, base_state = base.update(updates, state.base_state, params, **extra_args)
-        new_params = optax.apply_updates(params, updates)
+        new_params = of(optax.apply_updates(params, updates), base_state)
         average = optax.incremental_update(new_params, state.average, 1 - decay)
         return updates, AveragedState(average, base_state)
 

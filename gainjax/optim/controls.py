@@ -1,10 +1,9 @@
 """Controls: what could explain the effect of a gain, each as a transformation of its own.
 
-Two are rules for the gain of :func:`gainjax.optim.modulation.modulate` (a replayed trace, a bump at
-known switches); the others scale no weight and change the step, the state or the evaluation.
+Some are rules for the gain of :func:`gainjax.optim.modulation.modulate` (a fixed level, a replayed
+trace, a bump at known switches); the others scale no weight and change the step or the state.
 """
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -33,7 +32,7 @@ def replayed_gain(trace: ArrayLike) -> GainRule:
         >>> print(rule.baseline, rule.next_gain(jnp.ones(()), jnp.int32(0), jnp.zeros(()), {}))
         1.0 2.0
 
-    Source:
+    References:
         Ours, to tell the timing of the gain from its feedback.
     """
     trace = jnp.asarray(trace)
@@ -64,7 +63,7 @@ def bump_at_switches(decay: ArrayLike, baseline: ArrayLike, height: ArrayLike) -
         >>> rule.next_gain(jnp.ones(()), jnp.int32(0), jnp.zeros(()), {"is_switch": True})
         Array(2., dtype=float32)
 
-    Source:
+    References:
         Ours; the drive of arXiv 2507.14056 replaced by knowledge of the boundary.
     """
     dynamics = GainDynamics(decay, baseline, sensitivity=height)
@@ -74,6 +73,56 @@ def bump_at_switches(decay: ArrayLike, baseline: ArrayLike, height: ArrayLike) -
         return dynamics.step(gain, jnp.asarray(extra["is_switch"], gain.dtype))
 
     return GainRule(baseline, next_gain)
+
+
+def fixed_gain(level: ArrayLike) -> GainRule:
+    r"""Hold the gain at a level.
+
+    .. math:: g_t = c
+
+    Args:
+        level: The gain :math:`c`, > 0.
+
+    Returns:
+        A rule for :func:`gainjax.optim.modulation.modulate`. In effective weights it is initial
+        weights times c, and steps times c squared.
+
+    Example:
+        >>> print(fixed_gain(2.0).next_gain(2.0, 0, 0.0, {}))
+        2.0
+
+    References:
+        Ours, to tell the level of the gain from its bursts.
+    """
+    return ramped_gain(level, level, 0.0)
+
+
+def ramped_gain(start: ArrayLike, level: ArrayLike, decay: ArrayLike) -> GainRule:
+    r"""Let the gain approach a level, and stay there.
+
+    .. math:: g_{t+1} = \gamma g_t + (1 - \gamma) c
+
+    Args:
+        start: Gain of the first update, > 0.
+        level: Level :math:`c`, > 0.
+        decay: Decay :math:`\gamma` of the distance per update, in [0, 1).
+
+    Returns:
+        A rule for :func:`gainjax.optim.modulation.modulate`.
+
+    Example:
+        >>> print(ramped_gain(1.0, 2.0, 0.75).next_gain(1.0, 0, 0.0, {}))
+        1.25
+
+    References:
+        Ours, to tell the level of the gain from its bursts.
+    """
+
+    def next_gain(gain: jax.Array, count: Any, uncertainty: Any, extra: Any) -> jax.Array:
+        del count, uncertainty, extra
+        return jnp.asarray(decay * gain + (1 - decay) * level)
+
+    return GainRule(start, next_gain)
 
 
 class EntropyScaledState(NamedTuple):
@@ -106,7 +155,7 @@ def entropy_scaled(
         >>> updates
         Array([-4.], dtype=float32)
 
-    Source:
+    References:
         Ours: a learning rate alpha on raw weights is alpha g**2 on effective ones.
     """
     base = optax.with_extra_args_support(base)
@@ -153,7 +202,7 @@ def reset_at_switches(
         >>> updates
         Array([-1.], dtype=float32)
 
-    Source:
+    References:
         Ours, after reviewers' question whether stale momentum makes the gap.
     """
     base = optax.with_extra_args_support(base)
@@ -173,36 +222,29 @@ def reset_at_switches(
     return optax.GradientTransformationExtraArgs(base.init, update_fn)
 
 
-def sharpness_aware(
-    base: optax.GradientTransformation, radius: ArrayLike
+def time_reset_at_switches(
+    base: optax.GradientTransformation,
 ) -> optax.GradientTransformationExtraArgs:
-    r"""Step with the gradient at the worst nearby point (SAM).
+    """Set the step counts of an optimizer to 0 at each known switch of tasks (an oracle).
 
-    .. math:: u = B\left(\nabla L\left(\theta + \rho \frac{\nabla L}{\|\nabla L\|}\right)\right)
+    What it remembers of gradients stays; its corrections for a short memory begin again.
 
     Args:
-        base: The optimizer that takes the second gradient.
-        radius: Distance rho to the worst point, >= 0.
+        base: An optimizer that counts steps, such as Adam.
 
     Returns:
-        A transformation with ``update(grads, state, params, *, grad_fn, **extra_args)``, where
-        ``grad_fn(params, 0)`` gives the gradient of the same batch at other parameters.
-
-    Raises:
-        ValueError: If ``update`` is called without parameters.
+        A transformation with ``update(grads, state, params, *, is_switch, **extra_args)``.
 
     Example:
-        >>> optimizer = sharpness_aware(optax.sgd(1.0), radius=0.5)
-        >>> params = jnp.ones(1)
-        >>> grad_fn = lambda p, i: 2 * p  # of p ** 2
-        >>> updates, _ = optimizer.update(
-        ...     grad_fn(params, 0), optimizer.init(params), params, grad_fn=grad_fn
-        ... )
-        >>> updates
-        Array([-3.], dtype=float32)
+        >>> optimizer = time_reset_at_switches(optax.adam(0.1))
+        >>> state = optimizer.init(jnp.zeros(1))
+        >>> for is_switch in (False, False, True):
+        ...     _, state = optimizer.update(jnp.ones(1), state, is_switch=is_switch)
+        >>> print(optax.tree.get(state, "count"))
+        1
 
-    Source:
-        Foret et al., arXiv 2010.01412.
+    References:
+        Adam on local time, Ellis et al., arXiv 2412.17113.
     """
     base = optax.with_extra_args_support(base)
 
@@ -211,15 +253,14 @@ def sharpness_aware(
         state: optax.OptState,
         params: optax.Params | None = None,
         *,
-        grad_fn: Callable[[optax.Params, int], optax.Updates],
+        is_switch: ArrayLike,
         **extra_args: Any,
     ) -> tuple[optax.Updates, optax.OptState]:
-        if params is None:
-            raise ValueError("sharpness_aware needs the parameters: call update(..., params)")
-        norm = jnp.maximum(optax.tree.norm(updates), 1e-12)
-        worst = jax.tree.map(
-            lambda p, g: p + (radius / norm * g.astype(norm.dtype)).astype(p.dtype), params, updates
-        )
-        return base.update(grad_fn(worst, 0), state, params, grad_fn=grad_fn, **extra_args)
+        def restarted(path: Any, leaf: jax.Array) -> jax.Array:
+            is_count = bool(path) and getattr(path[-1], "name", None) == "count"
+            return jnp.where(is_switch, 0, leaf).astype(leaf.dtype) if is_count else leaf
+
+        state = jax.tree.map_with_path(restarted, state)
+        return base.update(updates, state, params, is_switch=is_switch, **extra_args)
 
     return optax.GradientTransformationExtraArgs(base.init, update_fn)

@@ -52,7 +52,8 @@ def for_raw_weights(extra_args: Mapping[str, Any], scale: Scale, gain: jax.Array
 
     Args:
         extra_args: Extra arguments of an update. ``grad`` is a gradient; ``grad_fn`` and
-            ``value_fn`` are functions of parameters. All others stay.
+            ``value_fn`` are functions of parameters; ``loss_grad`` returns a gradient. All others
+            stay.
         scale: Multiplies what is modulated in a tree like the parameters, ``scale(tree, factor)``.
         gain: The gain.
     """
@@ -63,6 +64,8 @@ def for_raw_weights(extra_args: Mapping[str, Any], scale: Scale, gain: jax.Array
         translated["grad_fn"] = lambda raw, *args, **kwargs: scale(
             grad_fn(scale(raw, gain), *args, **kwargs), gain
         )
+    if (loss_grad := extra_args.get("loss_grad")) is not None:
+        translated["loss_grad"] = lambda loss: scale(loss_grad(loss), gain)
     if (value_fn := extra_args.get("value_fn")) is not None:
         translated["value_fn"] = _value_of_raw_weights(value_fn, scale, gain)
     return translated

@@ -106,9 +106,10 @@ def advance(
 
     @partial(jax.jit, inline=True)  # traced once for both uses below
     def update(state: TrainState, number: jax.Array) -> tuple[TrainState, Record]:
+        batch = draw(number)
         state, info = train_step(
             state,
-            draw(number),
+            batch,
             model,
             program.goal,
             optimizer,
@@ -116,8 +117,7 @@ def advance(
             task=task,
             update=number,
         )
-        params = program.method.eval_params(state.params, state.opt_state)
-        evaluated = state._replace(params=params)
+        state, evaluated = _evaluated(program, model, state, batch)
         return state, _record(program, model, evaluated, info, stream, position, number)
 
     def body(i: jax.Array, carry: tuple[TrainState, Record]) -> tuple[TrainState, Record]:
@@ -131,6 +131,21 @@ def advance(
     return jax.lax.fori_loop(0, position.count, body, (state, curves))
 
 
+def _evaluated(
+    program: Program, model: Model, state: TrainState, batch: Batch
+) -> tuple[TrainState, TrainState]:
+    """Return the state, and the one to evaluate: of an averaged network, for example.
+
+    A network with other weights than the trained ones has other statistics of its batches, too: it
+    sees every batch.
+    """
+    params = program.method.eval_params(state.params, state.opt_state)
+    if program.method.evaluates_trained or not jax.tree.leaves(state.eval_state):
+        return state, state._replace(params=params)
+    _, seen = model.apply(params, state.eval_state, batch.inputs, train=True, key=batch.key)
+    return state._replace(eval_state=seen), state._replace(params=params, model_state=seen)
+
+
 def trained_task(program: Program, position: Position) -> jax.Array:
     """Return the index of the newest task that is trained on: the first one if none follows it."""
     return position.task * (program.protocol.regime != "no-switch")
@@ -141,6 +156,8 @@ def _batches(
 ) -> Callable[[jax.Array], Batch]:
     """Return the function that draws the batch of an update from its number."""
     program, protocol = work.program, work.program.protocol
+    task = trained_task(program, position)
+    seen_classes = _seen_classes(program, stream, task)
     batch_key, augment_key = seed_key(seed, BATCH), seed_key(seed, AUGMENT)
     forward_key = seed_key(seed, FORWARD)
     buffer = None
@@ -158,7 +175,7 @@ def _batches(
         index = sample(
             jax.random.fold_in(batch_key, number),
             stream,
-            trained_task(program, position),
+            task,
             work.batch_size,
             buffer,
             joint=protocol.regime == "joint",
@@ -167,9 +184,19 @@ def _batches(
         if program.augment is not None:
             inputs = program.augment(jax.random.fold_in(augment_key, number), inputs)
         inputs = program.network_inputs(stream, inputs)
-        return Batch(inputs, targets, jax.random.fold_in(forward_key, number))
+        is_new = index >= jnp.asarray(stream.task_start)[task]
+        return Batch(inputs, targets, jax.random.fold_in(forward_key, number), is_new, seen_classes)
 
     return draw
+
+
+def _seen_classes(program: Program, stream: Stream, task: jax.Array) -> jax.Array:
+    """Return which classes the tasks so far have, shape (classes,)."""
+    if not program.num_classes:
+        return jnp.zeros((0,), bool)
+    so_far = jnp.arange(len(stream.train_targets)) < jnp.asarray(stream.task_end)[task]
+    places = jnp.where(so_far, stream.train_targets, program.num_classes)  # beyond the end: dropped
+    return jnp.zeros(program.num_classes, bool).at[places].set(True, mode="drop")
 
 
 def _record(

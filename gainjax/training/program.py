@@ -63,6 +63,11 @@ class Program:
     def __post_init__(self) -> None:
         if self.form not in ("optimizer", "model"):
             raise ValueError(f"form must be 'optimizer' or 'model': got {self.form!r}")
+        if self.form == "model" and self.method.wrap is not None:
+            raise ValueError(
+                f"{self.method.name} wraps the optimizer with its gain, which form='model' has "
+                "elsewhere: use form='optimizer'"
+            )
         if self.form == "model" and self.model.twin is None:
             raise ValueError(
                 "form='model' needs a model whose layers carry the gain, such as gainjax.GainDense:"
@@ -197,7 +202,9 @@ def init_state(
         # The optimizer trains effective weights: at the start, the first gain times raw weights.
         gain = program.method.initial_gain(hyperparameters)
         params = jax.tree.map(lambda on, p: p * gain if on else p, mask, params)
-    return TrainState(params, model_state, program.optimizer(hyperparameters, mask).init(params))
+    eval_state = () if program.method.evaluates_trained else jax.tree.map(jnp.copy, model_state)
+    opt_state = program.optimizer(hyperparameters, mask).init(params)
+    return TrainState(params, model_state, opt_state, eval_state)
 
 
 def abstract_hyperparameters(program: Program, names: Any, updates: int) -> Hyperparameters:

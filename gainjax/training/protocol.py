@@ -61,7 +61,7 @@ class Protocol:
     batch_growth: BatchGrowth = "constant"
     eval_every: int = 1
     eval_tasks: Evaluated = "first"
-    seen_every: int = 20
+    seen_every: int = 10
     dense_updates: int = 16
     eval_batch_size: int | None = None
     regime: Regime = "joint"

@@ -18,6 +18,8 @@ class TrainState(NamedTuple):
     params: Any  # what the optimizer trains: effective weights, or raw ones if the model has gains
     model_state: Any  # what the model keeps besides: batch statistics, a gain of its own
     opt_state: optax.OptState
+    # Model state of the network that is evaluated, if that is another one and has a state; else ().
+    eval_state: Any = ()
 
 
 class Batch(NamedTuple):
@@ -26,6 +28,8 @@ class Batch(NamedTuple):
     inputs: jax.Array  # as the network takes them, shape (B, ...)
     targets: jax.Array  # shape (B, ...)
     key: jax.Array  # for what is random in a forward pass, such as dropout
+    is_new: jax.Array | None = None  # which examples are of the newest task, shape (B,)
+    seen_classes: jax.Array | None = None  # which classes tasks so far have, shape (C,)
 
 
 class StepInfo(NamedTuple):
@@ -59,6 +63,10 @@ def train_step(
     ``grad``            gradient of this batch, for line searches
     ``grad_fn``         ``grad_fn(params, i)``: gradient of the same batch at other parameters
     ``value_fn``        ``value_fn(params)``: loss of the same batch at other parameters
+    ``loss_grad``       ``loss_grad(loss)``: gradient of ``loss(outputs, targets, of_each)``, shape
+                        (), of this batch; ``of_each(outputs, targets)`` is the usual loss, (B,)
+    ``is_new``          which examples of this batch are of the newest task, shape (B,)
+    ``seen_classes``    which classes the tasks so far have, shape (C,)
     ``is_switch``       whether this is the first update of a new task (what an oracle knows)
     ``task``            index of the task, from 0
     ``update``          number of the update, from 1
@@ -88,12 +96,22 @@ def train_step(
         return goal.loss(outputs, batch.targets).mean(), (outputs, model_state)
 
     def value_fn(
-        params: Any, uncertainty: Any = None, grad_fn: Any = None, is_switch: Any = None,
-        task: Any = None, update: Any = None,
+        params: Any, uncertainty: Any = None, grad_fn: Any = None, loss_grad: Any = None,
+        is_new: Any = None, seen_classes: Any = None, is_switch: Any = None, task: Any = None,
+        update: Any = None,
     ) -> jax.Array:  # fmt: skip
         # Line searches pass on what is named here, and refuse an update with other arguments.
-        del uncertainty, grad_fn, is_switch, task, update
+        del uncertainty, grad_fn, loss_grad, is_new, seen_classes, is_switch, task, update
         return loss_fn(params)[0]
+
+    def loss_grad(loss: Callable[..., jax.Array]) -> Any:
+        def of(params: Any) -> jax.Array:
+            outputs, _ = model.apply(
+                params, state.model_state, batch.inputs, train=True, key=batch.key
+            )
+            return loss(outputs, batch.targets, goal.loss)
+
+        return jax.grad(of)(state.params)
 
     gradient = jax.value_and_grad(loss_fn, has_aux=True)
     (loss, (outputs, model_state)), grads = gradient(state.params)
@@ -107,6 +125,9 @@ def train_step(
         grad=grads,
         grad_fn=lambda params, i: gradient(params)[1],
         value_fn=value_fn,
+        loss_grad=loss_grad,
+        is_new=batch.is_new,
+        seen_classes=batch.seen_classes,
         **extra_args,
     )
     params = optax.apply_updates(state.params, updates)
@@ -119,7 +140,7 @@ def train_step(
         ),
         jnp.stack(gains).astype(loss.dtype) if len(gains) > 1 else jnp.zeros((0,), loss.dtype),
     )
-    return TrainState(params, model_state, opt_state), info
+    return state._replace(params=params, model_state=model_state, opt_state=opt_state), info
 
 
 def current_gains(state: TrainState, model: Model) -> list[jax.Array]:

@@ -1,0 +1,90 @@
+"""Averaging for evaluation: any method, evaluated at a moving average of its weights."""
+
+import dataclasses
+from functools import partial
+from typing import Any, Literal, get_args
+
+import optax
+from jax.typing import ArrayLike
+
+from gainjax.methods.gains import ENTRIES as GAINS
+from gainjax.methods.method import UNIT, Method
+from gainjax.methods.plain import ENTRIES as PLAIN
+from gainjax.optim.averaging import averaged_weights, get_average
+from gainjax.optim.states import slow_params
+
+Averaged = Literal["effective", "slow"]
+DECAY = 0.8
+
+
+def _effective(
+    optimizer: optax.GradientTransformation, average_decay: ArrayLike = DECAY
+) -> optax.GradientTransformation:
+    return averaged_weights(optimizer, average_decay)
+
+
+def _slow(
+    optimizer: optax.GradientTransformation, average_decay: ArrayLike = DECAY
+) -> optax.GradientTransformation:
+    return averaged_weights(optimizer, average_decay, of=slow_params)
+
+
+def averaged(method: Method, average_decay: float = DECAY, of: Averaged = "effective") -> Method:
+    r"""Return a method that trains alike and is evaluated at a moving average of its weights.
+
+    .. math:: \bar\theta_{t+1} = \delta \bar\theta_t + (1 - \delta) \theta_{t+1}
+
+    The averaged network has batch statistics of its own, of the batches that were trained on: one
+    forward pass more per update, for networks that have such.
+
+    Args:
+        method: The method.
+        average_decay: Default of the hyper-parameter of that name, :math:`\delta` in [0, 1): the
+            average reaches back about 1 / (1 - decay) updates.
+        of: Average the weights as they are used, "effective", or, for a method with a gain, as they
+            will be once the gain has decayed, "slow".
+
+    Returns:
+        A method with the name of the other and "-ema", or "-slow-ema".
+
+    Raises:
+        ValueError: If the method is evaluated at something else already, or has no gain to leave
+            out.
+
+    Example:
+        >>> from gainjax.methods import get_method
+        >>> averaged(get_method("adam"), average_decay=0.9).hyperparameters["average_decay"]
+        0.9
+
+    References:
+        Temporal ensembles in online continual learning: Soutif-Cormerais et al., arXiv 2306.16817;
+        Polyak & Juditsky 1992. That they close most of the stability gap is ours.
+    """
+    if not method.evaluates_trained or method.wrap is not None:
+        raise ValueError(f"method must be evaluated at its own weights: {method.name} is not")
+    if of not in get_args(Averaged):
+        raise ValueError(f"of must be one of {get_args(Averaged)}: got {of!r}")
+    if of == "slow" and method.gain is None:
+        raise ValueError(f"of='slow' leaves a gain out, and {method.name} has none")
+    wrap: Any = _slow if of == "slow" else _effective
+    suffix, what = ("-slow-ema", "slow weights") if of == "slow" else ("-ema", "weights")
+    return dataclasses.replace(
+        method,
+        name=method.name + suffix,
+        summary=f"{method.title or method.name}, evaluated at a moving average of its {what}",
+        source="Soutif-Cormerais et al., arXiv 2306.16817",
+        title=None,
+        wrap=wrap if average_decay == DECAY else partial(wrap, average_decay=average_decay),
+        eval_params=get_average,
+        ranges={**method.ranges, "average_decay": UNIT},
+    )
+
+
+_BASES = {method.name: method for method in (*PLAIN, *GAINS)}
+ENTRIES = (
+    averaged(_BASES["sgd"]),
+    averaged(_BASES["msgd"]),
+    averaged(_BASES["adam"]),
+    averaged(_BASES["ngm-sgd"]),
+    averaged(_BASES["ngm-sgd"], of="slow"),
+)

@@ -1,0 +1,67 @@
+"""Level only: what of the gain is a raised level, and what of that is which of its effects."""
+
+import optax
+from jax.typing import ArrayLike
+
+from gainjax.methods.gains import sgd_with_backbone
+from gainjax.methods.method import POSITIVE, UNIT, Method
+from gainjax.methods.plain import sgd
+from gainjax.optim import controls, losses
+from gainjax.optim.modulation import GainRule
+
+Rate = float | ArrayLike
+_CONTROL = "control of ours"
+_BACKBONE = {"backbone_momentum": UNIT}
+_LEVEL = {"level": POSITIVE}
+
+
+def _fixed(level: Rate = 2.0) -> GainRule:
+    return controls.fixed_gain(level)
+
+
+def _ramped(level: Rate = 2.0, decay: Rate = 0.98) -> GainRule:
+    return controls.ramped_gain(1.0, level, decay)
+
+
+def _compensated(learning_rate: Rate = 0.01, level: Rate = 2.0) -> optax.GradientTransformation:
+    # A fixed gain makes steps level**2 as large: without that, its initial weights are left.
+    return sgd(learning_rate / level**2)
+
+
+def _temperature(learning_rate: Rate = 0.01, level: Rate = 8.0) -> optax.GradientTransformation:
+    return losses.at_temperature(sgd(learning_rate), level)
+
+
+ENTRIES = (
+    Method(
+        "fixed-gain",
+        sgd_with_backbone,
+        "SGD under a gain that stays at a level",
+        _CONTROL,
+        gain=_fixed,
+        ranges=_BACKBONE | _LEVEL,
+    ),
+    Method(
+        "ramped-gain",
+        sgd_with_backbone,
+        "SGD under a gain that rises from 1 to a level, and stays there",
+        _CONTROL,
+        gain=_ramped,
+        ranges=_BACKBONE | _LEVEL,
+    ),
+    Method(
+        "larger-init",
+        _compensated,
+        "SGD from larger initial weights",
+        _CONTROL,
+        gain=_fixed,
+        ranges=_LEVEL,
+    ),
+    Method(
+        "temperature",
+        _temperature,
+        "SGD on the softmax of the outputs times a level",
+        _CONTROL,
+        ranges=_LEVEL,
+    ),
+)

@@ -1,0 +1,237 @@
+"""Steps along the gradient of another loss of the same batch.
+
+They need the extra argument ``loss_grad`` of the training step
+(:func:`gainjax.training.step.train_step`): ``loss_grad(loss)`` is the gradient of
+``loss(outputs, targets, of_each)``, where ``of_each(outputs, targets)`` is what training minimizes
+the mean of, such as the cross-entropy of each example.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax.typing import ArrayLike
+
+OfEach = Callable[[jax.Array, jax.Array], jax.Array]
+Loss = Callable[[jax.Array, jax.Array, OfEach], jax.Array]
+LossGrad = Callable[[Loss], optax.Updates]
+_NEVER = -1e9  # logit of what cannot be
+
+
+def at_temperature(
+    base: optax.GradientTransformation, level: ArrayLike
+) -> optax.GradientTransformationExtraArgs:
+    r"""Train on the loss of the outputs times a level: a softmax at the temperature 1/level.
+
+    .. math:: L = \ell(c f(x), y)
+
+    In a network without biases whose L layers are followed by ReLU, this is a constant gain of
+    :math:`c^{1/L}` on all layers.
+
+    Args:
+        base: The optimizer.
+        level: What multiplies the outputs, :math:`c` > 0.
+
+    Returns:
+        A transformation that needs the keyword ``loss_grad``.
+
+    Example:
+        >>> of_each = optax.losses.softmax_cross_entropy_with_integer_labels
+        >>> outputs = lambda p: p * jnp.array([[1.0, -1.0]])
+        >>> target = jnp.array([0])
+        >>> optimizer = at_temperature(optax.sgd(1.0), level=2.0)
+        >>> updates, _ = optimizer.update(
+        ...     0.0,
+        ...     optimizer.init(0.0),
+        ...     0.0,
+        ...     loss_grad=lambda loss: jax.grad(lambda p: loss(outputs(p), target, of_each))(0.0),
+        ... )
+        >>> print(updates)
+        2.0
+
+    References:
+        Ours, to tell what a raised gain does from a rising one.
+    """
+
+    def loss(outputs: jax.Array, targets: jax.Array, of_each: OfEach) -> jax.Array:
+        return of_each(jnp.asarray(level * outputs), targets).mean()
+
+    return with_loss(base, lambda extra_args: loss)
+
+
+def without_unseen(
+    base: optax.GradientTransformation,
+) -> optax.GradientTransformationExtraArgs:
+    r"""Leave the outputs of classes that no task had so far out of the softmax.
+
+    Without it, each update of task 1 pushes them down, and they have to rise first when their class
+    comes. Evaluation has all outputs.
+
+    Args:
+        base: The optimizer.
+
+    Returns:
+        A transformation that needs the keywords ``loss_grad`` and ``seen_classes``.
+
+    Example:
+        >>> optimizer = without_unseen(optax.sgd(1.0))
+        >>> of_each = optax.losses.softmax_cross_entropy_with_integer_labels
+        >>> outputs, target = jnp.zeros((1, 3)), jnp.array([0])
+        >>> updates, _ = optimizer.update(
+        ...     outputs,
+        ...     optimizer.init(outputs),
+        ...     outputs,
+        ...     loss_grad=lambda loss: jax.grad(lambda x: loss(x, target, of_each))(outputs),
+        ...     seen_classes=jnp.array([True, True, False]),
+        ... )
+        >>> print(updates)
+        [[ 0.5 -0.5  0. ]]
+
+    References:
+        Masking of logits in SGM, Harun et al., arXiv 2306.01904.
+    """
+
+    def loss_of(extra_args: dict[str, Any]) -> Loss:
+        seen = extra_args["seen_classes"]
+
+        def loss(outputs: jax.Array, targets: jax.Array, of_each: OfEach) -> jax.Array:
+            return of_each(jnp.where(seen, outputs, _NEVER), targets).mean()
+
+        return loss
+
+    return with_loss(base, loss_of)
+
+
+def smoothed(
+    base: optax.GradientTransformation, length: ArrayLike
+) -> optax.GradientTransformationExtraArgs:
+    r"""Let the new task's share of the loss grow from 0 to its own after each switch (an oracle).
+
+    .. math:: L = (1 - s_t) L_{old} + s_t L_{new}, \qquad s_t = \min(1, n_t / T) / k
+
+    with :math:`n_t` updates since the switch to task k, whose examples are a share 1/k of all.
+
+    Args:
+        base: The optimizer.
+        length: Updates :math:`T` until the share is the new task's own, > 0.
+
+    Returns:
+        A transformation that needs the keywords ``loss_grad``, ``is_new``, ``task`` and
+        ``is_switch``.
+
+    Example:
+        >>> optimizer = smoothed(optax.sgd(1.0), length=10)
+        >>> state = optimizer.init(jnp.zeros(()))
+
+    References:
+        Loss smoothing, arXiv 2607.00634.
+    """
+    base = optax.with_extra_args_support(base)
+
+    def init_fn(params: optax.Params) -> tuple[jax.Array, optax.OptState]:
+        return jnp.zeros((), jnp.int32), base.init(params)
+
+    def update_fn(
+        updates: optax.Updates,
+        state: tuple[jax.Array, optax.OptState],
+        params: optax.Params | None = None,
+        *,
+        loss_grad: LossGrad,
+        is_new: jax.Array,
+        **extra_args: Any,
+    ) -> tuple[optax.Updates, tuple[jax.Array, optax.OptState]]:
+        del updates
+        since = jnp.where(extra_args["is_switch"], 0, state[0])
+        own = 1 / (extra_args["task"] + 1.0)
+        share = jnp.where(extra_args["task"] > 0, own * jnp.minimum(1.0, since / length), 1.0)
+        weights = jnp.where(is_new, share / own, (1 - share) / jnp.maximum(1 - own, 1e-6))
+
+        def loss(outputs: jax.Array, targets: jax.Array, of_each: OfEach) -> jax.Array:
+            return (weights * of_each(outputs, targets)).mean()
+
+        updates, base_state = base.update(
+            loss_grad(loss), state[1], params, loss_grad=loss_grad, is_new=is_new, **extra_args
+        )
+        return updates, (optax.safe_increment(since), base_state)
+
+    return optax.GradientTransformationExtraArgs(init_fn, update_fn)
+
+
+def projected(
+    base: optax.GradientTransformation,
+) -> optax.GradientTransformationExtraArgs:
+    r"""Take from the gradient what would raise the loss of the batch's examples of earlier tasks.
+
+    .. math:: \hat g = g - \frac{\min(0, g^\top g_{old})}{\|g_{old}\|^2} g_{old}
+
+    Args:
+        base: The optimizer.
+
+    Returns:
+        A transformation that needs the keywords ``loss_grad`` and ``is_new``.
+
+    Example:
+        >>> optimizer = projected(optax.sgd(1.0))
+        >>> updates, _ = optimizer.update(
+        ...     jnp.array([1.0, -1.0]),
+        ...     optimizer.init(jnp.zeros(2)),
+        ...     jnp.zeros(2),
+        ...     loss_grad=lambda loss: jnp.array([0.0, 2.0]),
+        ...     is_new=jnp.array([True, False]),
+        ... )
+        >>> print(updates)
+        [-1. -0.]
+
+    References:
+        A-GEM on the joint loss, Hess et al., arXiv 2311.04898.
+    """
+    base = optax.with_extra_args_support(base)
+
+    def update_fn(
+        updates: optax.Updates,
+        state: optax.OptState,
+        params: optax.Params | None = None,
+        *,
+        loss_grad: LossGrad,
+        is_new: jax.Array,
+        **extra_args: Any,
+    ) -> tuple[optax.Updates, optax.OptState]:
+        def loss(outputs: jax.Array, targets: jax.Array, of_each: OfEach) -> jax.Array:
+            losses = jnp.where(is_new, 0.0, of_each(outputs, targets))
+            return losses.sum() / jnp.maximum((~is_new).sum(), 1)
+
+        old = loss_grad(loss)
+        inner, square = optax.tree.vdot(updates, old), optax.tree.vdot(old, old)
+        scale = jnp.minimum(inner, 0.0) / jnp.maximum(square, 1e-12)
+        updates = jax.tree.map(lambda g, o: g - scale.astype(g.dtype) * o, updates, old)
+        return base.update(updates, state, params, loss_grad=loss_grad, is_new=is_new, **extra_args)
+
+    return optax.GradientTransformationExtraArgs(base.init, update_fn)
+
+
+def with_loss(
+    base: optax.GradientTransformation, loss_of: Callable[[dict[str, Any]], Loss]
+) -> optax.GradientTransformationExtraArgs:
+    """Return an optimizer that steps along the gradient of another loss.
+
+    Args:
+        base: The optimizer.
+        loss_of: From the other extra arguments to the loss, shape ().
+    """
+    base = optax.with_extra_args_support(base)
+
+    def update_fn(
+        updates: optax.Updates,
+        state: optax.OptState,
+        params: optax.Params | None = None,
+        *,
+        loss_grad: LossGrad,
+        **extra_args: Any,
+    ) -> tuple[optax.Updates, optax.OptState]:
+        del updates
+        gradient = loss_grad(loss_of(extra_args))
+        return base.update(gradient, state, params, loss_grad=loss_grad, **extra_args)
+
+    return optax.GradientTransformationExtraArgs(base.init, update_fn)
