@@ -4,6 +4,7 @@ import tyro
 
 from experiments.cifar import cifar, cifar_first_switch
 from experiments.controls import controls
+from experiments.league import league
 from experiments.learning_rates import digits_learning_rates, learning_rates
 from experiments.paper_table import other_seeds, paper_table
 from experiments.protocols import protocols
@@ -19,6 +20,7 @@ PROGRAMS = (
     cifar,
     cifar_first_switch,
     digits_learning_rates,
+    league,
 )
 
 

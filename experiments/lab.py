@@ -135,7 +135,7 @@ class Lab:
         return seeds[:_SMOKE_SEEDS] if self.smoke else seeds
 
     def _options(self, options: dict[str, Any]) -> dict[str, Any]:
-        shared = {"eval_examples": self.eval_examples, "seen_every": 20}
+        shared = {"eval_examples": self.eval_examples, "seen_every": 10}
         smoke = _SMOKE if self.smoke else {}
         data_dir = None if self.smoke else self.data_dir
         return {**shared, **options, **smoke, "data_dir": data_dir, "progress": not self.smoke}

@@ -8,6 +8,7 @@ import optax
 from jax.typing import ArrayLike
 
 from gainjax.methods.gains import ENTRIES as GAINS
+from gainjax.methods.level import ENTRIES as LEVELS
 from gainjax.methods.method import UNIT, Method
 from gainjax.methods.plain import ENTRIES as PLAIN
 from gainjax.optim.averaging import averaged_weights, get_average
@@ -80,11 +81,13 @@ def averaged(method: Method, average_decay: float = DECAY, of: Averaged = "effec
     )
 
 
-_BASES = {method.name: method for method in (*PLAIN, *GAINS)}
+_BASES = {method.name: method for method in (*PLAIN, *GAINS, *LEVELS)}
 ENTRIES = (
     averaged(_BASES["sgd"]),
     averaged(_BASES["msgd"]),
     averaged(_BASES["adam"]),
+    averaged(_BASES["adagrad"]),
     averaged(_BASES["ngm-sgd"]),
     averaged(_BASES["ngm-sgd"], of="slow"),
+    averaged(_BASES["fixed-gain"]),
 )

@@ -1,6 +1,6 @@
 """Clips that follow the usual size of a gradient, which Optax does not have."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +13,7 @@ _TINY = 1e-12
 class RunningNorms(NamedTuple):
     """State of :func:`clip_by_running_norm`."""
 
-    norms: Any  # of each leaf: shape=(), 0 before the first update
+    norms: jax.Array  # of each leaf: shape=(leaves,), float32; 0 before the first update
 
 
 def clip_by_running_norm(
@@ -43,23 +43,22 @@ def clip_by_running_norm(
     """
 
     def init_fn(params: optax.Params) -> RunningNorms:
-        return RunningNorms(jax.tree.map(lambda p: jnp.zeros((), _real(p)), params))
+        return RunningNorms(jnp.zeros(len(jax.tree.leaves(params)), jnp.float32))
 
     def update_fn(
         updates: optax.Updates, state: RunningNorms, params: optax.Params | None = None
     ) -> tuple[optax.Updates, RunningNorms]:
         del params
-        norms = jax.tree.map(_norm, updates)
-        usual = jax.tree.map(lambda m, n: jnp.where(m > 0, m, n), state.norms, norms)
-        clipped = jax.tree.map(lambda g, n, m: _shortened(g, n, factor * m), updates, norms, usual)
-        new = jax.tree.map(
-            lambda m, n: (smoothing * m + (1 - smoothing) * jnp.minimum(n, factor * m)).astype(
-                m.dtype
-            ),
-            usual,
-            norms,
-        )
-        return clipped, RunningNorms(new)
+        leaves, structure = jax.tree.flatten(updates)
+        norms = jnp.stack([optax.tree.norm(leaf).astype(jnp.float32) for leaf in leaves])
+        usual = jnp.where(state.norms > 0, state.norms, norms)
+        limits = factor * usual
+        clipped = [
+            _shortened(leaf, norm, limit)
+            for leaf, norm, limit in zip(leaves, norms, limits, strict=True)
+        ]
+        new = smoothing * usual + (1 - smoothing) * jnp.minimum(norms, limits)
+        return jax.tree.unflatten(structure, clipped), RunningNorms(jnp.asarray(new, jnp.float32))
 
     return optax.GradientTransformation(init_fn, update_fn)
 
@@ -105,7 +104,9 @@ def clip_by_z_score(
 
     def init_fn(params: optax.Params) -> NormMoments:
         del params
-        return NormMoments(jnp.zeros((), jnp.int32), jnp.zeros(()), jnp.zeros(()))
+        return NormMoments(  # one buffer twice could not be donated
+            jnp.zeros((), jnp.int32), jnp.zeros((), jnp.float32), jnp.zeros((), jnp.float32)
+        )
 
     def update_fn(
         updates: optax.Updates, state: NormMoments, params: optax.Params | None = None
@@ -124,9 +125,8 @@ def clip_by_z_score(
         away = kept - state.mean
         mean = state.mean + rate * away
         variance = (1 - rate) * (state.variance + rate * away**2)
-        return clipped, NormMoments(
-            optax.safe_increment(state.step), mean, variance.astype(jnp.float32)
-        )
+        moments = (x.astype(jnp.float32) for x in (mean, variance))
+        return clipped, NormMoments(optax.safe_increment(state.step), *moments)
 
     return optax.GradientTransformation(init_fn, update_fn)
 
@@ -135,11 +135,3 @@ def _shortened(gradient: jax.Array, norm: jax.Array, limit: ArrayLike) -> jax.Ar
     """Return a gradient of some norm, at most as long as the limit."""
     ratio = jnp.where(norm > limit, limit / jnp.maximum(norm, _TINY), 1.0)
     return gradient * ratio.astype(jnp.result_type(gradient))
-
-
-def _norm(gradient: jax.Array) -> jax.Array:
-    return jnp.sqrt(jnp.sum(jnp.abs(gradient) ** 2, dtype=_real(gradient)))
-
-
-def _real(x: Any) -> Any:
-    return jnp.finfo(jnp.promote_types(jnp.result_type(x), jnp.float32)).dtype

@@ -157,8 +157,8 @@ def local_entropy(
         >>> updates, _ = optimizer.update(
         ...     grad_fn(params, 0), optimizer.init(params), params, grad_fn=grad_fn
         ... )
-        >>> updates
-        Array([-2.], dtype=float32)
+        >>> print(updates.round(3))
+        [-2.]
 
     References:
         Entropy-SGD, Chaudhari et al., arXiv 1611.01838, without the noise of its search and on one

@@ -1,0 +1,5 @@
+"""Which way of closing the stability gap is best, tuned alike and on equal terms?"""
+
+from experiments.league.contest import league
+
+__all__ = ["league"]

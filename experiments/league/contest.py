@@ -1,0 +1,129 @@
+"""Who closes the stability gap best? Every method tuned alike, then run on fresh seeds.
+
+    python -m experiments league --data-dir DIR
+    python -m experiments league --benchmarks split-digits permuted-digits rotated-digits
+
+Each method has seven settings (:mod:`experiments.league.entries`), which are tried on three seeds. The
+one with the smallest gap within half a point of the method's own best anytime accuracy is run on ten
+fresh seeds, with its switches and without (the floor), and so is the method's one default. What came
+out is written after each method, a row per seed, to ``league-BENCHMARK.csv``; methods that are there
+are not run again, so the program can be stopped at any time. Tables, figures and the page are made
+from these files.
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import pandas as pd
+import tyro
+import xarray as xr
+
+import gainjax
+from experiments.lab import MNIST, Lab
+from experiments.league.entries import ENTRIES, Entry
+from experiments.league.page import write_page
+from gainjax import Benchmark
+from gainjax.files import write_file
+
+DIGITS = ("split-digits", "permuted-digits", "rotated-digits")
+TUNING_SEEDS = (100, 101, 102)
+FRESH_SEEDS = tuple(range(10))
+METRICS = (
+    *("avg_sg", "anytime_accuracy", "final_accuracy", "min_acc", "lowest_at", "recovery"),
+    "recovered",
+)
+
+
+def league(
+    lab: Annotated[Lab, tyro.conf.arg(name="")],
+    benchmarks: tuple[str, ...] = (*DIGITS, *MNIST),
+    methods: tuple[str, ...] = tuple(entry.method for entry in ENTRIES),
+    page_only: bool = False,
+) -> None:
+    """Tune and compare every method, and write the page.
+
+    Args:
+        lab: Where things are.
+        benchmarks: Benchmarks to run.
+        methods: Methods to run.
+        page_only: Train nothing: make tables, figures and the page from the stored numbers.
+    """
+    for benchmark in [] if page_only else lab.benchmarks(benchmarks):
+        path = lab.results / f"league-{benchmark.name}.csv"
+        for entry in ENTRIES:
+            if entry.method in methods and entry.method not in done(path):
+                add(path, contest(lab, benchmark, entry))
+                print(f"{benchmark.name}: {entry.method}", flush=True)
+    write_page(lab.results)
+
+
+def contest(lab: Lab, benchmark: Benchmark, entry: Entry) -> pd.DataFrame:
+    """Return what came out for a method on a benchmark, a row per stage, setting and seed."""
+    folder = f"league/{benchmark.name}/{entry.method}"
+    options: dict[str, Any] = {"seen_every": 10, "eval_examples": _examples(benchmark)}
+    methods = [entry.method]
+    parts = [
+        lab.sweep(f"{folder}/tuning-{i}", benchmark, grid, methods, TUNING_SEEDS, **options)
+        for i, grid in enumerate(entry.grids)
+    ]
+    tuning = parts[0] if len(parts) == 1 else gainjax.concat(parts, "setting")
+    chosen = _chosen(tuning, entry)
+    fixed = options | {"hyperparameters": {entry.method: chosen}}
+    final = lab.run(f"{folder}/final", benchmark, methods, FRESH_SEEDS, **fixed)
+    floor = lab.run(f"{folder}/floor", benchmark, methods, FRESH_SEEDS, regime="no-switch", **fixed)
+    default = lab.run(f"{folder}/default", benchmark, methods, FRESH_SEEDS, **options)
+    stages = {"tuning": tuning, "final": final, "floor": floor, "default": default}
+    rows = pd.concat([_rows(stage, curves) for stage, curves in stages.items()])
+    rows.insert(0, "method", entry.method)
+    return rows
+
+
+def _examples(benchmark: Benchmark) -> int | None:
+    """Return how many images of each test set are looked at: all of the few digits."""
+    return None if "digits" in benchmark.name else 1000
+
+
+def _chosen(tuning: xr.Dataset, entry: Entry) -> dict[str, float]:
+    """Return the setting that the rule chooses; the first one if all diverge."""
+    ranking = gainjax.ranking(tuning)
+    best = ranking[ranking["chosen"]]
+    row = (best if len(best) else ranking).iloc[0]
+    return {name: float(row[name]) for name in entry.settings[0]}
+
+
+def _rows(stage: str, curves: xr.Dataset) -> pd.DataFrame:
+    settings = {
+        row["label"]: json.dumps(row["hyperparameters"])
+        for row in json.loads(curves.attrs["spec"])["settings"]
+    }
+    rows = gainjax.per_seed(curves)
+    updates = int(curves["task_end"][-1]) * len(rows)
+    return pd.DataFrame(
+        {
+            "stage": stage,
+            "setting": rows["setting"].map(settings),
+            "seed": rows["seed"],
+            **{name: rows[name] for name in METRICS},
+            "diverged": rows["diverged_update"] > 0,
+            "ms_per_update": 1000 * curves.attrs["wall_time_seconds"] / updates,
+        }
+    )
+
+
+def done(path: Path) -> set[str]:
+    """Return the methods whose numbers are in a file."""
+    return set(pd.read_csv(path, usecols=["method"])["method"]) if path.exists() else set()
+
+
+def add(path: Path, rows: pd.DataFrame) -> None:
+    """Add rows to a file, or leave it as it was."""
+    before = [pd.read_csv(path)] if path.exists() else []
+    text = pd.concat([*before, rows]).to_csv(index=False, float_format="%.9g", lineterminator="\n")
+    write_file(path, text.encode())
+
+
+def as_mapping(setting: str) -> Mapping[str, float]:
+    """Return the hyper-parameters that a row was made with."""
+    return json.loads(setting)
