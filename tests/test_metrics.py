@@ -579,7 +579,7 @@ UPDATES, ENDS = [1, 2, 3, 4], [2, 4]
         ((CURVE[:3], UPDATES, ENDS), ValueError, r"accuracy must end in the shape \(4,\)"),
         ((CURVE, [1.0, 2.0, 3.0, 4.0], ENDS), TypeError, "eval_updates must hold integers"),
         ((CURVE, [1, 2, 2, 4], ENDS), ValueError, "eval_updates must be strictly increasing"),
-        ((CURVE, [0, 1, 2, 4], ENDS), ValueError, "eval_updates must be .* from 1 on"),
+        ((CURVE, [-1, 1, 2, 4], ENDS), ValueError, "eval_updates must be .* from 0 on"),
         ((CURVE, [UPDATES], ENDS), ValueError, "eval_updates must be a list"),
         ((CURVE, UPDATES, []), ValueError, "task_ends must be a list"),
         ((CURVE, UPDATES, [4, 2]), ValueError, "task_ends must be strictly increasing"),

@@ -311,7 +311,7 @@ def test_files_that_take_their_values_from_elsewhere_are_refused(tmp_path, store
         with pytest.raises(ValueError, match=f"{name}.nc is damaged or no netCDF 4 file"):
             results.load(tmp_path / f"{name}.nc")
     os.mkfifo(tmp_path / "pipe.nc")
-    with pytest.raises(ValueError, match="is no file"):
+    with pytest.raises(ValueError, match="named pipe"):
         results.load(tmp_path / "pipe.nc")
 
 

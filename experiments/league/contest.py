@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
+import jax
 import pandas as pd
 import tyro
 import xarray as xr
@@ -56,6 +57,7 @@ def league(
             if entry.method in methods and entry.method not in done(path):
                 add(path, contest(lab, benchmark, entry))
                 print(f"{benchmark.name}: {entry.method}", flush=True)
+                jax.clear_caches()  # compiled programs of all methods would not fit into memory
     write_page(lab.results)
 
 

@@ -151,7 +151,10 @@ def main(args: list[str] | None = None) -> None:
     if args == ["--version"]:
         print(f"gainjax {__version__}")
         return
-    errors = Console(stderr=True, soft_wrap=True, highlight=False)
+    for name in ("stdout", "stderr"):  # None where it was closed before we began
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
+    errors = Console(stderr=True, soft_wrap=True, highlight=False, emoji=False)
 
     def show_warning(message: Warning | str, *where: object, **more: object) -> None:
         errors.print(f"[bold yellow]warning:[/] {escape(str(message))}")  # not a line of our code
@@ -161,7 +164,7 @@ def main(args: list[str] | None = None) -> None:
             stream.reconfigure(errors="replace")
     try:
         _refuse_control_characters(args)
-        _refuse_repeated_lists(args)
+        _refuse_repeated(args)
         with warnings.catch_warnings():
             warnings.showwarning = show_warning
             _app().cli(
@@ -174,11 +177,11 @@ def main(args: list[str] | None = None) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except KeyboardInterrupt as stopped:
         if not isinstance(stopped, Interrupted):
-            errors.print("interrupted before anything was stored")
+            errors.print("interrupted; what was stored before is kept")
             sys.exit(130)
         errors.print(escape(str(stopped)))
         sys.exit(128 + stopped.signum)
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, jax.errors.JaxRuntimeError) as error:
         errors.print(f"[bold red]error:[/] {escape(str(error))}")
         if jax.distributed.is_initialized():  # else JAX waits minutes for the other processes
             sys.stdout.flush()
@@ -218,8 +221,9 @@ def _refuse_control_characters(args: list[str]) -> None:
             raise ValueError(f"control characters are not allowed: got {word!r}")
 
 
-def _refuse_repeated_lists(args: list[str]) -> None:
-    """Refuse a list that is given twice, of which only the last would count."""
-    for option in ("--set", "--grid", "--methods"):
-        if sum(word == option or word.startswith(f"{option}=") for word in args) > 1:
+def _refuse_repeated(args: list[str]) -> None:
+    """Refuse an option that is given twice, of which only the last would count."""
+    options = [word.partition("=")[0] for word in args if word.startswith("--")]
+    for option in options:
+        if options.count(option) > 1:
             raise ValueError(f"{option} is given twice: give it once, with all its words after it")

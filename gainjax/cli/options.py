@@ -1,20 +1,22 @@
 """The options of the commands, and the arguments of the Python interface that they stand for."""
 
 import dataclasses
-import math
 import socket
-import time
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast
 
 import jax
 import tyro
 
 from gainjax.checks import check_integer
+from gainjax.cli.meeting import meet
 from gainjax.cli.values import parse_methods, parse_seeds, parse_settings
 from gainjax.runs.api import DEFAULT_METHODS
 from gainjax.training import Protocol
 from gainjax.training.processes import check_devices
+
+_LONGEST_WAIT = 10**6  # seconds
+_MOST_MEMORY = 1e9  # GB
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,42 +42,30 @@ class Cluster:
                 "--coordinator HOST:PORT, --processes N and --process-id K belong together: got "
                 f"{self.coordinator}, {self.processes} and {self.process_id}"
             )
-        if self.coordinator is not None:
-            self._check_address(self.coordinator)
         if self.distributed or self.coordinator is not None:
             check_integer("--timeout", self.timeout, 1)
+            if self.timeout > _LONGEST_WAIT:
+                raise ValueError(f"--timeout must be at most {_LONGEST_WAIT}: got {self.timeout}")
+            if self.coordinator is not None:
+                self._meet(self.coordinator)
             jax.distributed.initialize(*given, initialization_timeout=self.timeout)
         check_devices()
 
-    def _check_address(self, address: str) -> None:
-        """Raise unless the coordinator can be there, as JAX would do after minutes, by aborting."""
+    def _meet(self, address: str) -> None:
+        """Wait for the other processes; raise if the address or a number is wrong."""
         host, _, port = address.rpartition(":")
-        if not host or not port.isdigit() or not 0 < int(port) < 2**16:
+        if not host or not port.isdecimal() or not 0 < int(port) < 2**16:
             raise ValueError(f"--coordinator must be HOST:PORT: got {address!r}")
         check_integer("--processes", self.processes, 1)
         check_integer("--process-id", self.process_id, 0)
-        if self.process_id >= self.processes:  # type: ignore[operator]
-            raise ValueError(
-                f"--process-id must be below --processes: got {self.process_id} of {self.processes}"
-            )
+        number, processes = cast(int, self.process_id), cast(int, self.processes)
+        if number >= processes:
+            raise ValueError(f"--process-id must be below --processes: got {number} of {processes}")
         try:
-            socket.getaddrinfo(host, int(port))
-        except OSError as error:
+            socket.getaddrinfo(host.strip("[]"), int(port))
+        except (OSError, UnicodeError) as error:
             raise ValueError(f"--coordinator names no host that is known: {host!r}") from error
-        if self.process_id == 0:
-            return
-        end = time.monotonic() + self.timeout
-        while True:
-            try:
-                socket.create_connection((host, int(port)), timeout=5).close()
-                return
-            except OSError as error:
-                if time.monotonic() > end:
-                    raise ValueError(
-                        f"nobody answers at {address} after {self.timeout} s (--timeout): start "
-                        "the process with --process-id 0 there"
-                    ) from error
-                time.sleep(0.2)
+        meet(host.strip("[]"), int(port), processes, number, self.timeout)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,7 +94,7 @@ class Execution:
 
     def arguments(self) -> dict[str, Any]:
         """Return the arguments of :func:`gainjax.run`."""
-        if self.memory_gb is not None and not 0 < self.memory_gb < math.inf:
+        if self.memory_gb is not None and not 0 < self.memory_gb <= _MOST_MEMORY:
             raise ValueError(f"--memory-gb must be a positive number: got {self.memory_gb}")
         return {
             "chunk": self.chunk,

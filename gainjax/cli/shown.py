@@ -12,6 +12,7 @@ import xarray as xr
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from gainjax import show
 from gainjax.cli.options import Output
@@ -27,7 +28,7 @@ _COLUMNS = 100  # where there is no terminal, whose width is known
 
 def console() -> Console:
     """Return where to print."""
-    return Console(width=None if sys.stdout.isatty() else _COLUMNS)
+    return Console(width=None if sys.stdout.isatty() else _COLUMNS, emoji=False)
 
 
 def show_results(curves: xr.Dataset, out: Path, output: Output) -> None:
@@ -45,7 +46,7 @@ def show_results(curves: xr.Dataset, out: Path, output: Output) -> None:
     show_table(curves, output)
     if not (output.quiet or output.json):
         for path in (out / FILE, *paths):
-            console().print(f"wrote {path}", soft_wrap=True, highlight=False)
+            console().print(f"wrote {path}", soft_wrap=True, highlight=False, markup=False)
 
 
 def show_table(curves: xr.Dataset, output: Output, floor: xr.Dataset | None = None) -> None:
@@ -106,7 +107,7 @@ def show_registries() -> None:
     for title, registry in registries:
         grid = Table(title, "what it is", "source", box=None, title_justify="left", padding=(0, 2))
         for name, entry in registry.items():
-            grid.add_row(f"[bold]{name}[/]", entry.summary, f"[dim]{entry.source}[/]")
+            grid.add_row(Text(name, "bold"), escape(entry.summary), Text(entry.source, "dim"))
         console().print(grid)
         console().print()
 

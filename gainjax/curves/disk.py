@@ -3,7 +3,6 @@
 import hashlib
 import io
 import json
-import stat
 from pathlib import Path
 
 import h5py
@@ -14,7 +13,7 @@ from gainjax.curves.dims import ATTRS, COORDS, DIMS, FORMAT
 from gainjax.curves.format1 import from_format_1
 from gainjax.curves.joining import narrowed
 from gainjax.curves.reading import spec_of
-from gainjax.files import expanded, write_file
+from gainjax.files import expanded, read_regular, write_file
 
 FILE = "curves.nc"
 _MARK = b"gainjax-sha256:"
@@ -139,9 +138,7 @@ def _file(path: str | Path) -> Path:
 
 def _read(path: Path) -> bytes:
     try:
-        if not stat.S_ISREG(path.stat().st_mode):  # a pipe would wait for ever
-            raise ValueError(f"{path} is no file")
-        return path.read_bytes()
+        return read_regular(path)
     except (FileNotFoundError, NotADirectoryError):
         raise FileNotFoundError(
             f"no curves at {path}: give the directory of a finished run, or its {FILE}"

@@ -38,7 +38,8 @@ def from_curves(
         accuracy: For each label, such as a method, its accuracy on each evaluated task after each
             evaluated update: fractions of shape (seeds, evaluations, tasks), or for one seed
             (evaluations, tasks). Either task 1 alone or all tasks are evaluated.
-        eval_updates: After which updates, counted from 1 over all tasks; each task end is one.
+        eval_updates: After which updates, counted from 1 over all tasks; each task end is one. 0
+            stands for an evaluation before the first one.
         task_ends: Last update of each task. Tasks may be of unequal length.
         seeds: Numbers of the seeds; 0, 1, ... if None.
         seen_updates: Updates of ``seen_accuracy``, if they are not ``eval_updates``.

@@ -9,7 +9,7 @@ import xarray as xr
 
 from gainjax.curves.aligning import aligned
 from gainjax.curves.difference import difference
-from gainjax.curves.reading import spec_of
+from gainjax.curves.reading import check_rows, spec_of
 from gainjax.curves.shape import to_json
 
 Dimension = Literal["setting", "seed"]
@@ -45,7 +45,12 @@ def concat(curves: Sequence[xr.Dataset], dim: Dimension) -> xr.Dataset:
         >>> concat([first, second], "seed").seed.values
         array([0, 1])
     """
-    parts = [narrowed(part) for part in curves]
+    if isinstance(curves, xr.Dataset) or not hasattr(curves, "__iter__"):
+        raise TypeError(f"curves must be a list of datasets: got {type(curves)}")
+    parts = list(curves)
+    for part in parts:
+        check_rows(part)
+    parts = [narrowed(part) for part in parts]
     if dim not in get_args(Dimension):
         raise ValueError(f"dim must be one of {get_args(Dimension)}: got {dim!r}")
     if len(parts) < 2:

@@ -34,8 +34,8 @@ def per_seed(curves: xr.Dataset) -> pd.DataFrame:
              er     0   0.667
              er     1   0.250
     """
-    settings, seeds = curves.sizes["setting"], curves.sizes["seed"]
     check_rows(curves)
+    settings, seeds = curves.sizes["setting"], curves.sizes["seed"]
     of_setting = {
         name: np.repeat(curves[name].values, seeds)
         for name in ("setting", "method", *swept_names(curves))

@@ -242,7 +242,7 @@ def _diverged_update(arrays: Mapping[str, np.ndarray], eval_updates: np.ndarray)
             # The training loss precedes its update, so the last update shows in the last
             # evaluation only; any other shows in the training loss, too.
             bad[..., :-1] = False
-        found = np.where(bad.any(axis=-1), eval_updates[bad.argmax(axis=-1)], 0)
+        found = np.where(bad.any(axis=-1), np.maximum(eval_updates[bad.argmax(axis=-1)], 1), 0)
     if "train_loss" in arrays:
         bad = ~np.isfinite(arrays["train_loss"])
         found = np.where(bad.any(axis=-1), bad.argmax(axis=-1) + 1, found)

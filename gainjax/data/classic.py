@@ -6,10 +6,13 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Literal
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 from PIL import Image
 
 from gainjax.checks import check_integer
+from gainjax.data.augment import crop_and_flip
 from gainjax.data.dataset import Dataset, check_dataset
 from gainjax.data.scenarios import class_incremental, domain_incremental, transformed
 from gainjax.data.stream import Stream
@@ -20,6 +23,9 @@ _AUTHORS_CONTEXTS = (
     (1, 32, 67, 73, 91),  # fish: aquarium fish, flatfish, ray, shark, trout
     (54, 62, 70, 82, 92),  # flowers: orchid, poppy, rose, sunflower, tulip
 )
+
+# Mean and standard deviation of each channel.
+_OF_CIFAR10 = np.array([[0.4914, 0.4822, 0.4465], [0.2470, 0.2435, 0.2616]], np.float32)
 
 
 def split(
@@ -182,20 +188,24 @@ def rotated(
 
 def domain_cifar100(
     dataset: Dataset,
-    protocol: Literal["authors", "domain-incremental"] = "authors",
+    protocol: Literal["authors", "authors-scripts", "domain-incremental"] = "authors",
     eval_examples: int | None = None,
 ) -> Stream:
-    """Arrange CIFAR-100 by its superclasses, in either of two ways.
+    """Arrange CIFAR-100 by its superclasses, in one of three ways.
 
     ``"authors"``: three tasks, the five fine classes each of aquatic mammals, fish, and flowers,
     under their fine labels among 100 outputs. So, in spite of the name, class-incremental.
+
+    ``"authors-scripts"``: the same with two flaws of the authors' scripts: pixels are normalized
+    with the statistics of CIFAR-10, and test images are shifted and mirrored as training images
+    are. (They draw that anew for each evaluation; here it is drawn once.)
 
     ``"domain-incremental"``: five tasks, each with one new fine class (by rising fine label) of
     every superclass, under the 20 superclass labels.
 
     Args:
         dataset: CIFAR-100; the domain-incremental form needs its superclass labels.
-        protocol: One of the two.
+        protocol: One of the three.
         eval_examples: At most this many test images per task, a fixed random subset, or all.
 
     Returns:
@@ -211,21 +221,24 @@ def domain_cifar100(
         ValueError: dataset must be CIFAR-100: digits has 10 classes, not 100
 
     References:
-        Rodriguez-Garcia et al., arXiv 2507.14056 v1: Domain CIFAR-100. Two things differ from the
-        authors' scripts: they normalize with the statistics of CIFAR-10, here those of CIFAR-100
-        are used, unless the data set has others: ``dataset._replace(mean=..., std=...)``, in the
-        units of the pixels. And they crop and flip test images as they do training images, here
-        test images are clean. Hess et al. 2023: the domain-incremental form.
+        Rodriguez-Garcia et al., arXiv 2507.14056 v1: Domain CIFAR-100, and its authors' public
+        scripts. Hess et al. 2023: the domain-incremental form.
     """
     check_dataset(dataset)
-    if protocol not in ("authors", "domain-incremental"):
-        raise ValueError(f"protocol must be 'authors' or 'domain-incremental': got {protocol!r}")
+    known = ("authors", "authors-scripts", "domain-incremental")
+    if protocol not in known:
+        raise ValueError(f"protocol must be one of {', '.join(known)}: got {protocol!r}")
     if (num_classes := _num_classes(dataset)) != 100:
         raise ValueError(
             f"dataset must be CIFAR-100: {dataset.name} has {num_classes} classes, not 100"
         )
     options = {**_statistics(dataset), "eval_examples": eval_examples}
-    if protocol == "authors":
+    if protocol == "authors-scripts":
+        key = jax.random.key(0, impl="threefry2x32")
+        augmented = np.asarray(crop_and_flip(key, jnp.asarray(dataset.x_test)))
+        dataset = dataset._replace(x_test=augmented)
+        options |= {"mean": 255 * _OF_CIFAR10[0], "std": 255 * _OF_CIFAR10[1]}
+    if protocol != "domain-incremental":
         return class_incremental(*dataset[:4], tasks=_AUTHORS_CONTEXTS, **options)
     return domain_incremental(_superclass_tasks(dataset), **options)
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from gainjax.data.dataset import Dataset
 from gainjax.data.images import SUFFIXES, decode_images
-from gainjax.data.safe import open_regular
+from gainjax.files import open_regular
 
 
 def has_class_folders(folder: Path) -> bool:

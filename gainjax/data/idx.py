@@ -9,7 +9,8 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from gainjax.data.dataset import Dataset
-from gainjax.data.safe import check_claim, open_regular
+from gainjax.data.safe import check_claim
+from gainjax.files import open_regular
 
 _TYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 _CHUNK = 2**20

@@ -7,7 +7,8 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from gainjax.data.safe import check_claim, open_regular
+from gainjax.data.safe import check_claim
+from gainjax.files import open_regular
 
 KEYS = ("x_train", "y_train", "x_test", "y_test")
 COARSE_KEYS = ("y_train_coarse", "y_test_coarse")

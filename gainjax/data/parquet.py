@@ -10,7 +10,8 @@ import numpy as np
 
 from gainjax.data.dataset import Dataset
 from gainjax.data.images import decode_images
-from gainjax.data.safe import check_claim, open_regular
+from gainjax.data.safe import check_claim
+from gainjax.files import open_regular
 
 _LABELS = ("label", "labels", "fine_label")
 _COARSE = "coarse_label"

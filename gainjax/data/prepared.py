@@ -20,7 +20,8 @@ import numpy as np
 
 from gainjax.data.dataset import Dataset
 from gainjax.data.progress import show_progress
-from gainjax.data.safe import check_claim, check_regular, read_json
+from gainjax.data.safe import check_claim, read_json
+from gainjax.files import check_regular
 
 _NETWORK_SECONDS = 3.0
 _BATCH = 1_000

@@ -5,62 +5,12 @@ Nothing that a reader of this package finds in a file is executed, or leads it t
 
 import json
 import os
-import stat
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
+
+from gainjax.files import open_regular
 
 _MOST_JSON = 2**26  # bytes of a description
-
-
-def open_regular(path: Path) -> BinaryIO:
-    """Open a file for reading if it is a regular file or a link to one.
-
-    A named pipe would wait for ever for its other end, a device has no end.
-
-    Args:
-        path: The file.
-
-    Returns:
-        The open file.
-
-    Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If it is a folder, a pipe, a device or a socket, or may not be read.
-
-    Example:
-        >>> open_regular(Path("/dev/null"))
-        Traceback (most recent call last):
-        ValueError: /dev/null must be a file: it is a device
-    """
-    try:
-        check_regular(path)
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    except FileNotFoundError:
-        raise FileNotFoundError(f"there is no file {path}") from None
-    except OSError as error:
-        raise ValueError(f"{path} cannot be read: {error.strerror}") from error
-    file = os.fdopen(descriptor, "rb")
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):  # exchanged in between
-        file.close()
-        raise ValueError(f"{path} must be a file")
-    return file
-
-
-def check_regular(path: Path) -> None:
-    """Raise unless a path is a regular file or a link to one; nothing is opened.
-
-    Args:
-        path: The file.
-
-    Raises:
-        ValueError: If it is something else.
-        OSError: If there is nothing, or it cannot be looked at.
-    """
-    mode = path.stat().st_mode
-    if stat.S_ISREG(mode):
-        return
-    kinds = {stat.S_IFDIR: "folder", stat.S_IFIFO: "named pipe", stat.S_IFSOCK: "socket"}
-    raise ValueError(f"{path} must be a file: it is a {kinds.get(stat.S_IFMT(mode), 'device')}")
 
 
 def read_json(path: Path) -> Any:

@@ -114,7 +114,8 @@ def windowed_forgetting(
 
     Args:
         accuracy: Curves of all tasks, shape (..., n, K).
-        eval_updates: Evaluated updates, 1-based, shape (n,).
+        eval_updates: Evaluated updates, shape (n,); 0 for an evaluation before the first update,
+            which De Lange et al. have and which no other metric counts.
         task_ends: Last update of each task, shape (K,).
         window: Number w of consecutive evaluations that a drop may span, at least 2.
 
@@ -148,7 +149,8 @@ def windowed_plasticity(
 
     Args:
         accuracy: Curves of all tasks, shape (..., n, K).
-        eval_updates: Evaluated updates, 1-based, shape (n,).
+        eval_updates: Evaluated updates, shape (n,); 0 for an evaluation before the first update,
+            which De Lange et al. have and which no other metric counts.
         task_ends: Last update of each task, shape (K,).
         window: Number w of consecutive evaluations that a rise may span, at least 2.
 
@@ -182,7 +184,7 @@ def _largest_drop(
     accuracy: ArrayLike, eval_updates: ArrayLike, task_ends: ArrayLike, window: int, *, sign: int
 ) -> np.ndarray:
     """Return the mean over tasks of the largest drop (sign 1) or rise (-1) in a window: (...)."""
-    curves = check_curves(accuracy, eval_updates, task_ends, all_tasks=True)
+    curves = check_curves(accuracy, eval_updates, task_ends, all_tasks=True, with_start=True)
     if not isinstance(window, int | np.integer) or window < 2:
         raise ValueError(f"window must be a whole number of evaluations, from 2 on: got {window!r}")
     drops = []

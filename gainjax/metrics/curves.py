@@ -39,11 +39,15 @@ def check_curves(
     least_tasks: int = 1,
     all_tasks: bool = False,
     names: tuple[str, str] = ("accuracy", "eval_updates"),
+    with_start: bool = False,
 ) -> Curves:
-    """Return the curves with the columns of each task, or raise if they do not fit together."""
+    """Return the curves with the columns of each task, or raise if they do not fit together.
+
+    An evaluation before the first update, at update 0, counts only with `with_start`.
+    """
     curves = check_accuracy(names[0], accuracy, 2 if all_tasks else 1)
     updates = _check_updates(names[1], eval_updates)
-    ends = _check_updates("task_ends", task_ends)
+    ends = _check_updates("task_ends", task_ends, least=1)
     if len(ends) < least_tasks:
         raise ValueError(f"task_ends must have at least {least_tasks} tasks: got {ends.tolist()}")
     wanted = (len(updates), len(ends)) if all_tasks else (len(updates),)
@@ -61,6 +65,8 @@ def check_curves(
             f"{names[1]} must end with the last task, at {ends[-1]}: got {updates[-1]}; "
             "task_ends has one entry per task, also for the last one"
         )
+    if updates[0] == 0 and not with_start:
+        curves, updates = (curves[..., 1:, :] if all_tasks else curves[..., 1:]), updates[1:]
     last = np.searchsorted(updates, ends)
     return Curves(curves, updates, np.concatenate([[0], last[:-1] + 1]), last)
 
@@ -82,7 +88,7 @@ def check_accuracy(name: str, values: ArrayLike, axes: int) -> np.ndarray:
     return array.astype(np.float64)
 
 
-def _check_updates(name: str, values: ArrayLike) -> np.ndarray:
+def _check_updates(name: str, values: ArrayLike, least: int = 0) -> np.ndarray:
     """Return increasing update numbers as int64, or raise."""
     array = np.asarray(values)
     if array.ndim != 1 or array.size == 0:
@@ -90,6 +96,8 @@ def _check_updates(name: str, values: ArrayLike) -> np.ndarray:
     if array.dtype.kind not in "iu":
         raise TypeError(f"{name} must hold integers: got dtype {array.dtype}")
     array = array.astype(np.int64)
-    if array[0] < 1 or (np.diff(array) <= 0).any():
-        raise ValueError(f"{name} must be strictly increasing, from 1 on: got {array.tolist()}")
+    if array[0] < least or (np.diff(array) <= 0).any():
+        raise ValueError(
+            f"{name} must be strictly increasing, from {least} on: got {array.tolist()}"
+        )
     return array

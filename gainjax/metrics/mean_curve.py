@@ -58,8 +58,9 @@ def mean_curve_metrics(
         0.444 ± 0.165
 
     References:
-        Rodriguez-Garcia et al., arXiv 2507.14056, tables. The formula of the error is inferred:
-        it gives every ± of the authors' released curves to the digits printed.
+        Rodriguez-Garcia et al., arXiv 2507.14056, tables. The error is that of their table script:
+        first-order propagation of the seeds' standard deviations (with a divisor of n), as if
+        independent. It gives every ± of their released curves to the digits printed.
     """
     if np.ndim(accuracy) < 2 or np.shape(accuracy)[-2] == 0:
         raise ValueError(

@@ -64,9 +64,11 @@ def gain_modulation(
     initial parameters by the baseline if it is not 1.
 
     **It must be the last transformation**: a clip or a schedule behind it would change weights that
-    the gain believes it knows; wrap it around them, ``gain_modulation(optax.chain(...))``. Before
-    ``init`` anew, before replacing weights, and before keeping them for another purpose, take the
-    gain out of them (:func:`gainjax.reset`, :func:`gainjax.slow_params`).
+    the gain believes it knows; wrap it around them, ``gain_modulation(optax.chain(...))``. An
+    update cannot see what comes behind it: :func:`gainjax.get_gain`, :func:`gainjax.slow_params`,
+    :class:`gainjax.TrainState` and :func:`gainjax.run` refuse such a chain, a bare loop is silently
+    wrong. Before ``init`` anew, before replacing weights, and before keeping them for another
+    purpose, take the gain out of them (:func:`gainjax.reset`, :func:`gainjax.slow_params`).
 
     The gain is kept in float32 or wider; updates have the dtype of their parameters. Keep those in
     float32, too: a change smaller than half a unit in the last place is lost in bfloat16, and
@@ -94,13 +96,16 @@ def gain_modulation(
     Returns:
         A transformation with ``update(grads, state, params, *, uncertainty, **extra_args)``, where
         ``uncertainty`` is a scalar in nats, measured in the forward pass that gave the gradients
-        (:func:`gainjax.predictive_entropy`). Extra arguments are forwarded to the base. Those
-        that are about parameters, ``grad``, ``grad_fn`` and ``value_fn`` of Optax's line searches
-        and SAM, are given for the effective weights and translated to the raw ones.
+        (:func:`gainjax.predictive_entropy`). It should be bounded, as an entropy is: a loss rises
+        with the gain that follows it, and with the paper's sensitivity both run away. Extra
+        arguments are forwarded to the base. Those that are about parameters, ``grad``, ``grad_fn``,
+        ``loss_grad`` and ``value_fn``, are given for the effective weights and translated to the
+        raw ones.
 
     Raises:
         ValueError: If a plain number is out of range, the mask does not fit the parameters or marks
-            others than it did at ``init``, or ``update`` is called without parameters.
+            others than it did at ``init`` (seen outside of :func:`jax.jit`; inside, only if it is
+            another number of them), or ``update`` is called without parameters.
         TypeError: If ``base`` is not an optimizer, the mask holds anything but booleans, or
             ``update`` is called without uncertainty or with a complex one.
 

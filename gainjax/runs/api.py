@@ -10,13 +10,18 @@ from gainjax.checks import check_integer
 from gainjax.curves import Setting
 from gainjax.methods import as_methods
 from gainjax.models.layers import Modulate
-from gainjax.runs.benchmark import Benchmark
+from gainjax.runs.benchmark import Benchmark, check_names
 from gainjax.runs.benchmarks import BENCHMARKS, get_benchmark
 from gainjax.runs.borrow import borrow_gain
 from gainjax.runs.execution import execute
 from gainjax.runs.extension import extend_run
 from gainjax.runs.plan import How, Plan, make_plan
-from gainjax.runs.settings import resolve_hyperparameters, run_settings, sweep_settings
+from gainjax.runs.settings import (
+    check_not_both,
+    resolve_hyperparameters,
+    run_settings,
+    sweep_settings,
+)
 from gainjax.training.layout import Kind
 from gainjax.training.loop import reproducible
 from gainjax.training.processes import check_devices
@@ -211,7 +216,8 @@ def _run(
     check_devices()
     given = dict(options)
     known = {name: given.pop(name) for name in Options.__annotations__ if name in given}
-    bench = _benchmark(benchmark, known.pop("model", None), given)
+    others = (*Options.__annotations__, *(("draws", "draw_seed", "grid") if varied else ()))
+    bench = _benchmark(benchmark, known.pop("model", None), given, others)
     by_label, seed_list = as_methods(methods), as_seeds(seeds)
     how = How(**{name: known.pop(name) for name in OF_HOW if name in known})
     check_integer("chunk", how.chunk, 1)
@@ -219,10 +225,13 @@ def _run(
         check_integer("threads", how.threads, 1)
     stream = bench.load(how.data_dir, known.get("eval_examples"))
     total = int(bench.protocol.task_ends(len(stream.task_end))[-1])
-    fixed = resolve_hyperparameters(bench, by_label, known.get("hyperparameters") or {}, total)
+    given_values = {} if (v := known.get("hyperparameters")) is None else v
+    fixed = resolve_hyperparameters(bench, by_label, given_values, total)
     settings: Sequence[Setting] = run_settings(by_label, fixed)
     if varied is not None:
         grid, draws, draw_seed = varied
+        if isinstance(grid, Mapping):
+            check_not_both(given_values, grid)
         settings = sweep_settings(
             by_label, fixed, grid, updates=total, draws=draws, draw_seed=draw_seed
         )
@@ -259,7 +268,9 @@ def result_of(plan: Plan, how: How) -> Any:
     return (curves, states) if how.return_states else curves
 
 
-def _benchmark(benchmark: Any, model: Any, protocol: Mapping[str, Any]) -> Benchmark:
+def _benchmark(
+    benchmark: Any, model: Any, protocol: Mapping[str, Any], others: Sequence[str]
+) -> Benchmark:
     if isinstance(benchmark, str):
         benchmark = get_benchmark(benchmark)
     if not isinstance(benchmark, Benchmark):
@@ -269,6 +280,7 @@ def _benchmark(benchmark: Any, model: Any, protocol: Mapping[str, Any]) -> Bench
         )
     if model is None and not protocol:
         return benchmark
+    check_names(protocol, others)
     return benchmark.replace(model=model, **protocol)
 
 

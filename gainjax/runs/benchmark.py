@@ -2,7 +2,8 @@
 
 import dataclasses
 import difflib
-from collections.abc import Callable, Mapping
+import inspect
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -101,6 +102,7 @@ class Benchmark:
         )
         self.augment, self.preprocess, self.modulate = augment, preprocess, modulate
         self.hyperparameters = MappingProxyType(dict(hyperparameters or {}))
+        check_names(protocol, inspect.signature(Benchmark).parameters)
         self.protocol = changed_protocol(None, protocol)
         self._model = None if model is None else as_model(model)
         if not callable(stream):
@@ -230,7 +232,27 @@ class Benchmark:
         """Raise ValueError unless the stream is sound and the model and the goal fit it."""
         check_stream(stream)
         self.protocol.task_ends(len(stream.task_end))
-        check_fit(self.name, self.model_for(stream), self.goal, self.preprocess, stream)
+        check_fit(
+            self.name, self.model_for(stream), self.goal, self.preprocess, self.augment, stream
+        )
+
+
+def check_names(options: Iterable[str], others: Iterable[str] = ()) -> None:
+    """Raise if an option is none of the protocol's, with the nearest name that there is.
+
+    Args:
+        options: Names of options.
+        others: Names of options of something else that might have been meant.
+
+    Raises:
+        ValueError: If there is no such option.
+    """
+    names = [*(field.name for field in dataclasses.fields(Protocol)), *others]
+    for name in options:
+        if name not in names:
+            near = difflib.get_close_matches(name, names, n=1)
+            hint = f"did you mean {near[0]!r}? " if near else ""
+            raise ValueError(f"unknown option {name!r}: {hint}There are {', '.join(names)}")
 
 
 def changed_protocol(protocol: Protocol | None, changes: Mapping[str, Any]) -> Protocol:
@@ -240,12 +262,7 @@ def changed_protocol(protocol: Protocol | None, changes: Mapping[str, Any]) -> P
         protocol: The protocol, or None to make one.
         changes: Values by name of the field.
     """
-    names = [field.name for field in dataclasses.fields(Protocol)]
-    for name in changes:
-        if name not in names:
-            near = difflib.get_close_matches(name, names, n=1)
-            hint = f"did you mean {near[0]!r}? " if near else ""
-            raise ValueError(f"unknown option {name!r}: {hint}There are {', '.join(names)}")
+    check_names(changes)
     if protocol is not None:
         return dataclasses.replace(protocol, **changes)
     if missing := [name for name in ("updates_per_task", "batch_size") if name not in changes]:

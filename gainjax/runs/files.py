@@ -12,7 +12,7 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from gainjax.files import write_file
+from gainjax.files import read_regular, write_file
 from gainjax.training import Record
 
 
@@ -38,7 +38,10 @@ def write_curves(path: Path, parts: list[Record], seconds: float) -> None:
 
 def read_curves(path: Path) -> tuple[Record, float] | None:
     """Return curves and their duration in seconds, or None if they are damaged."""
-    stored = path.read_bytes()
+    try:
+        stored = read_regular(path)
+    except ValueError:  # what is no file
+        return None
     content, crc = stored[:-4], stored[-4:]
     if zlib.crc32(content).to_bytes(4, "big") != crc:
         return None
@@ -74,6 +77,19 @@ def checksum(folder: Path) -> str:
     return f"{crc:08x}"
 
 
+def is_intact(folder: Path) -> bool:
+    """Return whether a checkpoint is what its checksum says.
+
+    Args:
+        folder: The checkpoint.
+    """
+    try:
+        sealed = read_regular(seal(folder))
+    except (FileNotFoundError, ValueError):
+        return False
+    return sealed == checksum(folder).encode()
+
+
 def remove_checkpoint(path: Path) -> None:
     """Remove a checkpoint and its checksum."""
     seal(path).unlink(missing_ok=True)  # first: what is half removed does not count
@@ -89,5 +105,6 @@ def os_errors(path: Path) -> Iterator[None]:
         code = getattr(error, "errno", None) or errno.EIO
         if "No space left" in str(error):
             code = errno.ENOSPC
-        reason = f"cannot write the checkpoint: {os.strerror(code)}"
+        told = "" if getattr(error, "errno", None) else f": {type(error).__name__}: {error}"
+        reason = f"cannot write the checkpoint: {os.strerror(code)}{told}"
         raise OSError(code, reason, str(path)) from error

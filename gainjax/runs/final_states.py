@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from gainjax.files import write_file
+from gainjax.files import read_regular, write_file
 from gainjax.runs import files, identity
 from gainjax.runs.plan import Plan
 from gainjax.runs.spec import RunSpec
@@ -57,7 +57,11 @@ def load_states(directory: Path, plan: Plan) -> dict[str, TrainState] | None:
     from gainjax.runs.host_arrays import make_checkpointer
 
     folder, seal = directory / FOLDER, directory / _SEAL
-    if not seal.exists() or seal.read_text(errors="replace") != _seal(folder, plan.spec):
+    try:
+        intact = read_regular(seal) == _seal(folder, plan.spec).encode()
+    except (FileNotFoundError, ValueError):
+        return None
+    if not intact:
         return None
     kinds = {
         row.label: as_data(abstract_states(group.program, plan.stream, group.arguments))

@@ -10,14 +10,19 @@ from gainjax.data import Stream, normalize
 from gainjax.models import Model
 from gainjax.training import Goal
 from gainjax.training.goal import accuracy, cross_entropy
-from gainjax.training.program import Preprocess, seed_key
+from gainjax.training.program import Augment, Preprocess, seed_key
 
 _FEW = 3  # examples in a batch
 _KNOWN = (cross_entropy, accuracy)
 
 
 def check_fit(
-    name: str, model: Model, goal: Goal, preprocess: Preprocess | None, stream: Stream
+    name: str,
+    model: Model,
+    goal: Goal,
+    preprocess: Preprocess | None,
+    augment: Augment | None,
+    stream: Stream,
 ) -> None:
     """Raise ValueError unless a model takes the inputs of a stream, and a goal its outputs.
 
@@ -26,8 +31,10 @@ def check_fit(
         model: The model.
         goal: Loss, score and uncertainty.
         preprocess: What is applied to all inputs, or None.
+        augment: What changes training inputs, or None.
         stream: The tasks.
     """
+    _check_augment(name, augment, stream)
     inputs = jax.eval_shape(
         lambda raw: _network_inputs(stream, raw, preprocess),
         jax.ShapeDtypeStruct((_FEW, *stream.train_inputs.shape[1:]), stream.train_inputs.dtype),
@@ -63,6 +70,19 @@ def is_classes(targets: Any) -> bool:
 def _network_inputs(stream: Stream, raw: jax.Array, preprocess: Preprocess | None) -> jax.Array:
     inputs = normalize(stream, raw)
     return inputs if preprocess is None else preprocess(inputs)
+
+
+def _check_augment(name: str, augment: Augment | None, stream: Stream) -> None:
+    """Raise unless augmented inputs have the shape of inputs, one for each."""
+    if augment is None:
+        return
+    raw = jax.ShapeDtypeStruct((_FEW, *stream.train_inputs.shape[1:]), stream.train_inputs.dtype)
+    found = jax.eval_shape(augment, seed_key(0, 0), raw)
+    if getattr(found, "shape", None) != raw.shape:
+        raise ValueError(
+            f"augment of benchmark {name!r} must return inputs of the shape that it gets: for "
+            f"{raw.shape} it returns {getattr(found, 'shape', type(found))}"
+        )
 
 
 def _check_classes(name: str, outputs: Any, stream: Stream) -> None:

@@ -60,11 +60,17 @@ def lock(directory: Path, name: str = ".lock") -> Iterator[Callable[[], None]]:
         directory.mkdir(parents=True, exist_ok=True)
         # Never through a symbolic link, whose target is somebody else's, nor from a pipe.
         flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-        file = os.fdopen(os.open(path, flags, 0o666), "r+")
+        descriptor = os.open(path, flags, 0o666)
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            os.close(descriptor)
+            raise OSError(errno.EINVAL, "no file")
+        file = os.fdopen(descriptor, "r+")
     except OSError as error:
         reason = f"cannot write: {error.strerror}"
         if path.is_symlink():
             reason = "the lock is a symbolic link: remove it"
+        elif path.exists() and not path.is_file():
+            reason = "the lock is no file: remove it"
         elif directory.exists() and not directory.is_dir():
             reason, path = "the output directory is a file: choose another one", directory
         raise OSError(error.errno, reason, str(path)) from error

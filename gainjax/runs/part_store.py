@@ -88,7 +88,7 @@ class PartStore:
         folder = self._folder / self.name
         for step in files.sealed_steps(folder)[-1:]:
             path = folder / str(step)
-            if files.checksum(path) == files.seal(path).read_text(errors="replace"):
+            if files.is_intact(path):
                 return self._load(path, abstract)
         return None
 
@@ -111,7 +111,7 @@ class PartStore:
         for step in reversed(steps):
             path = folder / str(step)
             if step <= complete and states is None:
-                if files.checksum(path) == files.seal(path).read_text(errors="replace"):
+                if files.is_intact(path):
                     done, states = step, self._load(path, abstract)
                     continue
                 self._warn_damaged(path, "the checkpoint")

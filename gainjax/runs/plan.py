@@ -1,6 +1,8 @@
 """From names and options to what is trained: the description of a run and its programs."""
 
 import dataclasses
+import math
+import numbers
 import re
 import zlib
 from collections.abc import Callable, Mapping, Sequence
@@ -51,6 +53,15 @@ class How:
     progress: bool = False
     on_chunk: Callable[[str, int, Any], None] | None = None
     return_states: bool = False
+
+    def __post_init__(self) -> None:
+        memory = self.memory
+        if memory is not None and not (isinstance(memory, numbers.Real) and 0 < memory < math.inf):
+            raise ValueError(f"memory must be a positive number of bytes: got {memory!r}")
+        if self.devices is not None and not isinstance(self.devices, Sequence):
+            raise TypeError(f"devices must be a list of jax.Device: got {self.devices!r}")
+        if self.on_chunk is not None and not callable(self.on_chunk):
+            raise TypeError(f"on_chunk must be a function: got {self.on_chunk!r}")
 
 
 class Kind(NamedTuple):

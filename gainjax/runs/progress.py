@@ -46,7 +46,7 @@ def progress_bar(
         ...     report("sgd", 100)
     """
     with Progress(
-        TextColumn("{task.description:<24}"),
+        TextColumn("{task.description:<24}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         _Rate(),

@@ -85,6 +85,34 @@ def run_settings(
     return [Setting(label, label, m.shown_as(label), values[label]) for label, m in methods.items()]
 
 
+def check_not_both(fixed: Mapping[str, Any], grid: Mapping[str, Any]) -> None:
+    """Raise if a hyper-parameter is given one value and varied, so that one would be ignored.
+
+    A value for all methods may be varied for one of them.
+
+    Args:
+        fixed: Values by name, or by label for that method.
+        grid: What varies, likewise.
+
+    Raises:
+        ValueError: If there is such a one.
+    """
+    varied = {name for name, value in grid.items() if not isinstance(value, Mapping)}
+    for key, value in fixed.items():
+        if not isinstance(value, Mapping):
+            both = {key} & varied
+        else:
+            own = grid.get(key)
+            both = set(value) & (varied | set(own if isinstance(own, Mapping) else ()))
+        if both:
+            name = min(both)
+            where = name if key == name else f"{key}.{name}"
+            raise ValueError(
+                f"{where} is given a value (hyperparameters, --set) and varied (grid, --grid), so "
+                "that one would be ignored: give one of them"
+            )
+
+
 def sweep_settings(
     methods: Mapping[str, Method],
     fixed: Mapping[str, Mapping[str, Value]],

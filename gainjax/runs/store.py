@@ -25,7 +25,7 @@ from typing import Any, NamedTuple
 import jax
 
 from gainjax.curves import FILE, difference
-from gainjax.files import expanded, write_file
+from gainjax.files import expanded, read_regular, write_file
 from gainjax.runs import guard, identity
 from gainjax.runs.arrived import Columns
 from gainjax.runs.part_store import CheckpointWarning, PartStore
@@ -176,7 +176,7 @@ def _begin(folder: Path, wanted: Header) -> Header:
 
 def _read_header(path: Path) -> Header | None:
     try:
-        stored = json.loads(path.read_bytes())
+        stored = json.loads(read_regular(path))
         found = stored["format"]
     except (FileNotFoundError, NotADirectoryError):
         return None

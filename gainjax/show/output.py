@@ -10,8 +10,8 @@ import xarray as xr
 from matplotlib.figure import Figure
 from rich import box
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from gainjax.curves import swept_names
 from gainjax.files import expanded, write_file
@@ -146,25 +146,37 @@ def _print(sheets: Iterable[Sheet], console: Console | None) -> None:
         if not console.is_terminal:  # a file or a pipe has no width of its own
             console = Console(width=_WIDTH)
     for sheet in sheets:
-        console.print(sheet.title, style="bold", markup=False, highlight=False)
+        console.print(Text(sheet.title, "bold"))  # text, since names are not markup
         console.print(_fitting(sheet, console))
         for note in sheet.notes:
-            console.print(note, style="dim", highlight=False, markup=False)
+            console.print(Text(note, "dim"))
         console.print()
 
 
 def _fitting(sheet: Sheet, console: Console) -> Table:
     """Return the flattest grid that fits: rather a second or third line than a number cut short."""
     unbounded = console.options.update_width(_UNBOUNDED)
-    for join in (" ".join, "\n".join):
-        grid = _grid(sheet, join)
-        if console.measure(grid, options=unbounded).maximum <= console.width:
-            return grid
 
     def folded(parts: tuple[str, ...]) -> str:
         return re.sub(r"(?<=.)–", "–\n", "\n".join(parts)).replace(", ", ",\n")
 
-    return _grid(sheet, folded)
+    for join in (" ".join, "\n".join, folded):
+        grid = _grid(sheet, join)
+        if console.measure(grid, options=unbounded).maximum <= console.width:
+            return grid
+    return _grid(_stacked(sheet), folded) if sheet.varied else grid
+
+
+def _stacked(sheet: Sheet) -> Sheet:
+    """Return a sheet with all hyper-parameters in one column, a line each."""
+    names = sheet.head[1 : 1 + sheet.varied]
+    rows = []
+    for row in sheet.rows:
+        values = (value for (value,) in row.cells[: sheet.varied])
+        pairs = tuple(f"{name} {value}" for name, value in zip(names, values, strict=True))
+        rows.append(row._replace(cells=[pairs, *row.cells[sheet.varied :]]))
+    head = [sheet.head[0], "setting", *sheet.head[1 + sheet.varied :]]
+    return sheet._replace(head=head, rows=rows, varied=0)
 
 
 def _grid(sheet: Sheet, join: Callable[[tuple[str, ...]], str]) -> Table:
@@ -172,10 +184,10 @@ def _grid(sheet: Sheet, join: Callable[[tuple[str, ...]], str]) -> Table:
     first, *others = sheet.head
     grid.add_column(first, overflow="fold")
     for title in others:
-        grid.add_column("\n".join(title.split(" ")), justify="right")
+        grid.add_column(Text("\n".join(title.split(" "))), justify="right", overflow="fold")
     for row in sheet.rows:
-        name = escape(row.name) + (f"\n[red]{row.note}[/]" if row.note else "")
-        cells = [escape(join(cell)) for cell in row.cells]
+        name = Text.assemble(row.name, (f"\n{row.note}" if row.note else "", "red"))
+        cells = [Text(join(cell)) for cell in row.cells]
         style = "bold" if row.strong else None
         grid.add_row(name, *cells, style=style, end_section=row.ends_group)
     return grid

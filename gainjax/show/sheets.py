@@ -44,6 +44,7 @@ class Sheet(NamedTuple):
     head: list[str]
     rows: list[Row]
     notes: list[str]
+    varied: int = 0  # how many of the first cells are values of hyper-parameters
 
 
 def _columns(table: pd.DataFrame, convention: Convention) -> dict[str, Metric]:
@@ -186,6 +187,7 @@ def ranking_sheet(dataset: xr.Dataset, tolerance: float, best: tables.Best, digi
             *_edges(table, swept, names),
             *_footnotes(table, columns, score),
         ],
+        len(swept),
     )
 
 

@@ -52,9 +52,6 @@ def runs_at_once(
     Returns:
         Runs per batch, at least one per device and at most ``runs`` filled up to whole devices.
 
-    Raises:
-        ValueError: If ``memory`` is not positive.
-
     Example:
         >>> from gainjax.runs.benchmarks import get_benchmark
         >>> from gainjax.methods import get_method
@@ -65,8 +62,6 @@ def runs_at_once(
         >>> runs_at_once(program, make_layout("map"), benchmark.load(), runs=100, names=names)
         50
     """
-    if memory is not None and not 0 < memory < math.inf:
-        raise ValueError(f"memory must be a positive number of bytes: got {memory!r}")
     devices = len(layout.devices)
     limit = _MOST_IN_TURN if layout.kind == "map" else runs
     needed = bytes_per_run(program, layout, stream, chunk, names)

@@ -89,10 +89,11 @@ def train_step(
         Rodriguez-Garcia et al., arXiv 2507.14056, joint training with gain modulation.
     """
 
+    def outputs_of(params: Any) -> tuple[jax.Array, Any]:
+        return model.apply(params, state.model_state, batch.inputs, train=True, key=batch.key)
+
     def loss_fn(params: Any) -> tuple[jax.Array, tuple[jax.Array, Any]]:
-        outputs, model_state = model.apply(
-            params, state.model_state, batch.inputs, train=True, key=batch.key
-        )
+        outputs, model_state = outputs_of(params)
         return goal.loss(outputs, batch.targets).mean(), (outputs, model_state)
 
     def value_fn(
@@ -106,10 +107,7 @@ def train_step(
 
     def loss_grad(loss: Callable[..., jax.Array]) -> Any:
         def of(params: Any) -> jax.Array:
-            outputs, _ = model.apply(
-                params, state.model_state, batch.inputs, train=True, key=batch.key
-            )
-            return loss(outputs, batch.targets, goal.loss)
+            return loss(outputs_of(params)[0], batch.targets, goal.loss)
 
         return jax.grad(of)(state.params)
 
