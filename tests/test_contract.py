@@ -304,6 +304,36 @@ def test_wrapped_updates_are_equal(name):
 
 
 @every_case
+def test_init_of_abstract_parameters(name):
+    optimizer, params = make(name), make_params()
+    shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), params)
+    real = abstract(optimizer.init, params)
+    assert abstract(lambda p: optimizer.init(p), shapes) == real
+    if name.startswith("gain over") or name.startswith("ngm_sgd"):  # shapes themselves, too
+        found = jax.tree.map(jnp.shape, optimizer.init(shapes))
+        assert found == jax.tree.map(lambda x: x.shape, real)
+
+
+@every_case
+def test_what_states_are_called_is_not_ambiguous(name):
+    optimizer, params = make(name), make_params()
+    state = optimizer.init(params)
+    gains = [value for _, value in optax.tree.get_all_with_path(state, "gain")]
+    if len(gains) != 1:
+        return
+    assert optax.tree.get(state, "gain") == gains[0]
+    changed = optax.tree.set(state, gain=jnp.full_like(gains[0], 1.5))
+    assert optax.tree.get(changed, "gain") == 1.5
+    # Weights and gain do not come apart: what the weights carry is known besides.
+    updates, after = optimizer.update(params, changed, params, uncertainty=0.5, **extra(params))
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(updates))
+    assert optax.tree.get(after, "gain") == optax.tree.get(after, "carried")
+    counts = optax.tree.get_all_with_path(state, "count")
+    if len(counts) == 1:
+        assert optax.tree.get(state, "count") == counts[0][1]
+
+
+@every_case
 def test_map_params(name):
     optimizer = make(name)
     params = make_params()
