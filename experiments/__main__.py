@@ -4,10 +4,11 @@ import tyro
 
 from experiments.cifar import cifar, cifar_first_switch
 from experiments.controls import controls
-from experiments.league import league
+from experiments.league import claim, league
 from experiments.learning_rates import digits_learning_rates, learning_rates
 from experiments.paper_table import other_seeds, paper_table
 from experiments.protocols import protocols
+from experiments.sampling import sampling
 from experiments.sensitivity import sensitivity
 
 PROGRAMS = (
@@ -21,6 +22,8 @@ PROGRAMS = (
     cifar_first_switch,
     digits_learning_rates,
     league,
+    claim,
+    sampling,
 )
 
 

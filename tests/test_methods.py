@@ -9,7 +9,7 @@ from interruptions import crash, numbers
 
 import gainjax
 from gainjax.methods import METHODS, get_method
-from gainjax.methods.averaged import averaged
+from gainjax.methods.averages import averaged
 from gainjax.optim import clipping, flatness, losses, warmup
 from gainjax.optim.averaging import averaged_weights
 from gainjax.training.program import INIT, seed_key

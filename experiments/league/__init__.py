@@ -1,5 +1,6 @@
 """Which way of closing the stability gap is best, tuned alike and on equal terms?"""
 
+from experiments.league.claim import claim
 from experiments.league.contest import league
 
-__all__ = ["league"]
+__all__ = ["claim", "league"]

@@ -3,12 +3,12 @@
     python -m experiments league --data-dir DIR
     python -m experiments league --benchmarks split-digits permuted-digits rotated-digits
 
-Each method has seven settings (:mod:`experiments.league.entries`), which are tried on three seeds. The
-one with the smallest gap within half a point of the method's own best anytime accuracy is run on ten
-fresh seeds, with its switches and without (the floor), and so is the method's one default. What came
-out is written after each method, a row per seed, to ``league-BENCHMARK.csv``; methods that are there
-are not run again, so the program can be stopped at any time. Tables, figures and the page are made
-from these files.
+Each method has seven settings (:mod:`experiments.league.entries`), which are tried on three seeds.
+The one with the smallest gap within half a point of the method's own best anytime accuracy is run
+on ten fresh seeds, with its switches and without (the floor), and so is the method's one default.
+What came out is written after each method, a row per seed, to ``league-BENCHMARK.csv``; methods
+that are there are not run again, so the program can be stopped at any time. Tables, figures and
+the page are made from these files.
 """
 
 import json
@@ -64,14 +64,14 @@ def league(
 def contest(lab: Lab, benchmark: Benchmark, entry: Entry) -> pd.DataFrame:
     """Return what came out for a method on a benchmark, a row per stage, setting and seed."""
     folder = f"league/{benchmark.name}/{entry.method}"
-    options: dict[str, Any] = {"seen_every": 10, "eval_examples": _examples(benchmark)}
+    options: dict[str, Any] = {"seen_every": 10, "eval_examples": images(benchmark)}
     methods = [entry.method]
     parts = [
         lab.sweep(f"{folder}/tuning-{i}", benchmark, grid, methods, TUNING_SEEDS, **options)
         for i, grid in enumerate(entry.grids)
     ]
     tuning = parts[0] if len(parts) == 1 else gainjax.concat(parts, "setting")
-    chosen = _chosen(tuning, entry)
+    chosen = chosen_setting(tuning, entry)
     fixed = options | {"hyperparameters": {entry.method: chosen}}
     final = lab.run(f"{folder}/final", benchmark, methods, FRESH_SEEDS, **fixed)
     floor = lab.run(f"{folder}/floor", benchmark, methods, FRESH_SEEDS, regime="no-switch", **fixed)
@@ -82,12 +82,12 @@ def contest(lab: Lab, benchmark: Benchmark, entry: Entry) -> pd.DataFrame:
     return rows
 
 
-def _examples(benchmark: Benchmark) -> int | None:
+def images(benchmark: Benchmark) -> int | None:
     """Return how many images of each test set are looked at: all of the few digits."""
     return None if "digits" in benchmark.name else 1000
 
 
-def _chosen(tuning: xr.Dataset, entry: Entry) -> dict[str, float]:
+def chosen_setting(tuning: xr.Dataset, entry: Entry) -> dict[str, float]:
     """Return the setting that the rule chooses; the first one if all diverge."""
     ranking = gainjax.ranking(tuning)
     best = ranking[ranking["chosen"]]

@@ -1,5 +1,6 @@
 """Training methods: Optax transformations with named hyper-parameters, and their registry."""
 
+from gainjax.methods.averages import averaged
 from gainjax.methods.method import TRACE, Hyperparameters, Method, Range, schedule
 from gainjax.methods.registry import (
     METHODS,
@@ -18,6 +19,7 @@ __all__ = [
     "Range",
     "as_method",
     "as_methods",
+    "averaged",
     "get_method",
     "lookup",
     "register",

@@ -6,13 +6,13 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, TypeVar
 
-from gainjax.methods import averaged, clipped, controls, flat, gains, level, losses, plain, steps
+from gainjax.methods import averages, clipped, controls, flat, gains, level, losses, plain, steps
 from gainjax.methods.method import Method
 from gainjax.references import absolute, imported
 
 T = TypeVar("T")
 
-_FAMILIES = (gains, plain, averaged, level, clipped, steps, losses, flat, controls)
+_FAMILIES = (gains, plain, averages, level, clipped, steps, losses, flat, controls)
 _METHODS: dict[str, Method] = {
     method.name: method for family in _FAMILIES for method in family.ENTRIES
 }

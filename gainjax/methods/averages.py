@@ -53,7 +53,7 @@ def averaged(method: Method, average_decay: float = DECAY, of: Averaged = "effec
             out.
 
     Example:
-        >>> from gainjax.methods import get_method
+        >>> from gainjax import get_method
         >>> averaged(get_method("adam"), average_decay=0.9).hyperparameters["average_decay"]
         0.9
 

@@ -1,0 +1,55 @@
+"""How wrong is anytime accuracy if it is not measured after every update?
+
+    python -m experiments sampling
+
+Measured after every update on two of the digits benchmarks, then from a part of these values: after
+every 10th or 20th update, with and without each of the first 16 updates of a task.
+"""
+
+from typing import Annotated
+
+import numpy as np
+import pandas as pd
+import tyro
+
+from experiments.lab import METHODS, Lab
+from gainjax.metrics import anytime_accuracy
+from gainjax.training import Protocol
+
+
+def sampling(
+    lab: Annotated[Lab, tyro.conf.arg(name="")],
+    benchmarks: tuple[str, ...] = ("split-digits", "rotated-digits"),
+    seeds: int = 5,
+) -> None:
+    """State the error of anytime accuracy where it is sampled.
+
+    Args:
+        lab: Where things are.
+        benchmarks: Benchmarks to run.
+        seeds: Number of seeds.
+    """
+    rows, every = [], []
+    for benchmark in lab.benchmarks(benchmarks):
+        curves = lab.run(
+            f"sampling/{benchmark.name}", benchmark, METHODS, seeds, eval_examples=None,
+            seen_every=1,
+        )  # fmt: skip
+        every.append(curves)
+        ends = curves["task_end"].values
+        lengths = np.diff(ends, prepend=0).tolist()
+        for method in curves["setting"].values.tolist():
+            seen = curves["seen_accuracy"].sel(setting=method).values
+            row = {"benchmark": benchmark.name, "method": method, "every_update": seen.mean()}
+            for distance in (10, 20):
+                for dense in (0, 16):
+                    protocol = Protocol(lengths, 1, seen_every=distance, dense_updates=dense)
+                    updates = protocol.seen_updates(len(ends))
+                    part = seen[:, updates - 1]
+                    row[f"every_{distance}_dense_{dense}"] = (
+                        anytime_accuracy(part, updates, ends).mean() - seen.mean()
+                    )
+                    if not dense:
+                        row[f"every_{distance}_unweighted"] = part.mean() - seen.mean()
+            rows.append(row)
+    lab.write("sampling", pd.DataFrame(rows), every)
