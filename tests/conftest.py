@@ -9,7 +9,19 @@ from pathlib import Path
 import jax
 import pytest
 
-LONGEST = ("published", "notebooks", "training", "checkpoints", "resnet", "runner")
+MOST_MAPPINGS = 20_000  # of usually 65,530
+_tests = 0
+LONGEST = (
+    "published",
+    "notebooks",
+    "training",
+    "checkpoints",
+    "resnet",
+    "runner",
+    "promises",
+    "methods",
+    "contract",
+)
 
 
 def pytest_configure(config):
@@ -30,6 +42,25 @@ def pytest_configure(config):
     # Started in the background, as by nohup, this process and its children would ignore SIGINT.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_runtest_teardown(item, nextitem):
+    """Forget compiled programs before they take all mappings of memory that a process may have.
+
+    Beyond that, LLVM fails to compile or the process dies by a segmentation fault.
+    """
+    del item
+    global _tests
+    _tests += 1
+    if nextitem is None or _tests % 10:
+        return
+    try:
+        with open("/proc/self/maps", "rb") as maps:
+            number = sum(1 for _ in maps)
+    except OSError:  # not Linux
+        return
+    if number > MOST_MAPPINGS:
+        jax.clear_caches()
 
 
 def pytest_collection_modifyitems(items):

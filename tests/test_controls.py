@@ -13,8 +13,8 @@ from gainjax.optim.controls import (
     entropy_scaled,
     replayed_gain,
     reset_at_switches,
-    sharpness_aware,
 )
+from gainjax.optim.flatness import sharpness_aware
 from gainjax.optim.modulation import modulate
 
 SHORT = {"updates_per_task": 20, "batch_size": 32, "seen_every": 20, "seeds": 2}

@@ -9,9 +9,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
+import gainjax
+from gainjax import get_method
+
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 try:
     from experiments.__main__ import PROGRAMS, main
+    from experiments.league.contest import machine
+    from experiments.league.entries import ENTRIES
     from experiments.paper_table import PUBLISHED, compare
 except ImportError:
     pytest.skip("experiments/ is only in a checkout", allow_module_level=True)
@@ -26,6 +31,9 @@ TABLES = {  # what each program writes, and how many rows of it on the digits
     "cifar": {"cifar": 4},
     "cifar-first-switch": {"cifar-first-switch": 2},
     "digits-learning-rates": {"digits-learning-rates-split-digits-2-tasks": 8},
+    "league": {},  # below
+    "claim": {"claim": 4},
+    "sampling": {"sampling": 4},
 }
 
 
@@ -58,6 +66,58 @@ def test_program_writes_its_tables(program, folder):
         assert len(pd.read_csv(folder / "results" / f"{name}.csv")) == rows
         made_with = json.loads((folder / "results" / f"{name}.json").read_text())
         assert made_with["seeds"]
+
+
+def test_the_league_adds_what_is_missing_and_makes_its_page(folder, monkeypatch):
+    run("league", folder)
+    path = folder / "results" / "league-split-digits-2-tasks.csv.gz"
+    rows = pd.read_csv(path)
+    assert rows["method"].unique().tolist() == ["ngm-sgd", "sgd"]
+    stages = rows.groupby(["method", "stage"]).size()
+    assert stages["sgd"].to_dict() == {"default": 2, "final": 2, "floor": 2, "tuning": 4}
+    page = (folder / "results" / "league.md").read_text()
+    assert "On split-digits-2-tasks NGM-SGD has a gap of" in page
+    # What is there is not trained again; what is not, is.
+    rows[rows["method"] == "ngm-sgd"].to_csv(path, index=False)
+    run("league", folder)
+    pd.testing.assert_frame_equal(pd.read_csv(path), rows)
+    monkeypatch.setattr("gainjax.runs.execution.train", None)
+    (folder / "results" / "league.md").unlink()
+    run("league", folder)
+    assert (folder / "results" / "league.md").read_text() == page
+
+
+def test_entries_of_the_league_have_seven_settings_that_their_methods_take():
+    names = [entry.method for entry in ENTRIES]
+    assert len(set(names)) == len(names)
+    for entry in ENTRIES:
+        assert len(entry.settings) == 7, entry.method
+        for setting in entry.settings:
+            get_method(entry.method).check(setting)
+
+
+@pytest.mark.parametrize("method", ["ngm-sgd", "fixed-gain-ema"])
+def test_the_numbers_of_the_league_come_out_again(method):
+    stored = Path(__file__).resolve().parents[1] / "experiments/results"
+    same = json.loads((stored / "league-machine.json").read_text()) == machine()
+    rows = pd.read_csv(stored / "league-split-digits.csv.gz")
+    row = rows[(rows["method"] == method) & (rows["stage"] == "final") & (rows["seed"] == 3)].iloc[
+        0
+    ]
+    before = jax.config.read("jax_disable_most_optimizations")
+    jax.config.update("jax_disable_most_optimizations", False)
+    jax.clear_caches()
+    try:
+        curves = gainjax.run(
+            "split-digits", [method], [3], hyperparameters={method: json.loads(row["setting"])}
+        )
+    finally:
+        jax.config.update("jax_disable_most_optimizations", before)
+    found = gainjax.per_seed(curves).iloc[0]
+    for name in ("avg_sg", "anytime_accuracy", "final_accuracy"):
+        # To the last digit on the processor that they come from; others round otherwise.
+        tolerance = 1e-6 if same else 0.05
+        np.testing.assert_allclose(found[name], row[name], rtol=tolerance, atol=tolerance)
 
 
 def test_program_that_is_run_again_trains_nothing(folder, monkeypatch):

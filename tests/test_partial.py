@@ -13,7 +13,7 @@ from gainjax.runs.partial import load
 
 METHODS = ["ngm-sgd", "adam"]
 SHORT = {"seeds": 2, "updates_per_task": 8, "batch_size": 16, "eval_examples": 20, "chunk": 3}
-SHORT |= {"threads": 1, "eval_every": 2}
+SHORT |= {"threads": 1, "eval_every": 2, "dense_updates": 0}
 TOTAL = 40
 
 

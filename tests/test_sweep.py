@@ -124,7 +124,7 @@ def test_memory_decides_the_size_of_batches():
     assert list(fit.values()) == [1, 4, 12]  # 5 fit, but three batches of 4 serve 12
     assert runs_at_once(program, one_by_one, stream, 300, names=names) == 60
     with pytest.raises(ValueError, match="memory must be a positive"):
-        runs_at_once(program, batched, stream, 12, names=names, memory=0)
+        gainjax.run("split-digits", ["sgd"], memory=0)
 
 
 def test_parts_hold_every_run_once_and_have_one_size():

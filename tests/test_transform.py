@@ -10,7 +10,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 from gainjax.gain import GainDynamics
-from gainjax.optim.controls import sharpness_aware
+from gainjax.optim.flatness import sharpness_aware
 from gainjax.optim.modulation import GainRule, gain_modulation, modulate, ngm_sgd
 from gainjax.optim.states import GainModulationState, find_gain_states, get_gain, slow_params
 

@@ -16,6 +16,7 @@ benchmarks, together with about 60 others):
   SGD, each at its best setting of each benchmark, chosen alike.
 """
 
+import json
 from typing import Annotated, Any
 
 import pandas as pd
@@ -83,7 +84,7 @@ def _verdict(name: str, curves: Any, settings: dict[str, dict[str, float]]) -> p
     rows = pd.DataFrame(
         {
             "benchmark": name,
-            "setting": [str(settings[method]) for method in table.index],
+            "hyperparameters": [json.dumps(settings[method]) for method in table.index],
             "ratio": table["avg_sg"] / reference["avg_sg"],
             "more_accurate": table["anytime_accuracy"] - reference["anytime_accuracy"],
         },

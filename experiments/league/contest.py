@@ -6,13 +6,16 @@
 Each method has seven settings (:mod:`experiments.league.entries`), which are tried on three seeds.
 The one with the smallest gap within half a point of the method's own best anytime accuracy is run
 on ten fresh seeds, with its switches and without (the floor), and so is the method's one default.
-What came out is written after each method, a row per seed, to ``league-BENCHMARK.csv``; methods
+What came out is written after each method, a row per seed, to ``league-BENCHMARK.csv.gz``; methods
 that are there are not run again, so the program can be stopped at any time. Tables, figures and
 the page are made from these files.
 """
 
+import gzip
+import importlib.metadata
 import json
-from collections.abc import Mapping
+import platform
+import zlib
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -31,6 +34,7 @@ from gainjax.files import write_file
 DIGITS = ("split-digits", "permuted-digits", "rotated-digits")
 TUNING_SEEDS = (100, 101, 102)
 FRESH_SEEDS = tuple(range(10))
+_SMOKE = 2  # methods
 METRICS = (
     *("avg_sg", "anytime_accuracy", "final_accuracy", "min_acc", "lowest_at", "recovery"),
     "recovered",
@@ -52,10 +56,12 @@ def league(
         page_only: Train nothing: make tables, figures and the page from the stored numbers.
     """
     for benchmark in [] if page_only else lab.benchmarks(benchmarks):
-        path = lab.results / f"league-{benchmark.name}.csv"
-        for entry in ENTRIES:
+        path = lab.results / f"league-{benchmark.name}.csv.gz"
+        for entry in ENTRIES[:_SMOKE] if lab.smoke else ENTRIES:
             if entry.method in methods and entry.method not in done(path):
                 add(path, contest(lab, benchmark, entry))
+                made_on = (json.dumps(machine(), indent=1) + "\n").encode()
+                write_file(lab.results / "league-machine.json", made_on)
                 print(f"{benchmark.name}: {entry.method}", flush=True)
                 jax.clear_caches()  # compiled programs of all methods would not fit into memory
     write_page(lab.results)
@@ -114,6 +120,17 @@ def _rows(stage: str, curves: xr.Dataset) -> pd.DataFrame:
     )
 
 
+def machine() -> dict[str, str]:
+    """Return what the last digits of numbers depend on: instructions of the processor, versions."""
+    try:
+        info = Path("/proc/cpuinfo").read_text().splitlines()
+        flags = next(line for line in info if line.startswith("flags"))
+    except (OSError, StopIteration):
+        flags = platform.machine()
+    versions = {name: importlib.metadata.version(name) for name in ("jax", "jaxlib", "optax")}
+    return {"processor": f"{zlib.crc32(flags.encode()):08x}", **versions}
+
+
 def done(path: Path) -> set[str]:
     """Return the methods whose numbers are in a file."""
     return set(pd.read_csv(path, usecols=["method"])["method"]) if path.exists() else set()
@@ -123,9 +140,4 @@ def add(path: Path, rows: pd.DataFrame) -> None:
     """Add rows to a file, or leave it as it was."""
     before = [pd.read_csv(path)] if path.exists() else []
     text = pd.concat([*before, rows]).to_csv(index=False, float_format="%.9g", lineterminator="\n")
-    write_file(path, text.encode())
-
-
-def as_mapping(setting: str) -> Mapping[str, float]:
-    """Return the hyper-parameters that a row was made with."""
-    return json.loads(setting)
+    write_file(path, gzip.compress(text.encode(), mtime=0))

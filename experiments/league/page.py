@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, NullLocator
 
 from experiments.league.entries import ENTRIES
 from gainjax.files import write_file
@@ -15,6 +16,8 @@ from gainjax.statistics import frontier, holm, mean_interval, paired_permutation
 
 REFERENCE = "ngm-sgd"
 _ENTRIES = {entry.method: entry for entry in ENTRIES}
+_ERRORS = (1, 1.5, 2, 3, 4, 5, 7, 10, 15, 20, 30)  # %
+_GAPS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
 _HIGHLIGHTED = {"ngm-sgd": "C3", "sgd": "C0", "msgd": "C2", "adam": "C1", "fixed-gain-ema": "k"}
 
 
@@ -25,8 +28,8 @@ def write_page(results: Path) -> None:
         results: Where the numbers are, and where all of it goes.
     """
     stored = {
-        path.stem.removeprefix("league-"): pd.read_csv(path)
-        for path in sorted(results.glob("league-*.csv"))
+        path.name.removeprefix("league-").removesuffix(".csv.gz"): pd.read_csv(path)
+        for path in sorted(results.glob("league-*.csv.gz"))
     }
     if not stored:
         return
@@ -121,7 +124,7 @@ def draw(table: pd.DataFrame, name: str) -> Figure:
     figure = Figure(figsize=(8, 5.5), layout="constrained")
     axes = figure.add_subplot()
     sound = table[(table["diverged"] == 0) & (table["anytime"] > table["anytime"].max() - 0.15)]
-    smallest = sound["gap"][sound["gap"] > 0].min()
+    smallest = np.nanmin([0.1, sound["gap"][sound["gap"] > 0].min()])
     for method, row in sound.iterrows():
         color = _HIGHLIGHTED.get(str(method), "0.6")
         x, y = 100 * (1 - row["anytime"]), max(row["gap"], smallest / 2)
@@ -134,10 +137,14 @@ def draw(table: pd.DataFrame, name: str) -> Figure:
             markersize=7 if row["frontier"] else 5,
             markerfacecolor=color if row["frontier"] else "none",
         )
-        if row["frontier"] or method in _HIGHLIGHTED:
+        if row["frontier"] or method in _HIGHLIGHTED or str(method).endswith("-ema"):
             axes.annotate(str(method), (x, y), (4, 3), textcoords="offset points", fontsize=8)
     axes.set_xscale("log")
     axes.set_yscale("log")
+    for axis, ticks in ((axes.xaxis, _ERRORS), (axes.yaxis, _GAPS)):
+        axis.set_major_locator(FixedLocator(ticks))
+        axis.set_major_formatter(lambda value, _: f"{value:g}")
+        axis.set_minor_locator(NullLocator())
     axes.set_xlabel("100 % - anytime accuracy (smaller is better)")
     axes.set_ylabel("stability gap, avg-SG (smaller is better)")
     axes.set_title(f"{name}: filled on the frontier, diamonds are told of switches", fontsize=10)

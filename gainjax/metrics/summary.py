@@ -40,10 +40,10 @@ def summarize(
 
     Returns:
         Arrays of shape (...), by the names of :data:`gainjax.metrics.METRICS`. For task 1
-        ``avg_sg``, ``min_acc``, ``wc_acc``, ``avg_acc``, ``recovery`` (updates, mean over
-        switches), ``recovered`` (fraction of switches) and the same of a recovery that lasts,
-        ``sustained_recovery`` and ``sustained``; for all
-        tasks ``de_lange_acc``, ``de_lange_min_acc``, ``de_lange_wc_acc`` (at the end),
+        ``avg_sg``, ``min_acc``, ``wc_acc``, ``avg_acc``, ``lowest_at`` and ``recovery``
+        (updates, mean over switches), ``recovered`` (fraction of switches) and the same of a
+        recovery that lasts, ``sustained_recovery`` and ``sustained``; for all tasks
+        ``de_lange_acc``, ``de_lange_min_acc``, ``de_lange_wc_acc`` (at the end),
         ``windowed_forgetting`` and ``windowed_plasticity``; given ``seen_accuracy``, also
         ``anytime_accuracy`` and ``final_accuracy``.
 
@@ -55,8 +55,8 @@ def summarize(
     Example:
         >>> row = summarize([[0.5], [0.75], [0.25], [1.0]], [1, 2, 3, 4], [2, 4])
         >>> print({name: round(float(value), 3) for name, value in row.items()})
-        {'avg_sg': 0.667, 'min_acc': 0.5, 'wc_acc': 0.75, 'avg_acc': 0.875, 'recovery': 2.0,
-         'recovered': 1.0, 'sustained_recovery': 2.0, 'sustained': 1.0}
+        {'avg_sg': 0.667, 'min_acc': 0.5, 'wc_acc': 0.75, 'avg_acc': 0.875, 'lowest_at': 1.0,
+         'recovery': 2.0, 'recovered': 1.0, 'sustained_recovery': 2.0, 'sustained': 1.0}
 
     References:
         Rodriguez-Garcia et al., arXiv 2507.14056, and De Lange et al. 2023, arXiv 2205.13452.

@@ -75,7 +75,7 @@ def table(
         >>> print(table(curves)[["avg_sg", "avg_sg_low", "avg_sg_high"]].round(3))
                  avg_sg  avg_sg_low  avg_sg_high
         setting
-        er        0.458        0.25        0.667
+        er        0.458      -2.189        3.105
 
     References:
         See :mod:`gainjax.metrics`.
