@@ -6,6 +6,7 @@ Measured after every update on two of the digits benchmarks, then from a part of
 every 10th or 20th update, with and without each of the first 16 updates of a task.
 """
 
+import itertools
 from typing import Annotated
 
 import numpy as np
@@ -36,20 +37,24 @@ def sampling(
             seen_every=1,
         )  # fmt: skip
         every.append(curves)
-        ends = curves["task_end"].values
-        lengths = np.diff(ends, prepend=0).tolist()
         for method in curves["setting"].values.tolist():
             seen = curves["seen_accuracy"].sel(setting=method).values
-            row = {"benchmark": benchmark.name, "method": method, "every_update": seen.mean()}
-            for distance in (10, 20):
-                for dense in (0, 16):
-                    protocol = Protocol(lengths, 1, seen_every=distance, dense_updates=dense)
-                    updates = protocol.seen_updates(len(ends))
-                    part = seen[:, updates - 1]
-                    row[f"every_{distance}_dense_{dense}"] = (
-                        anytime_accuracy(part, updates, ends).mean() - seen.mean()
-                    )
-                    if not dense:
-                        row[f"every_{distance}_unweighted"] = part.mean() - seen.mean()
-            rows.append(row)
+            ends = curves["task_end"].values
+            rows.append({"benchmark": benchmark.name, "method": method, **_errors(seen, ends)})
     lab.write("sampling", pd.DataFrame(rows), every)
+
+
+def _errors(seen: np.ndarray, ends: np.ndarray) -> dict[str, float]:
+    """Return the mean of curves (seeds, updates), and how far samples of them are from it."""
+    mean = seen.mean()
+    row = {"every_update": mean}
+    for distance, dense in itertools.product((10, 20), (0, 16)):
+        protocol = Protocol(
+            np.diff(ends, prepend=0).tolist(), 1, seen_every=distance, dense_updates=dense
+        )
+        updates = protocol.seen_updates(len(ends))
+        part = seen[:, updates - 1]
+        row[f"every_{distance}_dense_{dense}"] = anytime_accuracy(part, updates, ends).mean() - mean
+        if not dense:
+            row[f"every_{distance}_unweighted"] = part.mean() - mean
+    return row

@@ -41,8 +41,7 @@ def mean_interval(samples: ArrayLike, *, confidence: float = 0.95) -> Interval:
     ones, with 5 or 10 seeds, 95 % intervals cover it in 91 to 92 % of cases (log-normal with a
     standard deviation of .5) or 88 % (exponential). The usual bootstraps promise more than they
     keep: with 5 normal values both the percentiles and BCa cover it in 83 %, with 10 in 90 %; the
-    studentised one keeps it from 5 seeds on and is undefined where seeds agree, as accuracies near
-    1 often do.
+    studentised one is undefined where seeds agree, as accuracies near 1 often do.
 
     Args:
         samples: One value per seed, shape (..., seeds).

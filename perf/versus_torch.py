@@ -82,7 +82,9 @@ def bare_products(
 def measure(name: str, data_dir: str | None, seeds: int, updates: int, turns: int) -> None:
     """Time one benchmark with some seeds and print a table."""
     torch._dynamo.reset()  # after eight compilations of a function it would run it eagerly
-    benchmark = get_benchmark(name).replace(updates_per_task=updates, seen_every=updates)
+    benchmark = get_benchmark(name).replace(
+        updates_per_task=updates, seen_every=updates, dense_updates=0
+    )
     hyperparameters = benchmark.defaults(METHOD)
     stream = jax.device_put(benchmark.load(data_dir))
     # Accuracy on all tasks seen so far is measured at the end of each task, on both sides.

@@ -348,3 +348,24 @@ def test_every_method_says_what_it_is_and_where_it_comes_from():
         assert len(method.summary) < 90
         assert method.source != "not stated", method.name
         assert ("oracle" in method.summary) == method.needs_boundary, method.name
+
+
+def test_networks_may_have_more_outputs_than_there_are_classes(x64):
+    batch = Batch()
+    updates, _ = batch.step(
+        losses.without_unseen(optax.sgd(1.0)), seen_classes=jnp.array([True, True, True])
+    )
+    seen = np.array([True, True, True, False, False])
+    close(-updates, gradient(batch, np.ones(6), seen), rtol=1e-9)
+
+
+def test_an_optimizer_without_what_it_needs_says_so():
+    batch = Batch()
+    state = optax.sgd(1.0).init(batch.params)
+    for optimizer, name in (
+        (flatness.sharpness_aware(optax.sgd(1.0), 0.1), "grad_fn"),
+        (losses.projected(optax.sgd(1.0)), "loss_grad"),
+        (losses.at_temperature(optax.sgd(1.0), 2.0), "loss_grad"),
+    ):
+        with pytest.raises(TypeError, match=f"needs the keyword `{name}`"):
+            optimizer.update(batch.params, state, batch.params)

@@ -24,9 +24,8 @@ import tyro
 
 import gainjax
 from experiments.lab import MNIST, Lab
-from experiments.league.contest import DIGITS, TUNING_SEEDS, chosen_setting, images
-from experiments.league.entries import ENTRIES, Entry
-from gainjax import Benchmark
+from experiments.league.contest import DIGITS, chosen_setting, evaluation, tuned
+from experiments.league.entries import ENTRIES
 
 RULE = "fixed-gain-ema"
 SETTING = {"learning_rate": 0.03, "level": 2.5, "average_decay": 0.9}
@@ -45,9 +44,8 @@ def claim(
     """
     rows, every = [], []
     for benchmark in lab.benchmarks(benchmarks):
-        options: dict[str, Any] = {"seen_every": 10, "eval_examples": images(benchmark)}
         settings = {RULE: SETTING} | {
-            entry.method: _tuned(lab, benchmark, entry, options)
+            entry.method: chosen_setting(tuned(lab, benchmark, entry), entry)
             for entry in ENTRIES
             if entry.method in OTHERS
         }
@@ -57,24 +55,11 @@ def claim(
             (RULE, *OTHERS),
             FRESH_SEEDS,
             hyperparameters=settings,
-            **options,
+            **evaluation(benchmark),
         )
         every.append(curves)
         rows.append(_verdict(benchmark.name, curves, settings))
     lab.write("claim", pd.concat(rows), every)
-
-
-def _tuned(
-    lab: Lab, benchmark: Benchmark, entry: Entry, options: dict[str, Any]
-) -> dict[str, float]:
-    """Return the setting that the league chooses, from its own runs if they are there."""
-    folder = f"league/{benchmark.name}/{entry.method}"
-    parts = [
-        lab.sweep(f"{folder}/tuning-{i}", benchmark, grid, [entry.method], TUNING_SEEDS, **options)
-        for i, grid in enumerate(entry.grids)
-    ]
-    tuning = parts[0] if len(parts) == 1 else gainjax.concat(parts, "setting")
-    return chosen_setting(tuning, entry)
 
 
 def _verdict(name: str, curves: Any, settings: dict[str, dict[str, float]]) -> pd.DataFrame:

@@ -70,13 +70,8 @@ def league(
 def contest(lab: Lab, benchmark: Benchmark, entry: Entry) -> pd.DataFrame:
     """Return what came out for a method on a benchmark, a row per stage, setting and seed."""
     folder = f"league/{benchmark.name}/{entry.method}"
-    options: dict[str, Any] = {"seen_every": 10, "eval_examples": images(benchmark)}
-    methods = [entry.method]
-    parts = [
-        lab.sweep(f"{folder}/tuning-{i}", benchmark, grid, methods, TUNING_SEEDS, **options)
-        for i, grid in enumerate(entry.grids)
-    ]
-    tuning = parts[0] if len(parts) == 1 else gainjax.concat(parts, "setting")
+    options, methods = evaluation(benchmark), [entry.method]
+    tuning = tuned(lab, benchmark, entry)
     chosen = chosen_setting(tuning, entry)
     fixed = options | {"hyperparameters": {entry.method: chosen}}
     final = lab.run(f"{folder}/final", benchmark, methods, FRESH_SEEDS, **fixed)
@@ -88,9 +83,20 @@ def contest(lab: Lab, benchmark: Benchmark, entry: Entry) -> pd.DataFrame:
     return rows
 
 
-def images(benchmark: Benchmark) -> int | None:
-    """Return how many images of each test set are looked at: all of the few digits."""
-    return None if "digits" in benchmark.name else 1000
+def tuned(lab: Lab, benchmark: Benchmark, entry: Entry) -> xr.Dataset:
+    """Return the curves of a method's seven settings."""
+    folder = f"league/{benchmark.name}/{entry.method}"
+    options = evaluation(benchmark)
+    parts = [
+        lab.sweep(f"{folder}/tuning-{i}", benchmark, grid, [entry.method], TUNING_SEEDS, **options)
+        for i, grid in enumerate(entry.grids)
+    ]
+    return parts[0] if len(parts) == 1 else gainjax.concat(parts, "setting")
+
+
+def evaluation(benchmark: Benchmark) -> dict[str, Any]:
+    """Return how runs are evaluated: on all of the few digits, on a part of MNIST."""
+    return {"seen_every": 10, "eval_examples": None if "digits" in benchmark.name else 1000}
 
 
 def chosen_setting(tuning: xr.Dataset, entry: Entry) -> dict[str, float]:

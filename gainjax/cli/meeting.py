@@ -74,6 +74,8 @@ def _objection(message: str, processes: int, came: dict[int, socket.socket]) -> 
     number, of = map(int, words[1:])
     if of != processes:
         return f"--processes is {processes} for one process and {of} for another"
+    if number >= of:
+        return ""
     if number in came or number == 0:
         return f"two processes have --process-id {number}: give each a number of its own"
     return None

@@ -15,6 +15,7 @@ from gainjax.checks import check_integer
 from gainjax.data.augment import crop_and_flip
 from gainjax.data.dataset import Dataset, check_dataset
 from gainjax.data.scenarios import class_incremental, domain_incremental, transformed
+from gainjax.data.sources import customary_statistics
 from gainjax.data.stream import Stream
 
 # Fine labels of CIFAR-100 by superclass, in the order of the authors' three contexts.
@@ -23,9 +24,6 @@ _AUTHORS_CONTEXTS = (
     (1, 32, 67, 73, 91),  # fish: aquarium fish, flatfish, ray, shark, trout
     (54, 62, 70, 82, 92),  # flowers: orchid, poppy, rose, sunflower, tulip
 )
-
-# Mean and standard deviation of each channel.
-_OF_CIFAR10 = np.array([[0.4914, 0.4822, 0.4465], [0.2470, 0.2435, 0.2616]], np.float32)
 
 
 def split(
@@ -237,7 +235,8 @@ def domain_cifar100(
         key = jax.random.key(0, impl="threefry2x32")
         augmented = np.asarray(crop_and_flip(key, jnp.asarray(dataset.x_test)))
         dataset = dataset._replace(x_test=augmented)
-        options |= {"mean": 255 * _OF_CIFAR10[0], "std": 255 * _OF_CIFAR10[1]}
+        mean, std = customary_statistics("cifar10")
+        options |= {"mean": mean, "std": std}
     if protocol != "domain-incremental":
         return class_incremental(*dataset[:4], tasks=_AUTHORS_CONTEXTS, **options)
     return domain_incremental(_superclass_tasks(dataset), **options)

@@ -1,4 +1,4 @@
-"""Extra arguments of Optax that are about parameters, for a base that trains the raw weights.
+"""Extra arguments of an update: passed on, translated to raw weights, or used for another gradient.
 
 Line searches and SAM evaluate functions of the parameters themselves. The caller has the effective
 weights, gain times raw weights; the base optimizer knows nothing of a gain.
@@ -43,6 +43,45 @@ def with_any_extra_args(
     def update(updates: Any, state: Any, params: Any = None, **extra_args: Any) -> Any:
         known = {name: value for name, value in extra_args.items() if name in names}
         return base.update(updates, state, params, **known)
+
+    return optax.GradientTransformationExtraArgs(base.init, update)
+
+
+def with_gradient(
+    base: optax.GradientTransformation,
+    gradient: Callable[[optax.Updates, optax.Params | None, dict[str, Any]], optax.Updates],
+    needs: str,
+) -> optax.GradientTransformationExtraArgs:
+    """Return an optimizer that is given another gradient than the one it is called with.
+
+    Args:
+        base: The optimizer.
+        gradient: ``gradient(grads, params, extra_args)``, the other one.
+        needs: Name of the extra argument that it cannot do without.
+
+    Raises:
+        TypeError: If ``update`` is called without that argument.
+
+    Example:
+        >>> other = with_gradient(optax.sgd(1.0), lambda g, params, extra: -g * extra["by"], "by")
+        >>> updates, _ = other.update(1.0, other.init(1.0), 1.0, by=3.0)
+        >>> print(updates)
+        3.0
+    """
+    base = optax.with_extra_args_support(base)
+
+    def update(
+        updates: optax.Updates,
+        state: optax.OptState,
+        params: optax.Params | None = None,
+        **extra_args: Any,
+    ) -> tuple[optax.Updates, optax.OptState]:
+        if needs not in extra_args:
+            raise TypeError(
+                f"this optimizer needs the keyword `{needs}`: call update(grads, state, params, "
+                f"{needs}=...)"
+            )
+        return base.update(gradient(updates, params, extra_args), state, params, **extra_args)
 
     return optax.GradientTransformationExtraArgs(base.init, update)
 

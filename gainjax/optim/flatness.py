@@ -8,6 +8,8 @@ import jax.numpy as jnp
 import optax
 from jax.typing import ArrayLike
 
+from gainjax.optim.extra_args import with_gradient
+
 GradFn = Callable[[optax.Params, int], optax.Updates]
 _TINY = 1e-12
 
@@ -43,22 +45,12 @@ def sharpness_aware(
     References:
         Foret et al., arXiv 2010.01412.
     """
-    base = optax.with_extra_args_support(base)
 
-    def update_fn(
-        updates: optax.Updates,
-        state: optax.OptState,
-        params: optax.Params | None = None,
-        *,
-        grad_fn: GradFn,
-        **extra_args: Any,
-    ) -> tuple[optax.Updates, optax.OptState]:
-        if params is None:
-            raise ValueError("sharpness_aware needs the parameters: call update(..., params)")
-        worst = _moved(params, updates, radius)
-        return base.update(grad_fn(worst, 0), state, params, grad_fn=grad_fn, **extra_args)
+    def gradient(grads: optax.Updates, params: optax.Params, grad_fn: GradFn) -> optax.Updates:
+        worst = _moved(params, grads, radius)
+        return grad_fn(worst, 0)
 
-    return optax.GradientTransformationExtraArgs(base.init, update_fn)
+    return _at_other_points(base, gradient, "sharpness_aware")
 
 
 def curvature_flat(
@@ -99,28 +91,18 @@ def curvature_flat(
     References:
         C-Flat, Bian et al., arXiv 2404.00986, with the finite differences of GAM, arXiv 2303.03108.
     """
-    base = optax.with_extra_args_support(base)
 
-    def update_fn(
-        updates: optax.Updates,
-        state: optax.OptState,
-        params: optax.Params | None = None,
-        *,
-        grad_fn: GradFn,
-        **extra_args: Any,
-    ) -> tuple[optax.Updates, optax.OptState]:
-        if params is None:
-            raise ValueError("curvature_flat needs the parameters: call update(..., params)")
-        sharp = grad_fn(_moved(params, updates, radius), 0)
-        steeper = _moved(params, optax.tree.sub(sharp, updates), radius)
+    def gradient(grads: optax.Updates, params: optax.Params, grad_fn: GradFn) -> optax.Updates:
+        sharp = grad_fn(_moved(params, grads, radius), 0)
+        steeper = _moved(params, optax.tree.sub(sharp, grads), radius)
         there = grad_fn(steeper, 1)
         beyond = grad_fn(_moved(steeper, there, radius), 2)
         gradient = jax.tree.map(
             lambda g, a, b: g + (balance * (b - a)).astype(g.dtype), sharp, there, beyond
         )
-        return base.update(gradient, state, params, grad_fn=grad_fn, **extra_args)
+        return gradient
 
-    return optax.GradientTransformationExtraArgs(base.init, update_fn)
+    return _at_other_points(base, gradient, "curvature_flat")
 
 
 def local_entropy(
@@ -164,34 +146,38 @@ def local_entropy(
         Entropy-SGD, Chaudhari et al., arXiv 1611.01838, without the noise of its search and on one
         batch.
     """
-    base = optax.with_extra_args_support(base)
     # Weights of the searched points in the mean, and the sum that a straight search would have.
     shares = [0.25 * 0.75 ** (steps - 1 - i) for i in range(steps)]
     straight = sum(share * (i + 1) for i, share in enumerate(shares))
 
-    def update_fn(
-        updates: optax.Updates,
-        state: optax.OptState,
-        params: optax.Params | None = None,
-        *,
-        grad_fn: GradFn,
-        **extra_args: Any,
-    ) -> tuple[optax.Updates, optax.OptState]:
-        if params is None:
-            raise ValueError("local_entropy needs the parameters: call update(..., params)")
-
+    def gradient(grads: optax.Updates, params: optax.Params, grad_fn: GradFn) -> optax.Updates:
         def moved(place: jax.Array, grad: jax.Array, start: jax.Array) -> jax.Array:
             return place - (inner_rate * (grad - scope * (start - place))).astype(place.dtype)
 
         place, away = params, optax.tree.zeros_like(params)
         for i, share in enumerate(shares):
-            gradient = updates if i == 0 else grad_fn(place, i)
+            gradient = grads if i == 0 else grad_fn(place, i)
             place = jax.tree.map(moved, place, gradient, params)
             away = jax.tree.map(lambda a, p, q, s=share: a + s * (p - q), away, params, place)
         direction = jax.tree.map(lambda a: (a / (inner_rate * straight)).astype(a.dtype), away)
-        return base.update(direction, state, params, grad_fn=grad_fn, **extra_args)
+        return direction
 
-    return optax.GradientTransformationExtraArgs(base.init, update_fn)
+    return _at_other_points(base, gradient, "local_entropy")
+
+
+def _at_other_points(
+    base: optax.GradientTransformation,
+    gradient: Callable[[optax.Updates, optax.Params, GradFn], optax.Updates],
+    name: str,
+) -> optax.GradientTransformationExtraArgs:
+    def with_params(
+        grads: optax.Updates, params: optax.Params | None, extra_args: dict[str, Any]
+    ) -> optax.Updates:
+        if params is None:
+            raise ValueError(f"{name} needs the parameters: call update(..., params)")
+        return gradient(grads, params, extra_args["grad_fn"])
+
+    return with_gradient(base, with_params, "grad_fn")
 
 
 def _moved(params: optax.Params, direction: optax.Updates, radius: ArrayLike) -> optax.Params:

@@ -14,6 +14,8 @@ import jax.numpy as jnp
 import optax
 from jax.typing import ArrayLike
 
+from gainjax.optim.extra_args import with_gradient
+
 OfEach = Callable[[jax.Array, jax.Array], jax.Array]
 Loss = Callable[[jax.Array, jax.Array, OfEach], jax.Array]
 LossGrad = Callable[[Loss], optax.Updates]
@@ -58,7 +60,7 @@ def at_temperature(
     def loss(outputs: jax.Array, targets: jax.Array, of_each: OfEach) -> jax.Array:
         return of_each(jnp.asarray(level * outputs), targets).mean()
 
-    return with_loss(base, lambda extra_args: loss)
+    return _with_loss(base, lambda extra_args: loss)
 
 
 def without_unseen(
@@ -97,11 +99,13 @@ def without_unseen(
         seen = extra_args["seen_classes"]
 
         def loss(outputs: jax.Array, targets: jax.Array, of_each: OfEach) -> jax.Array:
-            return of_each(jnp.where(seen, outputs, _NEVER), targets).mean()
+            more = outputs.shape[-1] - len(seen)  # outputs that no class has
+            here = jnp.pad(seen, (0, more))
+            return of_each(jnp.where(here, outputs, _NEVER), targets).mean()
 
         return loss
 
-    return with_loss(base, loss_of)
+    return _with_loss(base, loss_of)
 
 
 def smoothed(
@@ -187,51 +191,29 @@ def projected(
     References:
         A-GEM on the joint loss, Hess et al., arXiv 2311.04898.
     """
-    base = optax.with_extra_args_support(base)
 
-    def update_fn(
-        updates: optax.Updates,
-        state: optax.OptState,
-        params: optax.Params | None = None,
-        *,
-        loss_grad: LossGrad,
-        is_new: jax.Array,
-        **extra_args: Any,
-    ) -> tuple[optax.Updates, optax.OptState]:
+    def gradient(
+        grads: optax.Updates, params: optax.Params | None, extra_args: dict[str, Any]
+    ) -> optax.Updates:
+        del params
+        is_new = extra_args["is_new"]
+
         def loss(outputs: jax.Array, targets: jax.Array, of_each: OfEach) -> jax.Array:
             losses = jnp.where(is_new, 0.0, of_each(outputs, targets))
             return losses.sum() / jnp.maximum((~is_new).sum(), 1)
 
-        old = loss_grad(loss)
-        inner = optax.tree.sum(optax.tree.mul(updates, old))
+        old = extra_args["loss_grad"](loss)
+        inner = optax.tree.sum(optax.tree.mul(grads, old))
         scale = jnp.minimum(inner, 0.0) / jnp.maximum(optax.tree.norm(old, squared=True), 1e-12)
-        updates = jax.tree.map(lambda g, o: g - scale.astype(g.dtype) * o, updates, old)
-        return base.update(updates, state, params, loss_grad=loss_grad, is_new=is_new, **extra_args)
+        return jax.tree.map(lambda g, o: g - scale.astype(g.dtype) * o, grads, old)
 
-    return optax.GradientTransformationExtraArgs(base.init, update_fn)
+    return with_gradient(base, gradient, "loss_grad")
 
 
-def with_loss(
+def _with_loss(
     base: optax.GradientTransformation, loss_of: Callable[[dict[str, Any]], Loss]
 ) -> optax.GradientTransformationExtraArgs:
-    """Return an optimizer that steps along the gradient of another loss.
-
-    Args:
-        base: The optimizer.
-        loss_of: From the other extra arguments to the loss, shape ().
-    """
-    base = optax.with_extra_args_support(base)
-
-    def update_fn(
-        updates: optax.Updates,
-        state: optax.OptState,
-        params: optax.Params | None = None,
-        *,
-        loss_grad: LossGrad,
-        **extra_args: Any,
-    ) -> tuple[optax.Updates, optax.OptState]:
-        del updates
-        gradient = loss_grad(loss_of(extra_args))
-        return base.update(gradient, state, params, loss_grad=loss_grad, **extra_args)
-
-    return optax.GradientTransformationExtraArgs(base.init, update_fn)
+    """Return an optimizer that steps along the gradient of a loss made of extra arguments."""
+    return with_gradient(
+        base, lambda grads, params, extra: extra["loss_grad"](loss_of(extra)), "loss_grad"
+    )

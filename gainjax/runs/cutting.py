@@ -15,7 +15,8 @@ from gainjax.training.processes import share
 from gainjax.training.threads import cores, gain_of_company, may_share_cores
 
 _WORTH = 1.1  # how much sooner side by side must be
-_gains: dict[tuple[Work, int, int], float] = {}  # measured in this process, by work, runs, threads
+# What was measured in this process, by work, runs of a thread, threads and what was needed.
+_gains: dict[tuple[Work, int, int, float], float] = {}
 
 
 class Cut(NamedTuple):
@@ -34,56 +35,68 @@ def choose_cut(plan: Plan, layout: Layout, how: How) -> Cut:
         how: Memory, threads and chunks.
     """
     threads = (how.threads or cores()) if may_share_cores(layout) else 1
-    whole = _sizes(plan, layout, how, 1)
+    whole = _fitting(plan, layout, how, 1)
     if threads == 1:
         return Cut(whole, 1)
-    spread = _sizes(plan, layout, how, threads)
+    fitting = _fitting(plan, layout, how, threads)
+    spread = _spread(plan, fitting, threads)
     if len(split(plan.runs, spread)) == 1:
         return Cut(whole, 1)
-    if how.threads is not None or _is_sooner(plan, layout, how, spread, threads):
+    if how.threads is not None or _is_sooner(plan, layout, how, fitting, spread, threads):
         return Cut(spread, threads)
     return Cut(whole, 1)
 
 
-def _sizes(plan: Plan, layout: Layout, how: How, threads: int) -> dict[str, int]:
-    """Return how many runs of each group are trained at once."""
-    runs = {name: len(share(number)) for name, number in plan.runs.items()}
+def _fitting(plan: Plan, layout: Layout, how: How, threads: int) -> dict[str, int]:
+    """Return how many runs of each group fit into memory at once, beside other threads."""
     memory = None if how.memory is None else how.memory / threads
-    sizes = {
+    return {
         group.name: runs_at_once(
             group.program,
             layout,
             plan.stream,
-            runs[group.name],
+            len(share(plan.runs[group.name])),
             names=group.arguments,
             chunk=how.chunk,
             memory=memory,
         )
         for group in plan.groups
     }
-    count = sum(math.ceil(runs[name] / size) for name, size in sizes.items())
-    if threads > 1 and count % threads and count < 2 * threads:  # some threads would wait
-        sizes = {name: min(size, math.ceil(runs[name] / threads)) for name, size in sizes.items()}
-    return sizes
+
+
+def _spread(plan: Plan, fitting: Mapping[str, int], threads: int) -> dict[str, int]:
+    """Return sizes of parts that leave no thread without one."""
+    runs = {name: len(share(number)) for name, number in plan.runs.items()}
+    count = sum(math.ceil(runs[name] / size) for name, size in fitting.items())
+    if count % threads and count < 2 * threads:
+        return {name: min(size, math.ceil(runs[name] / threads)) for name, size in fitting.items()}
+    return dict(fitting)
 
 
 def _is_sooner(
-    plan: Plan, layout: Layout, how: How, sizes: Mapping[str, int], threads: int
+    plan: Plan,
+    layout: Layout,
+    how: How,
+    fitting: Mapping[str, int],
+    spread: Mapping[str, int],
+    threads: int,
 ) -> bool:
     """Measure whether all runs end sooner side by side, those that fill parts up included."""
     group = plan.groups[0]
-    size = sizes[group.name]
-    index = np.arange(size) % plan.runs[group.name]
+    # In parts of the size that they mostly have if it does not pay: then no second program is
+    # compiled for nothing, which with large ones takes seconds.
+    index = np.arange(fitting[group.name]) % plan.runs[group.name]
     program = group.program
     length = min(how.chunk, program.protocol.longest_task)
     work = Work(program, layout, length, program.protocol.batch_size_of(0))
-    values = {name: array[index] for name, array in plan.hyperparameters(group).items()}
-    seeds = np.tile(plan.spec.seeds, len(group.rows))[index]
-    if (gain := _gains.get((work, size, threads))) is None:
-        gain = gain_of_company(work, plan.stream, seeds, values, threads)
-        _gains[work, size, threads] = gain
-    parts = split(plan.runs, sizes)
+    parts = split(plan.runs, spread)
     # In units of the time that a part of the first group takes alone.
-    in_turn = sum(plan.runs.values()) / size
-    side_by_side = math.ceil(len(parts) / threads) * threads / gain
-    return in_turn > _WORTH * side_by_side
+    in_turn = sum(plan.runs.values()) / spread[group.name]
+    side_by_side = math.ceil(len(parts) / threads) * threads
+    needed = _WORTH * side_by_side / in_turn
+    key = (work, len(index), threads, needed)
+    if key not in _gains:
+        values = {name: array[index] for name, array in plan.hyperparameters(group).items()}
+        seeds = np.tile(plan.spec.seeds, len(group.rows))[index]
+        _gains[key] = gain_of_company(work, plan.stream, seeds, values, threads, needed)
+    return _gains[key] > needed

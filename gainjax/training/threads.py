@@ -23,6 +23,7 @@ from gainjax.training.loop import check_hyperparameters, check_seeds, reproducib
 from gainjax.training.program import Program, init_runs, one_input
 
 _LONG_ENOUGH = 0.02  # seconds that a measurement takes at least
+_AGAIN = 2  # trials more than one
 # What holds for a thread alone, and would change numbers or errors if it did not come along.
 _LOCAL = (
     "enable_x64",
@@ -69,8 +70,12 @@ def gain_of_company(
     seeds: Sequence[int] | np.ndarray,
     hyperparameters: Mapping[str, Any],
     threads: int,
+    needed: float,
 ) -> float:
     """Measure how many times as many runs so many threads train in a time as one does.
+
+    One thread that keeps most cores busy leaves little to gain: where that cannot be enough, the
+    others are not tried, which would take memory and time.
 
     Args:
         work: What a call of the compiled program does; compiled here if it was not before.
@@ -78,13 +83,23 @@ def gain_of_company(
         seeds: Seeds of the runs of one thread.
         hyperparameters: Their hyper-parameters.
         threads: Number of threads.
+        needed: What it must be to be of use.
+
+    Returns:
+        The ratio, or an upper bound of it that is below ``needed``.
     """
-    trials = [_trial(work, stream, seeds, hyperparameters) for _ in range(threads)]
-    trials[0](1)  # compiles
-    updates = 1
-    while (alone := _seconds(trials[:1], updates)) < _LONG_ENOUGH and updates < work.length:
+    first = _trial(work, stream, seeds, hyperparameters)
+    first(1)  # compiles
+    updates, (alone, busy) = 1, _seconds([first], 1)
+    while alone < _LONG_ENOUGH and updates < work.length:
         updates = min(4 * updates, work.length)
-    together = _seconds(trials, updates)
+        alone, busy = _seconds([first], updates)
+    if (most := cores() / busy) < needed:
+        return most
+    others = [_trial(work, stream, seeds, hyperparameters) for _ in range(threads - 1)]
+    # What else the machine does only lengthens a trial, so the shortest counts.
+    alone = min(alone, *(_seconds([first], updates)[0] for _ in range(_AGAIN)))
+    together = min(_seconds([first, *others], updates)[0] for _ in range(1 + _AGAIN))
     return threads * alone / together
 
 
@@ -110,12 +125,14 @@ def _trial(
     return train
 
 
-def _seconds(trials: Sequence[Callable[[int], None]], updates: int) -> float:
+def _seconds(trials: Sequence[Callable[[int], None]], updates: int) -> tuple[float, float]:
+    """Return how long trials take side by side, and how many cores they keep busy on average."""
     with ThreadPoolExecutor(len(trials)) as pool:
         train = with_settings_of_caller(lambda trial: trial(updates))
-        started = time.perf_counter()
+        started, used = time.perf_counter(), time.process_time()
         list(pool.map(train, trials))
-        return time.perf_counter() - started
+        elapsed = time.perf_counter() - started
+        return elapsed, max((time.process_time() - used) / elapsed, 1e-6)
 
 
 def run_all(
