@@ -1,9 +1,10 @@
-"""How wrong is anytime accuracy if it is not measured after every update?
+"""How wrong are anytime accuracy and gap if they are not measured after every update?
 
     python -m experiments sampling
 
 Measured after every update on two of the digits benchmarks, then from a part of these values: after
-every 10th or 20th update, with and without each of the first 16 updates of a task.
+every 10th or 20th update, with and without each of the first 16 updates of a task. The gap
+likewise, after every 5th update.
 """
 
 import itertools
@@ -12,8 +13,10 @@ from typing import Annotated
 import numpy as np
 import pandas as pd
 import tyro
+import xarray as xr
 
 from experiments.lab import METHODS, Lab
+from gainjax.curves import measure
 from gainjax.metrics import anytime_accuracy
 from gainjax.training import Protocol
 
@@ -40,7 +43,8 @@ def sampling(
         for method in curves["setting"].values.tolist():
             seen = curves["seen_accuracy"].sel(setting=method).values
             ends = curves["task_end"].values
-            rows.append({"benchmark": benchmark.name, "method": method, **_errors(seen, ends)})
+            errors = _errors(seen, ends) | _gaps(curves.sel(setting=[method]))
+            rows.append({"benchmark": benchmark.name, "method": method, **errors})
     lab.write("sampling", pd.DataFrame(rows), every)
 
 
@@ -58,3 +62,16 @@ def _errors(seen: np.ndarray, ends: np.ndarray) -> dict[str, float]:
         if not dense:
             row[f"every_{distance}_unweighted"] = part.mean() - mean
     return row
+
+
+def _gaps(curves: xr.Dataset) -> dict[str, float]:
+    """Return the mean gap of one setting, and how far that of fewer evaluations is off."""
+    mean = measure(curves)["avg_sg"].mean()
+    ends = curves["task_end"].values
+    found = {"gap": mean}
+    for dense in (0, 16):
+        protocol = Protocol(np.diff(ends, prepend=0).tolist(), 1, eval_every=5, dense_updates=dense)
+        due = np.intersect1d(protocol.eval_updates(len(ends)), curves["eval_update"])
+        fewer = measure(curves.sel(eval_update=due))["avg_sg"].mean()
+        found[f"gap_every_5_dense_{dense}"] = fewer - mean
+    return found

@@ -60,8 +60,6 @@ def league(
         for entry in ENTRIES[:_SMOKE] if lab.smoke else ENTRIES:
             if entry.method in methods and entry.method not in done(path):
                 add(path, contest(lab, benchmark, entry))
-                made_on = (json.dumps(machine(), indent=1) + "\n").encode()
-                write_file(lab.results / "league-machine.json", made_on)
                 print(f"{benchmark.name}: {entry.method}", flush=True)
                 jax.clear_caches()  # compiled programs of all methods would not fit into memory
     write_page(lab.results)
@@ -80,7 +78,7 @@ def contest(lab: Lab, benchmark: Benchmark, entry: Entry) -> pd.DataFrame:
     stages = {"tuning": tuning, "final": final, "floor": floor, "default": default}
     rows = pd.concat([_rows(stage, curves) for stage, curves in stages.items()])
     rows.insert(0, "method", entry.method)
-    return rows
+    return rows.assign(machine=machine())
 
 
 def tuned(lab: Lab, benchmark: Benchmark, entry: Entry) -> xr.Dataset:
@@ -126,15 +124,15 @@ def _rows(stage: str, curves: xr.Dataset) -> pd.DataFrame:
     )
 
 
-def machine() -> dict[str, str]:
+def machine() -> str:
     """Return what the last digits of numbers depend on: instructions of the processor, versions."""
     try:
         info = Path("/proc/cpuinfo").read_text().splitlines()
         flags = next(line for line in info if line.startswith("flags"))
     except (OSError, StopIteration):
         flags = platform.machine()
-    versions = {name: importlib.metadata.version(name) for name in ("jax", "jaxlib", "optax")}
-    return {"processor": f"{zlib.crc32(flags.encode()):08x}", **versions}
+    versions = [f"{name} {importlib.metadata.version(name)}" for name in ("jax", "jaxlib", "optax")]
+    return ", ".join([f"processor {zlib.crc32(flags.encode()):08x}", *versions])
 
 
 def done(path: Path) -> set[str]:

@@ -34,23 +34,35 @@ def write_page(results: Path) -> None:
     if not stored:
         return
     tables = {name: of_benchmark(rows) for name, rows in stored.items()}
-    ranks = {stage: of_ranks(stored, stage) for stage in ("final", "default")}
-    tuned = (
-        f"Over {', '.join(stored)}: for each seed the rank of the gap and that of the anytime "
-        f"accuracy among {len(ranks['final'])} methods, and the mean of both; 1 is best."
-    )
-    parts = [
-        _HEAD,
-        _ranking("Mean ranks", tuned, ranks["final"]),
-        _needs(),
-        _ranking("Untuned", _UNTUNED, ranks["default"]),
-    ]
+    ranks = {
+        (of, stage): of_ranks({name: stored[name] for name in names}, stage)
+        for of, names in _groups(stored).items()
+        for stage in ("final", "default")
+    }
+    parts = [_HEAD]
+    for (of, stage), table in ranks.items():
+        title, told = _RANKS[stage]
+        names = ", ".join(_groups(stored)[of])
+        parts.append(_ranking(f"{title}, {of}", told.format(names, len(table)), table))
+    parts.append(_needs())
     for name, table in tables.items():
         draw(table, name).savefig(results / f"league-{name}.png", dpi=130)
         parts += [f"## {name}\n", _standing(name, table), f"![{name}](league-{name}.png)\n"]
         parts.append(_markdown(table))
     write_file(results / "league.md", "\n".join(parts).encode())
-    write_file(results / "league.csv", ranks["final"].to_csv(float_format="%.4g").encode())
+    summary = pd.concat(
+        [table.assign(benchmarks=of, stage=stage) for (of, stage), table in ranks.items()]
+    )
+    write_file(results / "league.csv", summary.to_csv(float_format="%.4g").encode())
+
+
+def _groups(stored: dict[str, pd.DataFrame]) -> dict[str, list[str]]:
+    """Return the benchmarks that ranks are taken over: the small ones, which all methods ran on."""
+    digits = [name for name in stored if "digits" in name]
+    groups = {"digits": digits, "all benchmarks": list(stored)}
+    return {
+        of: names for of, names in groups.items() if names and (of == "digits" or names != digits)
+    }
 
 
 def of_benchmark(rows: pd.DataFrame) -> pd.DataFrame:
@@ -178,10 +190,17 @@ task and every 10th.
 anytime accuracy.
 """
 
-_UNTUNED = (
-    "The same ranks with each method's one default on all benchmarks. (The digits benchmarks have "
-    "rates of their own for ngm-sgd, sgd, msgd and adam, so the others stand worse than they are.)"
-)
+_RANKS = {
+    "final": (
+        "Mean ranks",
+        "Over {}: for each seed the rank of the gap and that of the anytime accuracy among {} "
+        "methods, and the mean of both; 1 is best.",
+    ),
+    "default": (
+        "Untuned",
+        "Over {}: the same ranks of {} methods, each with its one default on all benchmarks.",
+    ),
+}
 
 
 def _ranking(title: str, told: str, ranks: pd.DataFrame) -> str:
