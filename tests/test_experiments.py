@@ -1,6 +1,7 @@
 """Every program of experiments/, on handwritten digits and for a moment only."""
 
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -17,6 +18,7 @@ try:
     from experiments.__main__ import PROGRAMS, main
     from experiments.league.contest import machine
     from experiments.league.entries import ENTRIES
+    from experiments.league.page import write_page
     from experiments.paper_table import PUBLISHED, compare
 except ImportError:
     pytest.skip("experiments/ is only in a checkout", allow_module_level=True)
@@ -85,6 +87,15 @@ def test_the_league_adds_what_is_missing_and_makes_its_page(folder, monkeypatch)
     (folder / "results" / "league.md").unlink()
     run("league", folder)
     assert (folder / "results" / "league.md").read_text() == page
+
+
+def test_the_page_of_the_league_is_made_from_its_numbers(tmp_path):
+    stored = Path(__file__).resolve().parents[1] / "experiments/results"
+    for path in stored.glob("league-*.csv.gz"):
+        shutil.copy(path, tmp_path)
+    write_page(tmp_path)
+    for name in ("league.md", "league.csv"):
+        assert (tmp_path / name).read_text() == (stored / name).read_text()
 
 
 def test_entries_of_the_league_have_seven_settings_that_their_methods_take():

@@ -18,7 +18,27 @@ REFERENCE = "ngm-sgd"
 _ENTRIES = {entry.method: entry for entry in ENTRIES}
 _ERRORS = (1, 1.5, 2, 3, 4, 5, 7, 10, 15, 20, 30)  # %
 _GAPS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
-_HIGHLIGHTED = {"ngm-sgd": "C3", "sgd": "C0", "msgd": "C2", "adam": "C1", "fixed-gain-ema": "k"}
+_AT_A_GLANCE = (
+    *(
+        "adagrad-ema",
+        "fixed-gain-ema",
+        "ngm-sgd-ema",
+        "sgd-ema",
+        "adagrad",
+        "ngm-sgd",
+        "adam",
+        "msgd",
+    ),
+    *("sgd", "schedule-free", "sam", "lion"),
+)
+_HIGHLIGHTED = {
+    "ngm-sgd": "C3",
+    "sgd": "C0",
+    "msgd": "C2",
+    "adam": "C1",
+    "adagrad-ema": "k",
+    "fixed-gain-ema": "k",
+}
 
 
 def write_page(results: Path) -> None:
@@ -39,7 +59,7 @@ def write_page(results: Path) -> None:
         for of, names in _groups(stored).items()
         for stage in ("final", "default")
     }
-    parts = [_HEAD]
+    parts = [_HEAD, _glance({name: tables[name] for name in _groups(stored)["digits"]})]
     for (of, stage), table in ranks.items():
         title, told = _RANKS[stage]
         names = ", ".join(_groups(stored)[of])
@@ -182,7 +202,8 @@ numbers (`experiments/league/entries.py`), tried on seeds 100 to 102. The settin
 gap within half a point of the method's own best anytime accuracy was run on ten fresh seeds, 0 to
 9, with its switches and without (the *floor*: task 1 just goes on). Means of these ten with 95 %
 intervals of Student's t; p-values of exact paired tests against NGM-SGD, by Holm's method
-corrected within a table. MNIST is evaluated on a fixed random 1,000 images of each test set.
+corrected within a table: with 48 comparisons of ten seeds none can be below .094. MNIST is
+evaluated on a fixed random 1,000 images of each test set.
 Evaluation after every update; on the tasks seen so far after each of the first 16 updates of a
 task and every 10th.
 
@@ -209,6 +230,25 @@ def _ranking(title: str, told: str, ranks: pd.DataFrame) -> str:
     for method, row in ranks.iterrows():
         cells = [_ranged(row, column, 1) for column in ("both", "of_gap", "of_accuracy")]
         lines.append(f"| {_name(str(method))} | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _glance(tables: dict[str, pd.DataFrame]) -> str:
+    """Return gap and anytime accuracy of well-known methods and of the best: the README's table."""
+    head = [f"{name}: avg-SG | anytime, %" for name in tables]
+    lines = [
+        "## At a glance\n",
+        f"| method | {' | '.join(head)} |",
+        "|---" * (1 + 2 * len(head)) + "|",
+    ]
+    for method in _AT_A_GLANCE:
+        cells = [_name(method)]
+        for table in tables.values():
+            row = table.loc[method] if method in table.index else None
+            cells += (
+                ["", ""] if row is None else [_ranged(row, "gap", 3), f"{100 * row['anytime']:.1f}"]
+            )
+        lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
 
