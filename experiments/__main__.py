@@ -3,6 +3,7 @@
 import tyro
 
 from experiments.cifar import cifar, cifar_first_switch
+from experiments.cifar_full import cifar_full
 from experiments.controls import controls
 from experiments.league import claim, league
 from experiments.learning_rates import digits_learning_rates, learning_rates
@@ -20,6 +21,7 @@ PROGRAMS = (
     protocols,
     cifar,
     cifar_first_switch,
+    cifar_full,
     digits_learning_rates,
     league,
     claim,

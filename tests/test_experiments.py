@@ -16,6 +16,7 @@ from gainjax import get_method
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 try:
     from experiments.__main__ import PROGRAMS, main
+    from experiments.cifar_full import complete
     from experiments.league.contest import machine
     from experiments.league.entries import ENTRIES
     from experiments.league.page import write_page
@@ -32,6 +33,7 @@ TABLES = {  # what each program writes, and how many rows of it on the digits
     "protocols": {"protocols": 18},
     "cifar": {"cifar": 4},
     "cifar-first-switch": {"cifar-first-switch": 2},
+    "cifar-full": {},  # below
     "digits-learning-rates": {"digits-learning-rates-split-digits-2-tasks": 8},
     "league": {},  # below
     "claim": {"claim": 4},
@@ -87,6 +89,27 @@ def test_the_league_adds_what_is_missing_and_makes_its_page(folder, monkeypatch)
     (folder / "results" / "league.md").unlink()
     run("league", folder)
     assert (folder / "results" / "league.md").read_text() == page
+
+
+def test_runs_of_cifar_come_one_by_one_and_are_compared_on_common_seeds(folder, monkeypatch):
+    run("cifar-full", folder)
+    path = folder / "results" / "cifar-full-split-digits-2-tasks.csv.gz"
+    rows = pd.read_csv(path)
+    assert rows.groupby(["method", "seed"], sort=False).ngroups == 18
+    (curves,) = complete(path, "split-digits-2-tasks")
+    own = gainjax.load(folder / "runs/cifar-full/split-digits-2-tasks/adam-1")
+    one = {"setting": "adam", "seed": 1}
+    for name in ("accuracy", "seen_accuracy"):
+        np.testing.assert_allclose(curves[name].sel(one), own[name].sel(one), rtol=1e-5)
+    # What is there is not trained again.
+    monkeypatch.setattr("gainjax.runs.execution.train", None)
+    table = folder / "results" / "cifar-full.csv"
+    first = table.read_bytes()
+    run("cifar-full", folder)
+    assert table.read_bytes() == first
+    rows[(rows["seed"] < 2) | (rows["method"] != "sgd")].to_csv(path, index=False)
+    (curves,) = complete(path, "split-digits-2-tasks")
+    assert curves["seed"].values.tolist() == [0, 1]
 
 
 def test_the_page_of_the_league_is_made_from_its_numbers(tmp_path):
