@@ -7,6 +7,7 @@ from experiments.cifar_full import cifar_full
 from experiments.controls import controls
 from experiments.league import claim, league
 from experiments.learning_rates import digits_learning_rates, learning_rates
+from experiments.paper_claims import paper_claims
 from experiments.paper_table import other_seeds, paper_table
 from experiments.protocols import protocols
 from experiments.sampling import sampling
@@ -15,6 +16,7 @@ from experiments.sensitivity import sensitivity
 PROGRAMS = (
     paper_table,
     other_seeds,
+    paper_claims,
     learning_rates,
     controls,
     sensitivity,
