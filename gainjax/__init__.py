@@ -45,6 +45,7 @@ _HOME = {
     "sweep": "runs.api",
     "comparison": "show.tables",
     "ranking": "show.tables",
+    "report": "show.report",
     "table": "show.tables",
 }
 
