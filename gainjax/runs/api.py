@@ -51,6 +51,7 @@ class Options(TypedDict, total=False):
     on_chunk: Callable[[str, int, Any], None] | None
     extend: bool
     return_states: bool
+    snapshots: Sequence[int]
 
 
 # Options of how a run is carried out, which need not be those it was begun with.
@@ -65,6 +66,7 @@ OF_HOW = (
     "progress",
     "on_chunk",
     "return_states",
+    "snapshots",
 )
 
 
@@ -136,9 +138,13 @@ def run(
             to its :class:`gainjax.training.TrainState` with a leading axis of seeds. With ``out``
             they are kept there, too.
 
+            snapshots: Updates, ascending, after which to keep the states: they are returned as with
+            ``return_states``, with leading axes of seeds and snapshots. They are held in memory, so
+            there must be no ``out``.
+
     Returns:
-        The dataset that :func:`gainjax.curves.make_curves` describes, or with ``return_states`` a
-        pair of that and the states.
+        The dataset that :func:`gainjax.curves.make_curves` describes, or with ``return_states`` or
+        ``snapshots`` a pair of that and the states.
 
     Raises:
         TypeError: If a method or the benchmark is of a wrong kind.
@@ -225,6 +231,7 @@ def _run(
         check_integer("threads", how.threads, 1)
     stream = bench.load(how.data_dir, known.get("eval_examples"))
     total = int(bench.protocol.task_ends(len(stream.task_end))[-1])
+    _check_snapshots(how.snapshots, total)
     given_values = {} if (v := known.get("hyperparameters")) is None else v
     fixed = resolve_hyperparameters(bench, by_label, given_values, total)
     settings: Sequence[Setting] = run_settings(by_label, fixed)
@@ -265,7 +272,14 @@ def _run(
 def result_of(plan: Plan, how: How) -> Any:
     """Return what :func:`run` returns for a plan."""
     curves, states = execute(plan, how)
-    return (curves, states) if how.return_states else curves
+    return (curves, states) if how.return_states or len(how.snapshots) else curves
+
+
+def _check_snapshots(snapshots: Sequence[int], total: int) -> None:
+    for update in snapshots:
+        check_integer("each of the snapshots", update, 1, total)
+    if list(snapshots) != sorted(set(snapshots)):
+        raise ValueError(f"snapshots must be updates in ascending order: got {list(snapshots)}")
 
 
 def _benchmark(

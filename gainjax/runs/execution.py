@@ -41,7 +41,7 @@ class Trained(NamedTuple):
 
     record: Record
     seconds: float
-    states: TrainState | None  # on the host, if they are to be kept
+    states: TrainState | None  # on the host, if they are to be kept: final ones, or snapshots
 
 
 def execute(plan: Plan, how: How) -> tuple[xr.Dataset, dict[str, Any]]:
@@ -83,7 +83,8 @@ def execute(plan: Plan, how: How) -> tuple[xr.Dataset, dict[str, Any]]:
         trainer = _Trainer(plan, how, layout, total, store, report)
         trained = _unless_stopped(lambda: trainer.all(parts, header.threads), how)
         dataset = _dataset(plan, parts, trained, environment, header.columns)
-        states = _states(plan, parts, trained) if how.return_states else {}
+        keeps = how.return_states or len(how.snapshots)
+        states = _states(plan, parts, trained) if keeps else {}
         if store is not None and how.out is not None:
             if jax.process_index() == 0:
                 if how.return_states:
@@ -167,7 +168,7 @@ class _Trainer:
                 states = found[1]
             return found
 
-        records = []
+        records, snapshots = [], []
         group = self._groups[part.group]
         seeds = np.tile(self.plan.spec.seeds, len(group.rows))[part.runs]
         values = {name: array[part.runs] for name, array in hyperparameters.items()}
@@ -179,11 +180,14 @@ class _Trainer:
             chunk=self.how.chunk,
             layout=self.layout,
             restore=restore,
+            stops=self.how.snapshots,
         ):
             self.report(part.name, chunk.done - chunk.start)
             self._call_back(group, part.runs, chunk)
             if self.how.return_states and chunk.done == chunk.total:
                 states = chunk.snapshot()
+            if chunk.done in self.how.snapshots:
+                snapshots.append(chunk.snapshot())
             if store is not None:
                 store.keep(chunk)  # first: after a signal, all parts store what they have
             else:
@@ -195,6 +199,8 @@ class _Trainer:
             if kept is None:
                 raise OSError(f"the curves of {part.name} were removed during the run")
             return Trained(*kept, states)
+        if snapshots:
+            states = jax.tree.map(lambda *x: np.stack(x, axis=1), *snapshots)
         record = jax.tree.map(lambda *x: np.concatenate(x, axis=1), *records)
         return Trained(record, time.monotonic() - started, states)
 

@@ -41,6 +41,7 @@ class How:
         progress: Whether to show a progress bar.
         on_chunk: Called with the method's label, the updates so far and what came in.
         return_states: Whether final states are kept.
+        snapshots: Updates after which states are kept in memory, ascending.
     """
 
     out: str | Path | None = None
@@ -53,6 +54,7 @@ class How:
     progress: bool = False
     on_chunk: Callable[[str, int, Any], None] | None = None
     return_states: bool = False
+    snapshots: Sequence[int] = ()
 
     def __post_init__(self) -> None:
         memory = self.memory
@@ -62,6 +64,12 @@ class How:
             raise TypeError(f"devices must be a list of jax.Device: got {self.devices!r}")
         if self.on_chunk is not None and not callable(self.on_chunk):
             raise TypeError(f"on_chunk must be a function: got {self.on_chunk!r}")
+        if len(self.snapshots) and (self.out is not None or self.return_states):
+            other = "return_states=True" if self.return_states else f"out={str(self.out)!r}"
+            raise ValueError(
+                f"snapshots are returned, and not stored: leave out {other}. The last snapshot "
+                "may be that of the final states"
+            )
 
 
 class Kind(NamedTuple):

@@ -51,6 +51,7 @@ def train(
     chunk: int = 100,
     layout: Layout | None = None,
     restore: Restore | None = None,
+    stops: Sequence[int] = (),
 ) -> Iterator[Chunk]:
     """Train R runs of one method at once, through all tasks of a stream, chunk by chunk.
 
@@ -65,6 +66,7 @@ def train(
         layout: How the runs are laid out on hardware; None for :func:`make_layout`'s choice.
         restore: Finds states to continue from, see :data:`Restore`. The rest of the run is what it
             would have been.
+        stops: Updates with which a chunk ends in any case, so that its states can be kept.
 
     Yields:
         Each chunk, with curves and states.
@@ -114,7 +116,7 @@ def train(
     while done < total:
         task = int(np.searchsorted(ends, done, side="right"))
         begin, end = int(ends[task - 1]) if task else 0, int(ends[task])
-        count = min(length, end - done)
+        count = min(length, *(stop - done for stop in (end, *stops) if stop > done))
         work = Work(program, layout, length, program.protocol.batch_size_of(task))
         place = Position(*map(jnp.int32, (task, begin, end, done, count)))
         with reproducible():
