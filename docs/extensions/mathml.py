@@ -15,7 +15,7 @@ LOG = logging.getLogger(__name__)
 def _mathml(node: nodes.Element, *, block: bool) -> str:
     try:
         return tex2mathml(node.astext(), as_block=block)
-    except MathError as error:
+    except (MathError, IndexError) as error:  # the latter for a script without a base
         LOG.warning("formula %r: %s", node.astext(), error, location=node)
         return f"<code>{node.astext()}</code>"
 
