@@ -31,6 +31,7 @@ nb_execution_raise_on_error = True
 nb_execution_show_tb = True
 nb_execution_timeout = 300
 nb_merge_streams = True
+nb_render_markdown_format = "myst"
 
 # The reference, from docstrings.
 autodoc_member_order = "bysource"
@@ -60,6 +61,8 @@ html_title = "gainjax"
 html_baseurl = "https://gainjax.github.io/gainjax/"
 html_math_renderer = "mathml"
 html_copy_source = False
+html_static_path = ["static"]
+html_css_files = ["site.css"]
 html_theme_options = {
     "repository_url": "https://github.com/gainjax/gainjax",
     "repository_branch": "main",
@@ -68,5 +71,6 @@ html_theme_options = {
     "use_issues_button": True,
     "use_edit_page_button": True,
     "show_toc_level": 2,
+    "navbar_persistent": [],  # there is a search field at the side already
 }
 copybutton_exclude = ".linenos, .gp, .go"
