@@ -23,7 +23,9 @@ import gainjax.optim
 # From the outside in: an object is documented where it is found first.
 PAGES = {
     "gainjax": ["gainjax"],
-    "gainjax.optim": [f"gainjax.optim.{m.name}" for m in pkgutil.iter_modules(gainjax.optim.__path__)],
+    "gainjax.optim": [
+        f"gainjax.optim.{m.name}" for m in pkgutil.iter_modules(gainjax.optim.__path__)
+    ],
     "gainjax.methods": ["gainjax.methods"],
     "gainjax.models": ["gainjax.models", "gainjax.models.resnet"],
     "gainjax.nnx": ["gainjax.nnx"],

@@ -1,7 +1,7 @@
 """Formulas as MathML: browsers draw it themselves, so pages need neither a network nor a script.
 
-A formula that cannot be translated is a warning, and so an error of the build. What MathML needs is a
-font that knows of formulas; one comes along for systems without.
+A formula that cannot be translated is a warning, and so an error of the build. What MathML needs is
+a font that knows of formulas; one comes along for systems without.
 """
 
 from importlib.resources import as_file, files

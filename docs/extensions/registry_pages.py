@@ -11,7 +11,7 @@ from sphinx.application import Sphinx
 from written import write
 
 import gainjax
-from gainjax.methods import TRACE, Method
+from gainjax.methods import Method
 from gainjax.methods.method import FINITE, RANGES
 from gainjax.metrics import Metric
 
@@ -155,7 +155,7 @@ def benchmark_page(benchmark: gainjax.Benchmark) -> str:
             ["field", "value"],
             [(f"`{name}`", _shown(value)) for name, value in vars(protocol).items()],
         ),
-        f"Meanings: {{py:class}}`gainjax.training.Protocol`.\n",
+        "Meanings: {py:class}`gainjax.training.Protocol`.\n",
     ]
     own = [
         (f"`{name}`", f"{value:g}", "every method that has it")
