@@ -7,6 +7,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent / "extensions"))
 
 project = "gainjax"
+author = "The gainjax authors"
 copyright = "The gainjax authors, Apache-2.0"
 release = version = version_of("gainjax")
 

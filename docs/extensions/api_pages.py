@@ -38,6 +38,7 @@ PAGES = {
     "gainjax.callbacks": ["gainjax.callbacks", "gainjax.runs.arrived"],
 }
 
+_LONGEST_VALUE = 250  # characters
 _REGISTRIES = {
     "METHODS": "Methods by name: :doc:`all of them </registry/methods>`.",
     "BENCHMARKS": "Benchmarks by name: :doc:`all of them </registry/benchmarks>`.",
@@ -75,14 +76,18 @@ def _entry(name: str, thing: Any) -> str:
         return f".. autoclass:: {name}\n   :members:\n"
     if inspect.isroutine(thing):
         return f".. autofunction:: {name}\n"
-    told = _REGISTRIES.get(name, "")
-    return f".. py:data:: {name}\n\n   {told}\n"
+    if name in _REGISTRIES:
+        return f".. py:data:: {name}\n\n   {_REGISTRIES[name]}\n"
+    value = f"   :value: {thing!r}\n" if len(repr(thing)) <= _LONGEST_VALUE else ""
+    return f".. py:data:: {name}\n{value}"
 
 
 def _section(module: str, things: dict[str, Any], rule: str) -> str:
     parts = [f"{module}\n{rule * len(module)}\n", f".. automodule:: {module}\n   :no-members:\n"]
     parts.append(f".. currentmodule:: {module}\n")
-    if told := [name for name, thing in things.items() if callable(thing)]:
+    if told := [
+        n for n, thing in things.items() if inspect.isclass(thing) or inspect.isroutine(thing)
+    ]:
         parts.append(".. autosummary::\n\n" + "".join(f"   {name}\n" for name in told))
     parts += [_entry(name, thing) for name, thing in things.items()]
     return "\n".join(parts)
