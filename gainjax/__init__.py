@@ -1,7 +1,8 @@
 """Measure and close the stability gap of continual learning in JAX.
 
 The mechanism is imported at once; what needs Flax, xarray or Matplotlib is imported when it is
-first used, so that a project that only takes the optimizer pays for no more.
+first used, so that a project that only takes the optimizer pays for no more. What comes late is
+in ``__init__.pyi``, too, for editors and type checkers.
 """
 
 import importlib

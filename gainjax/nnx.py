@@ -152,7 +152,8 @@ class GainConv(GainModule):
         padding: ``"SAME"``, ``"VALID"``, zeros on all sides, or a pair of them for each axis.
         dynamics: How the gain follows uncertainty.
         use_bias: Whether to add a bias, which the gain does not touch.
-        kernel_init: Initializer of W, shape (*kernel_size, in_features, out_features).
+        kernel_init: Initializer of W, shape
+            ``(*kernel_size, in_features, out_features)``.
         bias_init: Initializer of b, shape (out_features,).
         rngs: Random numbers of the initial weights.
 

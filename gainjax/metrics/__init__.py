@@ -6,7 +6,7 @@ on one task after each evaluated update, ``accuracy[..., n]``; curves of all tas
 on its own. The unit, fractions or per cent, is the unit of the result.
 
 ``eval_updates`` holds the 1-based numbers of the evaluated updates and ``task_ends`` the updates
-:math:`t_1 < \dots < t_K` with which the tasks end. Each end must have been evaluated, the last one
+:math:`t_1 < \cdots < t_K` with which the tasks end. Each end must have been evaluated, the last one
 last, so that evaluation every few updates only makes "all updates of task k" a sparser set. An
 evaluation before the first update is update 0; only windowed forgetting and plasticity count it.
 

@@ -153,7 +153,7 @@ class GainConv(GainModule):
         strides: Step between windows, of all axes or of each.
         padding: ``"SAME"``, ``"VALID"``, zeros on all sides, or a pair of them for each axis.
         use_bias: Whether to add a bias, which the gain does not touch.
-        kernel_init: Initializer of W, shape (*kernel_size, channels, features).
+        kernel_init: Initializer of W, shape ``(*kernel_size, channels, features)``.
         bias_init: Initializer of b, shape (features,).
 
     Example:

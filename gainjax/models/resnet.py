@@ -153,7 +153,7 @@ class SlimResNet18(nn.Module):
         dynamics: How the gain follows uncertainty, or None for a plain network. Parameters and
             their initial values do not depend on it.
         modulate: Where the gain is: ``"head"``, as in the paper, or ``"all"``: also behind each
-            batch normalization (see :class:`GainBatchNorm`).
+            batch normalization (see :class:`gainjax.models.resnet.GainBatchNorm`).
 
     Raises:
         ValueError: If ``modulate`` is neither.

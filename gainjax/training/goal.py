@@ -43,7 +43,7 @@ class Goal:
 
     @property
     def score_name(self) -> str:
-        """What the score is, for titles: "accuracy" unless it is another function."""
+        """Name of the score in titles, "accuracy" unless it is another function."""
         name = getattr(self.score, "__name__", "score").strip("_<>").replace("lambda", "score")
         # Only ours is known to be a fraction.
         return "own accuracy" if name == "accuracy" and self.score is not accuracy else name

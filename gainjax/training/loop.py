@@ -64,7 +64,7 @@ def train(
             one per run and update, shape (R, updates). One that is None is left out.
         chunk: Updates per call of the compiled program, >= 1. It changes no number.
         layout: How the runs are laid out on hardware; None for :func:`make_layout`'s choice.
-        restore: Finds states to continue from, see :data:`Restore`. The rest of the run is what it
+        restore: Finds states to continue from, see ``Restore``. The rest of the run is what it
             would have been.
         stops: Updates with which a chunk ends in any case, so that its states can be kept.
 
