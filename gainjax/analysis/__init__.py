@@ -1,0 +1,1 @@
+"""Analysis: what the gain does, from curves and toy models."""
