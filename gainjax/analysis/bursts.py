@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 from numpy.typing import ArrayLike
+from scipy.optimize import minimize_scalar
 
 from gainjax.analysis.recorded import RecordedGain, recorded_gains
 from gainjax.curves import task_ends
@@ -28,6 +29,7 @@ LAST_PART = 0.25  # of a task: where its tonic level is taken
 _BEFORE = 10  # updates before a switch whose mean is the level that a burst starts from
 _FITTED = 0.2  # of its height: down to there the decay of a burst is fitted
 _LEAST_POINTS = 4  # of a fit
+_LONGEST = 10  # time constant, in lengths of what is fitted
 MEASURES = (
     "before", "peak", "time_to_peak", "tonic", "area", "time_constant",
     "uncertainty_time_constant", "predicted",
@@ -165,10 +167,10 @@ def bursts(curves: xr.Dataset) -> pd.DataFrame:
         - ``tonic``: mean gain of the last quarter of the task that the switch begins;
         - ``area`` between gain and tonic, in updates, from the switch to the first update from the
           peak on at which the gain is not above the tonic level;
-        - ``time_constant`` of a line through ln(gain - tonic), in updates, from the peak down to a
-          fifth of its height above tonic; and ``uncertainty_time_constant`` of the uncertainty over
-          the same updates, down to its own mean of the last quarter. NaN where fewer than 4 updates
-          tell, or nothing falls;
+        - ``time_constant`` of the exponential that fits gain - tonic best in least squares, in
+          updates, from the peak down to a fifth of its height above tonic; and
+          ``uncertainty_time_constant`` of the uncertainty over the same updates, above its own mean
+          of the last quarter. NaN where fewer than 4 updates tell, or nothing falls;
         - ``predicted``: -1/ln γ, of a gain that no uncertainty drives.
 
     Raises:
@@ -260,9 +262,20 @@ def _burst(recorded: RecordedGain, place: int, start: int, end: int) -> dict[str
 
 
 def _time_constant(excess: np.ndarray) -> float:
-    """Return the time constant of a line through the logarithm of an excess, or NaN."""
-    above = np.flatnonzero(excess > 0)
-    if len(above) < _LEAST_POINTS:
+    """Return the time constant of the exponential next to an excess in least squares, or NaN.
+
+    Not of a line through logarithms: where noise reaches below 0 there are none, and what is left
+    lies too high.
+    """
+    if len(excess) < _LEAST_POINTS:
         return np.nan
-    slope = np.polyfit(above, np.log(excess[above]), 1)[0]
-    return -1 / slope if slope < 0 else np.nan
+    place = np.arange(len(excess))
+
+    def explained(log_tau: float) -> float:
+        shape = np.exp(-place / np.exp(log_tau))
+        return -((shape @ excess) ** 2) / (shape @ shape) if shape @ excess > 0 else 0.0
+
+    bounds = (np.log(0.1), np.log(_LONGEST * len(excess)))
+    found = minimize_scalar(explained, bounds=bounds, method="bounded").x
+    # At a bound there is no decay that these updates could tell.
+    return float(np.exp(found)) if bounds[0] + 0.01 < found < bounds[1] - 0.01 else np.nan

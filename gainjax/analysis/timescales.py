@@ -6,15 +6,9 @@ import jax
 import numpy as np
 import optax
 import xarray as xr
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
-from gainjax.analysis.panels import figure_of, mark_switches, panels
 from gainjax.analysis.recorded import recorded_gains
-from gainjax.curves import task_ends
 from gainjax.optim.states import slow_params
-from gainjax.show.plots.drawing import draw
-from gainjax.show.plots.looks import WIDTH, looks
 
 
 class Timescales(NamedTuple):
@@ -129,40 +123,3 @@ def fast_share(curves: xr.Dataset) -> xr.DataArray:
         "update": curves["update"].values,
     }
     return xr.DataArray(values, coords, ("setting", "seed", "update"), "fast_share")
-
-
-def plot_timescales(curves: xr.Dataset, *, axes: Axes | None = None) -> Figure:
-    """Draw the share of the fast part in the effective weights over a run.
-
-    Lines are means over seeds, bands 95 % confidence intervals of the mean; every second task is
-    shaded.
-
-    Args:
-        curves: Curves, as for :func:`fast_share`.
-        axes: A panel to draw in, or None for a figure of its own.
-
-    Returns:
-        The figure of the panel.
-
-    Raises:
-        ValueError: As :func:`fast_share`.
-
-    Example:
-        >>> import gainjax
-        >>> curves = gainjax.run("split-digits", ["ngm-sgd"], 2, updates_per_task=5, progress=False)
-        >>> plot_timescales(curves).axes[0].get_ylabel()
-        'fast part of the weights'
-    """
-    shares = fast_share(curves)
-    (panel,) = panels(None if axes is None else [axes], 1, (WIDTH, 2.4))
-    styles = looks({label: rec.title for label, rec in recorded_gains(curves).items()})
-    for label, look in styles.items():
-        values = shares.sel(setting=label).dropna("seed").transpose("update", "seed").values
-        draw(panel, shares["update"].values, values, look)
-        panel.lines[-1].set_label(look.label)
-    mark_switches(panel, task_ends(curves))
-    panel.yaxis.set_major_formatter(lambda share, _: f"{100 * share:.3g}%")
-    panel.set(xlabel="update", ylabel="fast part of the weights", ylim=(0, None))
-    if len(styles) > 1:
-        panel.legend(frameon=False)
-    return figure_of(panel)
