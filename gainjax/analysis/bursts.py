@@ -90,6 +90,7 @@ def recovered_decay(gain: ArrayLike, uncertainty: ArrayLike, dynamics: GainDynam
     References:
         Ours.
     """
+    # In NumPy's float64, whatever JAX's default is: the check is only as sharp as its arithmetic.
     gains, entropy = (np.asarray(values, np.float64) for values in (gain, uncertainty))
     if gains.shape != entropy.shape or gains.ndim not in (1, 2):
         raise ValueError(

@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from gainjax.show.plots.looks import FONT, INK, clean
+from gainjax.show.plots.looks import clean
 
 # From early to late, safe for color-blind readers: a part of the color map cividis, dark enough.
 _EARLY_TO_LATE = ("#00204D", "#31446B", "#666970", "#958F78", "#C7B065")
@@ -69,16 +69,3 @@ def early_to_late(count: int) -> list[str]:
     """
     places = np.linspace(0, len(_EARLY_TO_LATE) - 1, max(count, 2)).round().astype(int)
     return [_EARLY_TO_LATE[place] for place in places[:count]]
-
-
-def note(panel: Axes, text: str, place: tuple[float, float], **style: str) -> None:
-    """Write a small remark into a panel.
-
-    Args:
-        panel: The panel.
-        text: The remark.
-        place: Where, in fractions of the panel.
-        **style: ``ha``, ``va``, ``color``.
-    """
-    panel.text(*place, text, transform=panel.transAxes, fontsize=0.85 * FONT,
-               **{"color": INK, **style})  # fmt: skip

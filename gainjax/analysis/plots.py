@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from gainjax.analysis.bursts import LAST_PART, around_switches
-from gainjax.analysis.panels import early_to_late, figure_of, mark_switches, note, panels
+from gainjax.analysis.panels import early_to_late, figure_of, mark_switches, panels
 from gainjax.analysis.recorded import RecordedGain, recorded_gains, the_recorded_gain
 from gainjax.analysis.timescales import fast_share
 from gainjax.analysis.toys import (
@@ -34,6 +34,7 @@ _DASHES = (0, (4, 2))
 _DOTS = (0, (1, 1.5))
 _SHOWN = 0.5  # of the shortest task after a switch
 _FLOOR = 0.05  # of a burst: below that its decay is noise
+_SMOOTHED = 11  # updates whose mean uncertainty is drawn: batches are noisy
 _BURST = slice(139, 185)  # updates of the reversal that are shown
 
 
@@ -42,8 +43,9 @@ def plot_bursts(curves: xr.Dataset, *, axes: Sequence[Axes] | None = None) -> Fi
 
     Left: the gain, a line per switch, mean over seeds with its 95 % confidence interval. Right,
     aligned at the peak of each burst and averaged over switches: what is left of the burst above
-    the tonic level that it ends at, where the gain would settle for the uncertainty of the moment,
-    and a gain that no uncertainty drives; all relative to the height of the burst.
+    the tonic level that it ends at, where the gain would settle for the uncertainty of the moment
+    (a running mean over 11 updates), and a gain that no uncertainty drives; all relative to the
+    height of the burst.
 
     Args:
         curves: Curves of one setting with a gain.
@@ -77,7 +79,7 @@ def plot_bursts(curves: xr.Dataset, *, axes: Sequence[Axes] | None = None) -> Fi
     left.legend(title="switch", frameon=False, fontsize=0.85 * FONT, title_fontsize=0.85 * FONT,
                 ncols=2, columnspacing=1, handlelength=1.4)  # fmt: skip
     left.set(xlabel="updates since the switch", ylabel="gain")
-    left.set_xlim(pieces["since"].values[[0, -1]])
+    left.set_xlim(*pieces["since"].values[[0, -1]].tolist())
     _draw_decay(right, recorded, ends, after)
     return figure_of(left)
 
@@ -203,9 +205,10 @@ def _draw_decay(panel: Axes, recorded: RecordedGain, ends: np.ndarray, length: i
             left.append(pieces[0])
             driven.append(pieces[1])
     since = np.arange(length)
+    smooth = pd.DataFrame(driven).mean().rolling(_SMOOTHED, center=True).mean()
     lines = (
-        (np.nanmean(left, axis=0), "#D55E00", "-", 2.0, "gain"),
-        (np.nanmean(driven, axis=0), "#0072B2", _DASHES, 1.2, r"$\eta H / (1 - \gamma)$"),
+        (pd.DataFrame(left).mean().to_numpy(), "#D55E00", "-", 2.0, "gain"),
+        (smooth.to_numpy(), "#0072B2", _DASHES, 1.4, r"its drive, $\eta H / (1 - \gamma)$"),
         (float(recorded.dynamics.decay) ** since, INK, _DOTS, 1.6, r"free decay, $\gamma^n$"),  # type: ignore[arg-type]
     )
     for values, color, dashes, width, label in lines:
@@ -216,7 +219,8 @@ def _draw_decay(panel: Axes, recorded: RecordedGain, ends: np.ndarray, length: i
     panel.set_xlim(0, length - 1)
     panel.set_yticks([0.05, 0.1, 0.2, 0.5, 1], ["5%", "10%", "20%", "50%", "100%"])
     panel.minorticks_off()
-    panel.legend(frameon=False, fontsize=0.85 * FONT, handlelength=2)
+    panel.legend(frameon=False, fontsize=0.85 * FONT, handlelength=2, loc="upper right",
+                 borderaxespad=0)  # fmt: skip
 
 
 def _draw_reversal(outputs: Axes, gains: Axes) -> None:
@@ -232,7 +236,8 @@ def _draw_reversal(outputs: Axes, gains: Axes) -> None:
     for name, look in looks({name: name for name in toys}).items():
         style = {"color": look.color, "linestyle": look.dashes, "linewidth": look.width}
         outputs.plot(update, np.asarray(toys[name].output)[_BURST], **style, label=look.label)
-        gains.plot(update, np.asarray(toys[name].gain)[_BURST], **style)
+        if name == "gain":  # the others have none
+            gains.plot(update, np.asarray(toys[name].gain)[_BURST], **style)
     outputs.legend(frameon=False, fontsize=0.85 * FONT, loc="lower right", handlelength=2)
     outputs.set(ylabel="output", title="target reverses for 10 updates")
     gains.set(ylabel="gain", xlabel="update")
@@ -257,8 +262,11 @@ def _draw_onset(outputs: Axes, gains: Axes, noisy: Trace) -> None:
         panel.plot(update, np.asarray(line), color="black", linewidth=1, linestyle=_DASHES,
                    label="without noise")  # fmt: skip
         panel.set_xlim(update[0], update[-1])
-    gains.legend(frameon=False, fontsize=0.85 * FONT, handlelength=2)
+    outputs.legend(*gains.get_legend_handles_labels(), frameon=False, fontsize=0.85 * FONT,
+                   handlelength=2, loc="center left")  # fmt: skip
     peak = int(np.asarray(exact.gain).argmax())
-    note(gains, f"peak {float(exact.gain[peak]):.4f}\nat update {peak}", (0.03, 0.95), va="top")
+    text = f"peak {float(exact.gain[peak]):.4f}\nat update {peak}"
+    gains.text(0.03, 0.95, text, transform=gains.transAxes, va="top", color=INK,
+               fontsize=0.85 * FONT)  # fmt: skip
     outputs.set_title(f"onset, {len(noisy.gain)} noisy repeats", fontsize=0.9 * FONT, color=INK)
     gains.set_xlabel("update")
