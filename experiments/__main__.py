@@ -2,6 +2,7 @@
 
 import tyro
 
+from experiments.bursts import bursts
 from experiments.cifar import cifar, cifar_first_switch
 from experiments.controls import controls
 from experiments.league import claim, league
@@ -24,6 +25,7 @@ PROGRAMS = (
     league,
     claim,
     sampling,
+    bursts,
 )
 
 

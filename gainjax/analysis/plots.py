@@ -191,13 +191,15 @@ def plot_toys(key: jax.Array, repeats: int = 50, *, axes: Sequence[Axes] | None 
 
 def _draw_decay(panel: Axes, recorded: RecordedGain, ends: np.ndarray, length: int) -> None:
     """Draw bursts aligned at their peaks: what is left, what drives it, and a free decay."""
-    left, driven = [], []
+    left, driven = [[np.full(length, np.nan)] for _ in range(2)]
     for start, end in itertools.pairwise(ends):
         task = recorded.gain[:, start:end]
         steady = np.asarray(recorded.dynamics.fixed_point(recorded.uncertainty[:, start:end]))
         last = max(1, int(LAST_PART * task.shape[1]))
         for gain, target in zip(task, steady, strict=True):
             top, tonic = int(gain.argmax()), gain[-last:].mean()
+            if not gain[top] > tonic:
+                continue  # it rose to the end: no burst
             pieces = np.full((2, length), np.nan)
             for row, values in zip(pieces, (gain, target), strict=True):
                 part = (values[top : top + length] - tonic) / (gain[top] - tonic)
@@ -263,7 +265,7 @@ def _draw_onset(outputs: Axes, gains: Axes, noisy: Trace) -> None:
                    label="without noise")  # fmt: skip
         panel.set_xlim(update[0], update[-1])
     outputs.legend(*gains.get_legend_handles_labels(), frameon=False, fontsize=0.85 * FONT,
-                   handlelength=2, loc="center left")  # fmt: skip
+                   handlelength=2, loc="lower right")  # fmt: skip
     peak = int(np.asarray(exact.gain).argmax())
     text = f"peak {float(exact.gain[peak]):.4f}\nat update {peak}"
     gains.text(0.03, 0.95, text, transform=gains.transAxes, va="top", color=INK,
