@@ -14,10 +14,13 @@ from scipy.stats import page_trend_test
 import gainjax
 from gainjax import GainDynamics, gain_modulation, get_gain
 from gainjax.analysis import (
+    CLAIMS,
+    Claim,
     around_switches,
     boost_effect,
     burst_table,
     bursts,
+    claims,
     classes_seen,
     effective_step,
     fast_share,
@@ -406,6 +409,40 @@ def test_temperature_of_a_run_follows_its_gain(curves):
     np.testing.assert_allclose(trace[0, 0, :9], temperature(recorded.gain[0, :9], 3), rtol=1e-5)
     with pytest.raises(ValueError, match="layers must be at least 0: got -1"):
         temperature(2.0, -1)
+
+
+# Claims -----------------------------------------------------------------------------------------
+
+
+def test_claims_are_judged_by_the_curves_that_are_there(run):
+    found = claims(run[0]).set_index("claim")
+    assert list(found.index) == list(CLAIMS)
+    measured = found[found["verdict"] != "not measured"]
+    assert list(measured.index) == ["burst", "free-decay", "slow-burst", "tonic-rise", "gap"]
+    gaps = gainjax.per_seed(run[0]).pivot(index="seed", columns="method", values="avg_sg")
+    assert found.loc["gap", "value"] == pytest.approx((gaps["sgd"] - gaps["ngm-sgd"]).mean())
+    for name in ("burst", "free-decay", "tonic-rise"):
+        assert found.loc[name, "verdict"] == "holds"
+    assert found.loc["with-adam", "verdict"] == "not measured"
+    assert found.loc["with-adam", "seeds"] == 0
+
+
+def test_verdicts_follow_the_interval(curves):
+    def verdict(values):
+        claim = Claim("c", "s", "ours", ("ngm-sgd",), lambda _: np.array(values), "gain")
+        return claims(curves, {"c": claim})["verdict"].item()
+
+    assert verdict([1.0, 1.1, 0.9]) == "holds"
+    assert verdict([-1.0, -1.1, -0.9]) == "fails"
+    assert verdict([-1.0, 1.0, 0.1]) == "open"
+    assert verdict([1.0]) == "open"  # a single seed has no interval
+
+
+def test_claims_need_one_setting_for_each_method(run):
+    twice = run[0].sel(setting=["ngm-sgd", "sgd"])
+    twice = twice.assign_coords(method=("setting", ["sgd", "sgd"]))
+    with pytest.raises(ValueError, match="one setting for each method"):
+        claims(twice)
 
 
 # Figures ----------------------------------------------------------------------------------------

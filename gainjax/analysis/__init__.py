@@ -8,6 +8,7 @@ from gainjax.analysis.bursts import (
     free_time_constant,
     recovered_decay,
 )
+from gainjax.analysis.claims import CLAIMS, Claim, claims, smaller_gap
 from gainjax.analysis.plots import plot_bursts, plot_timescales, plot_tonic, plot_toys
 from gainjax.analysis.recorded import RecordedGain, recorded_gains, the_recorded_gain
 from gainjax.analysis.temperature import (
@@ -39,6 +40,8 @@ from gainjax.analysis.toys import (
 )
 
 __all__ = [
+    "CLAIMS",
+    "Claim",
     "Decay",
     "Noise",
     "PartNorms",
@@ -49,6 +52,7 @@ __all__ = [
     "boost_effect",
     "burst_table",
     "bursts",
+    "claims",
     "classes_seen",
     "effective_step",
     "fast_share",
@@ -70,6 +74,7 @@ __all__ = [
     "recovered_decay",
     "reversal_targets",
     "slow_toy",
+    "smaller_gap",
     "temperature",
     "temperature_trace",
     "the_recorded_gain",
