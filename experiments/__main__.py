@@ -5,6 +5,7 @@ import tyro
 from experiments.bursts import bursts
 from experiments.cifar import cifar, cifar_first_switch
 from experiments.controls import controls
+from experiments.gain_claims import gain_claims
 from experiments.league import claim, league
 from experiments.learning_rates import digits_learning_rates, learning_rates
 from experiments.paper_table import other_seeds, paper_table
@@ -26,6 +27,7 @@ PROGRAMS = (
     claim,
     sampling,
     bursts,
+    gain_claims,
 )
 
 

@@ -156,7 +156,7 @@ def _first_switch(benchmark: Benchmark, after: int) -> Benchmark:
 def _effects(
     model: Model, state: TrainState, stream: Stream, layers: int, calm: jax.Array
 ) -> dict[str, jax.Array]:
-    """Return the test loss on each task at the gain, and how it differs from that at others."""
+    """Return test loss and entropy on each task, and what the loss gains over other gains."""
     gain = get_gain(state.opt_state)
     losses: dict[str, list[jax.Array]] = {"loss": [], "minus_baseline": [], "minus_before": []}
     for task, size in enumerate(np.asarray(stream.test_sizes)):
@@ -165,4 +165,5 @@ def _effects(
         losses["loss"].append(analysis.loss_at(logits, labels, gain, layers, gain))
         for name, other in (("minus_baseline", jnp.ones(())), ("minus_before", calm)):
             losses[name].append(analysis.boost_effect(logits, labels, gain, layers, other))
-    return {name: jnp.stack(values) for name, values in losses.items()}
+    entropy = analysis.held_out_uncertainty(model, state, stream)
+    return {name: jnp.stack(values) for name, values in losses.items()} | {"entropy": entropy}
