@@ -46,12 +46,15 @@ def bursts(
         seeds: Number of seeds.
         margin: Change of the tonic level over the stream that counts as flat, relative to it.
     """
-    runs, classes, boundary, more = {}, {}, [], []
+    runs, classes, layers = {}, {}, {}
+    boundary: list[pd.DataFrame] = []
+    more: list[xr.Dataset] = []
     for benchmark in lab.benchmarks(benchmarks):
         name = benchmark.name
         runs[name] = lab.run(f"bursts/{name}", benchmark, [METHOD], seeds)
         stream = benchmark.load(None if lab.smoke else lab.data_dir)
         classes[name] = analysis.classes_seen(stream)
+        layers[name] = _layers(benchmark.model_for(stream), stream)
         lab.draw(f"bursts-{name}", analysis.plot_bursts(runs[name]))
         for after in AFTER:
             rows, curves = _after_the_switch(lab, benchmark, after, seeds)
@@ -60,7 +63,7 @@ def bursts(
     every = list(runs.values())
     tonic = analysis.tonic_comparison(runs, classes)
     lab.write("bursts", _bursts(runs), every)
-    lab.write("bursts-tonic", _tonic(tonic), every)
+    lab.write("bursts-tonic", _tonic(tonic, layers), every)
     lab.write("bursts-trend", _trend(tonic, margin), every)
     lab.write("bursts-loss", pd.concat(boundary, ignore_index=True), more)
     lab.draw("bursts-tonic", analysis.plot_tonic(tonic))
@@ -75,15 +78,22 @@ def _bursts(runs: dict[str, xr.Dataset]) -> pd.DataFrame:
         table = analysis.burst_table(analysis.bursts(curves))
         recorded = analysis.the_recorded_gain(curves)
         found = analysis.recovered_decay(recorded.gain, recorded.uncertainty, recorded.dynamics)
-        table["recovered_decay"] = found.decay
+        table["decay_error"] = found.decay - float(np.asarray(recorded.dynamics.decay))
         table["largest_residual"] = found.largest_residual
         table.insert(0, "benchmark", name)
         tables.append(table.drop(columns=["predicted_low", "predicted_high"]))
     return pd.concat(tables, ignore_index=True)
 
 
-def _tonic(levels: pd.DataFrame) -> pd.DataFrame:
-    """Return the level of each task: mean over seeds, interval, and what it is to be."""
+def _layers(model: Model, stream: Stream) -> int:
+    """Return the number of modulated layers."""
+    inputs = jnp.asarray(stream.test_inputs[0, :1])
+    params, _ = jax.eval_shape(model.init, jax.random.key(0), inputs)
+    return sum(jax.tree.leaves(model.modulated(params)))
+
+
+def _tonic(levels: pd.DataFrame, layers: dict[str, int]) -> pd.DataFrame:
+    """Return the level of each task: mean over seeds, interval, what it is to be, what it does."""
     rows = []
     for (name, task), group in levels.groupby(["benchmark", "task"], sort=False):
         mean, low, high = map(float, mean_interval(group["level"]))
@@ -92,6 +102,9 @@ def _tonic(levels: pd.DataFrame) -> pd.DataFrame:
         rows.append({
             "benchmark": name, "task": task, "classes": group["complexity"].iloc[0], "level": mean,
             "level_low": low, "level_high": high, **rest, "largest_distance": distance,
+            "fast_share": 1 - (1 / group["level"]).mean(),
+            "temperature": float(analysis.temperature(mean, layers[name])),
+            "step": float(analysis.effective_step([mean, mean], 1.0)[0]),
         })  # fmt: skip
     return pd.DataFrame(rows)
 
@@ -111,7 +124,7 @@ def _timescales(runs: dict[str, xr.Dataset]) -> Figure:
     for (name, curves), axes in zip(runs.items(), panels, strict=True):
         analysis.plot_timescales(curves, axes=axes)
         axes.set_title(name, fontsize=9.5, color="0.3", pad=2)
-        axes.set(ylim=(0, 0.8), ylabel="fast part", xlabel="update" if axes is panels[-1] else "")
+        axes.set(ylim=(0, 0.9), ylabel="fast part", xlabel="update" if axes is panels[-1] else "")
     return figure
 
 
@@ -126,9 +139,7 @@ def _after_the_switch(
     )  # fmt: skip
     stream = whole.load(None if lab.smoke else lab.data_dir, lab.eval_examples)
     model = whole.model_for(stream)
-    layers = sum(
-        jax.tree.leaves(model.modulated(jax.tree.map(lambda x: x[0], states[METHOD]).params))
-    )
+    layers = _layers(model, stream)
     before = curves["gain"].sel(setting=METHOD, update=curves["task_end"][0].item() + 1).values
     gain = np.asarray(get_gain(states[METHOD].opt_state))
     effects = jax.vmap(lambda state, calm: _effects(model, state, stream, layers, calm))
