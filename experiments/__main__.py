@@ -2,9 +2,11 @@
 
 import tyro
 
+from experiments.bursts import bursts
 from experiments.cifar import cifar, cifar_first_switch
 from experiments.cifar_full import cifar_full
 from experiments.controls import controls
+from experiments.gain_claims import gain_claims
 from experiments.league import claim, league
 from experiments.learning_rates import digits_learning_rates, learning_rates
 from experiments.paper_claims import paper_claims
@@ -28,6 +30,8 @@ PROGRAMS = (
     league,
     claim,
     sampling,
+    bursts,
+    gain_claims,
 )
 
 

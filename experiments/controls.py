@@ -49,7 +49,7 @@ def controls(
     """
     for benchmark in lab.benchmarks(benchmarks):
         curves = _train(lab, benchmark, methods, seeds)
-        rows = _differences(_joined(curves))
+        rows = _differences(joined(curves))
         rows.insert(1, "learning_rate", [_learning_rate(one) for one in curves])
         lab.write(f"controls-{benchmark.name}", rows, curves)
         lab.draw(f"controls-{benchmark.name}", _plot(rows))
@@ -78,8 +78,12 @@ def _learning_rate(curves: xr.Dataset) -> float:
     return row["hyperparameters"]["learning_rate"]
 
 
-def _joined(curves: Sequence[xr.Dataset]) -> xr.Dataset:
-    """Return all curves as those of one run, whichever gain they borrowed."""
+def joined(curves: Sequence[xr.Dataset]) -> xr.Dataset:
+    """Return all curves as those of one run, whichever gain they borrowed.
+
+    Args:
+        curves: Curves of one benchmark.
+    """
     fields = [json.loads(one.attrs["spec"]) for one in curves]
     same = [
         one.assign_attrs(spec=json.dumps(spec | {"borrowed": None}))

@@ -74,6 +74,7 @@ def test_rooms_know_only_rooms_below_them():
         "show": {"curves", "metrics"},
         "training": {"data", "methods", "models", "optim"},
         "runs": {"curves", "data", "methods", "models", "training"},
+        "analysis": {"curves", "data", "methods", "metrics", "models", "optim", "show", "training"},
         "cli": {"curves", "methods", "runs", "show", "training"},
     }
     for path in MODULES:

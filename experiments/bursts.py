@@ -1,0 +1,180 @@
+"""What does the gain do at a switch, and where does it settle?
+
+    python -m experiments bursts --data-dir DIR
+
+From the curves of NGM-SGD alone: how high, how soon and how long the gain bursts after a switch;
+whether its recorded decay is the one it ran with; its tonic level in each task, beside the number
+of classes and the fixed point for the uncertainty; the share of the fast part of the weights. From
+the networks some updates after the first switch: whether the raised gain itself lowers the test
+loss there. And the toy models. What came out is told in ``bursts.md``.
+"""
+
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pandas as pd
+import tyro
+import xarray as xr
+from matplotlib.figure import Figure
+
+import gainjax.analysis as analysis
+from experiments.lab import Lab, first_tasks
+from gainjax import Benchmark, get_gain
+from gainjax.data import Stream
+from gainjax.models import Model
+from gainjax.statistics import mean_interval
+from gainjax.training import TrainState
+
+METHOD = "ngm-sgd"
+AFTER = (1, 3, 10, 30, 100)  # updates after the first switch
+
+
+def bursts(
+    lab: Annotated[Lab, tyro.conf.arg(name="")],
+    benchmarks: tuple[str, ...] = ("split-mnist", "rotated-mnist", "permuted-mnist"),
+    seeds: int = 5,
+    margin: float = 0.1,
+) -> None:
+    """Measure the bursts and the tonic level of NGM-SGD's gain.
+
+    Args:
+        lab: Where things are.
+        benchmarks: Benchmarks to run.
+        seeds: Number of seeds.
+        margin: Change of the tonic level over the stream that counts as flat, relative to it.
+    """
+    runs, classes, layers = {}, {}, {}
+    boundary: list[pd.DataFrame] = []
+    more: list[xr.Dataset] = []
+    for benchmark in lab.benchmarks(benchmarks):
+        name = benchmark.name
+        runs[name] = lab.run(f"bursts/{name}", benchmark, [METHOD], seeds)
+        stream = benchmark.load(None if lab.smoke else lab.data_dir)
+        classes[name] = analysis.classes_seen(stream)
+        layers[name] = _layers(benchmark.model_for(stream), stream)
+        lab.draw(f"bursts-{name}", analysis.plot_bursts(runs[name]))
+        for after in AFTER:
+            rows, curves = _after_the_switch(lab, benchmark, after, seeds)
+            boundary.append(rows)
+            more.append(curves)
+    every = list(runs.values())
+    tonic = analysis.tonic_comparison(runs, classes)
+    lab.write("bursts", _bursts(runs), every)
+    lab.write("bursts-tonic", _tonic(tonic, layers), every)
+    lab.write("bursts-trend", _trend(tonic, margin), every)
+    lab.write("bursts-loss", pd.concat(boundary, ignore_index=True), more)
+    lab.draw("bursts-tonic", analysis.plot_tonic(tonic))
+    lab.draw("bursts-timescales", _timescales(runs))
+    lab.draw("bursts-toys", analysis.plot_toys(jax.random.key(0)))
+
+
+def _bursts(runs: dict[str, xr.Dataset]) -> pd.DataFrame:
+    """Return the measures of all bursts, and the decay that the curves give back."""
+    tables = []
+    for name, curves in runs.items():
+        table = analysis.burst_table(analysis.bursts(curves))
+        recorded = analysis.the_recorded_gain(curves)
+        found = analysis.recovered_decay(recorded.gain, recorded.uncertainty, recorded.dynamics)
+        table["decay_error"] = found.decay - float(np.asarray(recorded.dynamics.decay))
+        table["largest_residual"] = found.largest_residual
+        table.insert(0, "benchmark", name)
+        tables.append(table.drop(columns=["predicted_low", "predicted_high"]))
+    return pd.concat(tables, ignore_index=True)
+
+
+def _layers(model: Model, stream: Stream) -> int:
+    """Return the number of modulated layers."""
+    inputs = jnp.asarray(stream.test_inputs[0, :1])
+    params, _ = jax.eval_shape(model.init, jax.random.key(0), inputs)
+    return sum(jax.tree.leaves(model.modulated(params)))
+
+
+def _tonic(levels: pd.DataFrame, layers: dict[str, int]) -> pd.DataFrame:
+    """Return the level of each task: mean over seeds, interval, what it is to be, what it does."""
+    rows = []
+    for (name, task), group in levels.groupby(["benchmark", "task"], sort=False):
+        mean, low, high = map(float, mean_interval(group["level"]))
+        rest = group[["steady_state", "uncertainty"]].mean().to_dict()
+        distance = (group["level"] - group["steady_state"]).abs().max()
+        rows.append({
+            "benchmark": name, "task": task, "classes": group["complexity"].iloc[0], "level": mean,
+            "level_low": low, "level_high": high, **rest, "largest_distance": distance,
+            "fast_share": 1 - (1 / group["level"]).mean(),
+            "temperature": float(analysis.temperature(mean, layers[name])),
+            "step": float(analysis.effective_step([mean, mean], 1.0)[0]),
+        })  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def _trend(levels: pd.DataFrame, margin: float) -> pd.DataFrame:
+    """Return the tests of rising and of being flat for each benchmark."""
+    tables = []
+    for name, group in levels.groupby("benchmark", sort=False):
+        tables.append(analysis.tonic_trend(group, margin).assign(benchmark=name))
+    table = pd.concat(tables, ignore_index=True)
+    return table[["benchmark", *table.columns.drop(["benchmark", "setting"])]]
+
+
+def _timescales(runs: dict[str, xr.Dataset]) -> Figure:
+    figure = Figure(figsize=(6.8, 0.4 + 1.5 * len(runs)), layout="constrained")
+    panels = figure.subplots(len(runs), squeeze=False)[:, 0]
+    for (name, curves), axes in zip(runs.items(), panels, strict=True):
+        analysis.plot_timescales(curves, axes=axes)
+        axes.set_title(name, fontsize=9.5, color="0.3", pad=2)
+        axes.set(ylim=(0, 0.9), ylabel="fast part", xlabel="update" if axes is panels[-1] else "")
+    return figure
+
+
+def _after_the_switch(
+    lab: Lab, benchmark: Benchmark, after: int, seeds: int
+) -> tuple[pd.DataFrame, xr.Dataset]:
+    """Return what the raised gain does to the test loss some updates after the first switch."""
+    whole = benchmark if lab.smoke else _first_switch(benchmark, after)
+    curves, states = lab.run(
+        f"bursts/{benchmark.name}-after-{after}", whole, [METHOD], seeds,
+        eval_every=10_000, dense_updates=0, seen_every=10_000, return_states=True,
+    )  # fmt: skip
+    stream = whole.load(None if lab.smoke else lab.data_dir, lab.eval_examples)
+    model = whole.model_for(stream)
+    layers = _layers(model, stream)
+    before = curves["gain"].sel(setting=METHOD, update=curves["task_end"][0].item() + 1).values
+    gain = np.asarray(get_gain(states[METHOD].opt_state))
+    effects = jax.vmap(lambda state, calm: _effects(model, state, stream, layers, calm))
+    found = effects(states[METHOD], jnp.asarray(before))
+    rows = []
+    for task in range(len(stream.task_end)):
+        row: dict[str, Any] = {
+            "benchmark": benchmark.name, "after": after, "test_task": task + 1,
+            "gain": gain.mean(), "gain_before": before.mean(),
+        }  # fmt: skip
+        for name, values in found.items():
+            interval = map(float, mean_interval(np.asarray(values)[:, task]))
+            row |= dict(zip((name, f"{name}_low", f"{name}_high"), interval, strict=True))
+        rows.append(row)
+    return pd.DataFrame(rows), curves
+
+
+def _first_switch(benchmark: Benchmark, after: int) -> Benchmark:
+    """Return a benchmark that ends some updates after its first switch."""
+    lengths = benchmark.protocol.updates_per_task
+    first = lengths[0] if isinstance(lengths, Sequence) else lengths
+    return first_tasks(benchmark, 2).replace(updates_per_task=[first, after])
+
+
+def _effects(
+    model: Model, state: TrainState, stream: Stream, layers: int, calm: jax.Array
+) -> dict[str, jax.Array]:
+    """Return test loss and entropy on each task, and what the loss gains over other gains."""
+    gain = get_gain(state.opt_state)
+    losses: dict[str, list[jax.Array]] = {"loss": [], "minus_baseline": [], "minus_before": []}
+    for task, size in enumerate(np.asarray(stream.test_sizes)):
+        inputs, labels = stream.test_inputs[task, :size], stream.test_targets[task, :size]
+        logits, _ = model.apply(state.params, state.model_state, inputs, train=False, key=None)
+        losses["loss"].append(analysis.loss_at(logits, labels, gain, layers, gain))
+        for name, other in (("minus_baseline", jnp.ones(())), ("minus_before", calm)):
+            losses[name].append(analysis.boost_effect(logits, labels, gain, layers, other))
+    entropy = analysis.held_out_uncertainty(model, state, stream)
+    return {name: jnp.stack(values) for name, values in losses.items()} | {"entropy": entropy}

@@ -1,0 +1,85 @@
+"""Analysis: what the gain does, from curves, states and toy models."""
+
+from gainjax.analysis.bursts import (
+    Decay,
+    around_switches,
+    burst_table,
+    bursts,
+    free_time_constant,
+    recovered_decay,
+)
+from gainjax.analysis.claims import CLAIMS, Claim, claims, smaller_gap
+from gainjax.analysis.plots import plot_bursts, plot_timescales, plot_tonic, plot_toys
+from gainjax.analysis.recorded import RecordedGain, recorded_gains, the_recorded_gain
+from gainjax.analysis.temperature import (
+    boost_effect,
+    effective_step,
+    logit_scale,
+    loss_at,
+    temperature,
+    temperature_trace,
+)
+from gainjax.analysis.timescales import PartNorms, Timescales, fast_share, part_norms, timescales
+from gainjax.analysis.tonic import (
+    classes_seen,
+    held_out_uncertainty,
+    tonic_comparison,
+    tonic_levels,
+    tonic_trend,
+)
+from gainjax.analysis.toys import (
+    Noise,
+    Trace,
+    fast_slow_toy,
+    gain_toy,
+    noisy_onset_toys,
+    onset_targets,
+    onset_toy,
+    reversal_targets,
+    slow_toy,
+)
+
+__all__ = [
+    "CLAIMS",
+    "Claim",
+    "Decay",
+    "Noise",
+    "PartNorms",
+    "RecordedGain",
+    "Timescales",
+    "Trace",
+    "around_switches",
+    "boost_effect",
+    "burst_table",
+    "bursts",
+    "claims",
+    "classes_seen",
+    "effective_step",
+    "fast_share",
+    "fast_slow_toy",
+    "free_time_constant",
+    "gain_toy",
+    "held_out_uncertainty",
+    "logit_scale",
+    "loss_at",
+    "noisy_onset_toys",
+    "onset_targets",
+    "onset_toy",
+    "part_norms",
+    "plot_bursts",
+    "plot_timescales",
+    "plot_tonic",
+    "plot_toys",
+    "recorded_gains",
+    "recovered_decay",
+    "reversal_targets",
+    "slow_toy",
+    "smaller_gap",
+    "temperature",
+    "temperature_trace",
+    "the_recorded_gain",
+    "timescales",
+    "tonic_comparison",
+    "tonic_levels",
+    "tonic_trend",
+]

@@ -1,0 +1,282 @@
+r"""Phasic bursts of the gain after a switch of tasks: how high, how soon, how fast they are gone.
+
+*How fast* has two meanings that must not be mixed. The excess x = g - g0 obeys
+
+.. math:: x_{t+1} = \gamma\, x_t + \eta H_t
+
+so its **homogeneous** part decays with the time constant -1/ln γ, exactly and by construction:
+:func:`recovered_decay` finds γ in the recorded gain and uncertainty. What an eye sees is the
+**visible** decay of the burst, and it is slower, because uncertainty does not vanish after a switch
+but fades over updates of its own: where H falls as exp(-t/τ_H) with τ_H above -1/ln γ, the gain
+ends up falling with τ_H. :func:`bursts` fits both time constants.
+"""
+
+import itertools
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+from numpy.typing import ArrayLike
+from scipy.optimize import minimize_scalar
+
+from gainjax.analysis.recorded import RecordedGain, recorded_gains
+from gainjax.curves import task_ends
+from gainjax.gain import GainDynamics
+from gainjax.statistics import mean_interval
+
+LAST_PART = 0.25  # of a task: where its tonic level is taken
+_BEFORE = 10  # updates before a switch whose mean is the level that a burst starts from
+_FITTED = 0.2  # of its height: down to there the decay of a burst is fitted
+_LEAST_POINTS = 4  # of a fit
+_LONGEST = 10  # time constant, in lengths of what is fitted
+MEASURES = (
+    "before", "peak", "time_to_peak", "tonic", "area", "time_constant",
+    "uncertainty_time_constant", "predicted",
+)  # fmt: skip
+
+
+class Decay(NamedTuple):
+    """What a recorded gain says about its own decay."""
+
+    decay: float
+    largest_residual: float  # of the recorded gain from the dynamics with that decay
+
+
+def free_time_constant(dynamics: GainDynamics) -> float:
+    r"""Return the time constant with which a gain decays once uncertainty is gone, in updates.
+
+    .. math:: \tau = -\frac{1}{\ln \gamma}
+
+    Args:
+        dynamics: Dynamics of plain numbers.
+
+    Returns:
+        The time constant; 0 where nothing is kept (decay 0).
+
+    Example:
+        >>> print(f"{free_time_constant(GainDynamics(decay=0.9)):.2f}")
+        9.49
+    """
+    decay = float(np.asarray(dynamics.decay))
+    return -1 / np.log(decay) if decay > 0 else 0.0
+
+
+def recovered_decay(gain: ArrayLike, uncertainty: ArrayLike, dynamics: GainDynamics) -> Decay:
+    r"""Find the decay in a recorded gain, from what uncertainty does not explain.
+
+    .. math:: g_{t+1} - g_0 - \eta H_t = \gamma\, (g_t - g_0)
+
+    by least squares over all updates. A gain that was recorded with its uncertainty gives back the
+    decay it ran with, to the digits it was stored in: a check of the curves themselves.
+
+    Args:
+        gain: Gain of the forward pass of each update, shape (N,) or (seeds, N).
+        uncertainty: Uncertainty of the same forward passes, nats, of the same shape.
+        dynamics: What is said to have moved the gain. Its decay is not used.
+
+    Returns:
+        The decay, and the largest distance of a recorded gain from where that decay puts it.
+        Updates at which ``max_gain`` held the gain tell nothing and are left out.
+
+    Raises:
+        ValueError: If the shapes differ, or the gain never leaves its baseline.
+
+    Example:
+        >>> found = recovered_decay([1.0, 1.8, 1.9], [2.0, 0.75, 0.0], GainDynamics(0.9, 1.0, 0.4))
+        >>> print(f"{found.decay:.3f}")
+        0.750
+
+    References:
+        Ours.
+    """
+    # In NumPy's float64, whatever JAX's default is: the check is only as sharp as its arithmetic.
+    gains, entropy = (np.asarray(values, np.float64) for values in (gain, uncertainty))
+    if gains.shape != entropy.shape or gains.ndim not in (1, 2):
+        raise ValueError(
+            "gain and uncertainty must have one shape, (N,) or (seeds, N): got "
+            f"{gains.shape} and {entropy.shape}"
+        )
+    baseline, sensitivity = (
+        float(np.asarray(x)) for x in (dynamics.baseline, dynamics.sensitivity)
+    )
+    top = np.inf if dynamics.max_gain is None else float(np.asarray(dynamics.max_gain))
+    before, after, drive = gains[..., :-1], gains[..., 1:], sensitivity * entropy[..., :-1]
+    free = after < top * (1 - 1e-6)
+    excess, rest = (before - baseline)[free], (after - baseline - drive)[free]
+    if not (excess**2).sum() > 0:
+        raise ValueError("gain must leave its baseline somewhere, else nothing of it can decay")
+    decay = float((excess * rest).sum() / (excess**2).sum())
+    return Decay(decay, float(np.abs(rest - decay * excess).max()))
+
+
+def around_switches(
+    variable: xr.DataArray, task_ends: ArrayLike, *, before: int = 10, after: int = 60
+) -> xr.DataArray:
+    """Return what was recorded around each switch, aligned at it.
+
+    Args:
+        variable: A variable of curves over ``update``, such as ``curves.gain``.
+        task_ends: Last update of each task, ascending: ``curves.task_end``.
+        before: Updates to show before a switch, at least 0.
+        after: Updates to show after it, at least 1.
+
+    Returns:
+        The values with the dimensions ``switch``, numbered from 1, and ``since`` in place of
+        ``update``. ``since`` 0 is the last update of the old task, 1 the first of the new one. NaN
+        beyond the run and beyond the task that the switch begins.
+
+    Raises:
+        ValueError: If there is no switch, no ``update``, or a length is out of its range.
+
+    Example:
+        >>> gain = xr.DataArray([1.0, 2.0, 3.0, 4.0], {"update": [1, 2, 3, 4]})
+        >>> around_switches(gain, [2, 4], before=1, after=2).values
+        array([[1., 2., 3., 4.]])
+    """
+    ends = np.asarray(task_ends)
+    if "update" not in variable.dims:
+        raise ValueError(f"variable must be over update: got the dimensions {variable.dims}")
+    if len(ends) < 2:
+        raise ValueError("task_ends must have at least 2 tasks: with one there is no switch")
+    if before < 0 or after < 1:
+        raise ValueError(f"before must be >= 0 and after >= 1: got {before!r} and {after!r}")
+    since = np.arange(-before, after + 1)
+    pieces = [
+        variable.reindex(update=end + since)
+        .where(xr.DataArray(end + since <= next_end, dims="update"))
+        .assign_coords(update=since)
+        .rename(update="since")
+        for end, next_end in itertools.pairwise(ends)
+    ]
+    return xr.concat(pieces, pd.Index(np.arange(1, len(ends)), name="switch"))
+
+
+def bursts(curves: xr.Dataset) -> pd.DataFrame:
+    r"""Measure the burst of the gain after every switch, a row per setting, seed and switch.
+
+    Args:
+        curves: Curves with a gain, as for :func:`gainjax.analysis.recorded_gains`.
+
+    Returns:
+        ``setting``, ``seed``, ``switch`` (from 1), and of each burst
+
+        - ``before``: mean gain of the last 10 forward passes that the new task did not touch: the
+          gain follows the uncertainty of the update before, so the first forward pass of a task
+          still has the old task's gain;
+        - ``peak``, and ``time_to_peak``, updates since the switch (0: its last update before it);
+        - ``tonic``: mean gain of the last quarter of the task that the switch begins;
+        - ``area`` between gain and tonic, in updates, from the switch to the first update from the
+          peak on at which the gain is not above the tonic level;
+        - ``time_constant`` of the exponential that fits gain - tonic best in least squares, in
+          updates, from the peak down to a fifth of its height above tonic; and
+          ``uncertainty_time_constant`` of the uncertainty over the same updates, above its own mean
+          of the last quarter. NaN where fewer than 4 updates tell, or nothing falls;
+        - ``predicted``: -1/ln γ, of a gain that no uncertainty drives.
+
+    Raises:
+        ValueError: If there is no switch, or as :func:`gainjax.analysis.recorded_gains`.
+
+    Example:
+        >>> import gainjax
+        >>> curves = gainjax.run(
+        ...     "split-digits", ["ngm-sgd"], 2, updates_per_task=20, progress=False
+        ... )
+        >>> rows = bursts(curves)
+        >>> len(rows), bool((rows["peak"] >= rows["before"]).all())
+        (8, True)
+
+    References:
+        Rodriguez-Garcia et al., arXiv 2507.14056: phasic and tonic gain. The measures are ours.
+    """
+    ends = task_ends(curves)
+    if len(ends) < 2:
+        raise ValueError("curves must have at least 2 tasks: with one there is no switch")
+    rows = [
+        {"setting": label, "seed": seed, "switch": switch, **_burst(recorded, place, start, end)}
+        for label, recorded in recorded_gains(curves).items()
+        for place, seed in enumerate(recorded.seeds.tolist())
+        for switch, (start, end) in enumerate(itertools.pairwise(ends), 1)
+    ]
+    return pd.DataFrame(rows)
+
+
+def burst_table(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return means over seeds with intervals, for each switch and for the mean of the switches.
+
+    Args:
+        rows: What :func:`bursts` returned.
+
+    Returns:
+        A row per setting and switch; ``switch`` 0 is the mean over switches, taken per seed. Each
+        measure has ``NAME``, ``NAME_low`` and ``NAME_high``, the 95 % interval of
+        :func:`gainjax.statistics.mean_interval`, over the seeds that have it; ``fitted`` counts
+        those with a time constant.
+
+    Example:
+        >>> rows = pd.DataFrame({"setting": "ngm", "seed": [0, 1], "switch": 1, "peak": [2.0, 3.0]})
+        >>> burst_table(rows.assign(time_constant=[9.0, 11.0]))[["switch", "peak", "fitted"]]
+           switch  peak  fitted
+        0       0   2.5       2
+        1       1   2.5       2
+    """
+    measures = [name for name in MEASURES if name in rows]
+    means = rows.groupby(["setting", "seed"], sort=False, as_index=False)[measures].mean()
+    table = []
+    for (setting, switch), group in pd.concat([means.assign(switch=0), rows]).groupby(
+        ["setting", "switch"], sort=False
+    ):
+        row = {"setting": setting, "switch": switch, "seeds": len(group)}
+        for name in measures:
+            values = group[name].dropna()
+            interval = mean_interval(values) if len(values) else (np.nan,) * 3
+            row |= dict(
+                zip((name, f"{name}_low", f"{name}_high"), map(float, interval), strict=True)
+            )
+        table.append(row | {"fitted": int(group["time_constant"].notna().sum())})
+    return pd.DataFrame(table)
+
+
+def _burst(recorded: RecordedGain, place: int, start: int, end: int) -> dict[str, float]:
+    """Measure one burst; the task that it begins has the updates start + 1 to end."""
+    gain, uncertainty = recorded.gain[place], recorded.uncertainty[place]
+    first = start  # index of the new task's first forward pass, whose gain is still the old one's
+    task = gain[first:end]
+    last = max(1, int(LAST_PART * len(task)))
+    tonic, settled = task[-last:].mean(), uncertainty[end - last : end].mean()
+    top = int(task.argmax())
+    fallen = np.flatnonzero(task[top:] <= tonic)
+    until = top + int(fallen[0]) if fallen.size else len(task)
+    height = task[top] - tonic
+    low = np.flatnonzero(task[top:] - tonic <= _FITTED * height)
+    fitted = slice(first + top, first + top + (int(low[0]) if low.size else len(task) - top))
+    return {
+        "before": gain[max(0, first + 1 - _BEFORE) : first + 1].mean(),
+        "peak": task[top],
+        "time_to_peak": float(top + 1),
+        "tonic": tonic,
+        "area": (task[:until] - tonic).sum(),
+        "time_constant": _time_constant(gain[fitted] - tonic),
+        "uncertainty_time_constant": _time_constant(uncertainty[fitted] - settled),
+        "predicted": free_time_constant(recorded.dynamics),
+    }
+
+
+def _time_constant(excess: np.ndarray) -> float:
+    """Return the time constant of the exponential next to an excess in least squares, or NaN.
+
+    Not of a line through logarithms: where noise reaches below 0 there are none, and what is left
+    lies too high.
+    """
+    if len(excess) < _LEAST_POINTS:
+        return np.nan
+    place = np.arange(len(excess))
+
+    def explained(log_tau: float) -> float:
+        shape = np.exp(-place / np.exp(log_tau))
+        return -((shape @ excess) ** 2) / (shape @ shape) if shape @ excess > 0 else 0.0
+
+    bounds = (np.log(0.1), np.log(_LONGEST * len(excess)))
+    found = minimize_scalar(explained, bounds=bounds, method="bounded").x
+    # At a bound there is no decay that these updates could tell.
+    return float(np.exp(found)) if bounds[0] + 0.01 < found < bounds[1] - 0.01 else np.nan

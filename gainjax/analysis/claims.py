@@ -1,0 +1,197 @@
+"""What is claimed about the gain, and what curves say to it: a row per claim.
+
+A claim that the curves cannot decide, because a method is not among them, is listed as not
+measured. Claims about curvature and about the loss at another gain need networks, not curves.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from gainjax.analysis.bursts import bursts, recovered_decay
+from gainjax.analysis.recorded import the_recorded_gain
+from gainjax.analysis.tonic import tonic_levels
+from gainjax.curves import per_seed
+from gainjax.statistics import mean_interval, paired_permutation_test
+
+PAPER = "arXiv 2507.14056"
+
+
+class Claim(NamedTuple):
+    """A statement whose number is above 0 where it holds.
+
+    Args:
+        name: Short name.
+        statement: What is claimed, in a sentence.
+        source: Who claims it.
+        methods: Methods that the curves must have, by their names.
+        measure: Returns from the curves a number per seed, shape (seeds,), above 0 where the claim
+            holds. The curves have one setting for each of the methods.
+        unit: What the number is.
+    """
+
+    name: str
+    statement: str
+    source: str
+    methods: tuple[str, ...]
+    measure: Callable[[xr.Dataset], np.ndarray]
+    unit: str
+
+
+def smaller_gap(better: str, reference: str) -> Callable[[xr.Dataset], np.ndarray]:
+    """Return the measure of a claim that one method has a smaller gap than another.
+
+    Args:
+        better: Method that is claimed to be better.
+        reference: The other one.
+
+    Example:
+        >>> accuracy = {"a": [[0.8], [0.6], [0.8]], "b": [[0.8], [0.4], [0.8]]}
+        >>> from gainjax import from_curves
+        >>> curves = from_curves(accuracy, eval_updates=[1, 2, 3], task_ends=[1, 3])
+        >>> smaller_gap("a", "b")(curves).round(2)
+        array([0.25])
+    """
+
+    def measure(curves: xr.Dataset) -> np.ndarray:
+        rows = per_seed(curves).pivot(index="seed", columns="method", values="avg_sg")
+        return (rows[reference] - rows[better]).dropna().to_numpy(np.float64)
+
+    return measure
+
+
+def _burst(curves: xr.Dataset) -> np.ndarray:
+    """Return the smallest burst of each seed: every switch has to have one."""
+    rows = bursts(curves)
+    return (rows["peak"] - rows["before"]).groupby(rows["seed"]).min().to_numpy(np.float64)
+
+
+def _slower_than_free(curves: xr.Dataset) -> np.ndarray:
+    """Return the excess of the visible time constant over -1/ln of the decay, relative to it."""
+    rows = bursts(curves)
+    ratio = rows["time_constant"] / rows["predicted"] - 1
+    return ratio.groupby(rows["seed"]).mean().dropna().to_numpy(np.float64)
+
+
+def _homogeneous(curves: xr.Dataset) -> np.ndarray:
+    """Return by how much the decay of each seed is nearer to its own number than a thousandth."""
+    recorded = the_recorded_gain(curves)
+    found = [
+        recovered_decay(gain, uncertainty, recorded.dynamics).decay
+        for gain, uncertainty in zip(recorded.gain, recorded.uncertainty, strict=True)
+    ]
+    return 1e-3 - np.abs(np.array(found) - float(np.asarray(recorded.dynamics.decay)))
+
+
+def _rise(curves: xr.Dataset) -> np.ndarray:
+    """Return the change of the tonic level from the first to the last task."""
+    levels = tonic_levels(curves).pivot(index="seed", columns="task", values="level")
+    return (levels.iloc[:, -1] - levels.iloc[:, 0]).to_numpy(np.float64)
+
+
+_NGM = ("ngm-sgd",)
+_GAP = "smaller avg-SG, fractions"
+CLAIMS: Mapping[str, Claim] = {
+    claim.name: claim
+    for claim in (
+        Claim("burst", "The gain bursts at every switch.", PAPER, _NGM, _burst, "gain"),
+        Claim(
+            "free-decay", "Once uncertainty is gone the gain decays with -1/ln γ.", PAPER, _NGM,
+            _homogeneous, "a thousandth less the error of γ",
+        ),
+        Claim(
+            "slow-burst", "The burst that is seen lasts longer than -1/ln γ.", "ours", _NGM,
+            _slower_than_free, "of -1/ln γ",
+        ),
+        Claim(
+            "tonic-rise", "The tonic level rises over the tasks (class-incremental streams).",
+            PAPER, _NGM, _rise, "gain",
+        ),
+        Claim(
+            "gap", "The gain makes the gap of SGD smaller.", PAPER, ("ngm-sgd", "sgd"),
+            smaller_gap("ngm-sgd", "sgd"), _GAP,
+        ),
+        Claim(
+            "dynamic", "A gain that moves has a smaller gap than its own mean held constant.",
+            PAPER, ("ngm-sgd", "constant-gain"), smaller_gap("ngm-sgd", "constant-gain"), _GAP,
+        ),
+        Claim(
+            "with-momentum", "The gain makes the gap of momentum SGD smaller.", PAPER,
+            ("ngm-msgd", "msgd"), smaller_gap("ngm-msgd", "msgd"), _GAP,
+        ),
+        Claim(
+            "with-adam", "The gain makes the gap of Adam smaller.", PAPER, ("ngm-adam", "adam"),
+            smaller_gap("ngm-adam", "adam"), _GAP,
+        ),
+        Claim(
+            "not-step-size", "A rate that follows the entropy does not do what the gain does.",
+            f"{PAPER}v3", ("ngm-sgd", "entropy-lr"), smaller_gap("ngm-sgd", "entropy-lr"), _GAP,
+        ),
+        Claim(
+            "reset-momentum", "Forgetting the momentum at switches makes its gap smaller.",
+            f"{PAPER}v3", ("msgd-reset", "msgd"), smaller_gap("msgd-reset", "msgd"), _GAP,
+        ),
+        Claim(
+            "reset-adam", "Forgetting Adam's state at switches makes its gap smaller.",
+            f"{PAPER}v3", ("adam-reset", "adam"), smaller_gap("adam-reset", "adam"), _GAP,
+        ),
+    )
+}  # fmt: skip
+
+
+def claims(curves: xr.Dataset, table: Mapping[str, Claim] = CLAIMS) -> pd.DataFrame:
+    """Return what curves say to each claim.
+
+    Args:
+        curves: Curves of one benchmark, with one setting for each method.
+        table: The claims by name.
+
+    Returns:
+        A row per claim: ``claim``, ``statement``, ``source``; ``value``, the mean over seeds of a
+        number that is above 0 where the claim holds, with its 95 % interval; ``unit``; ``p``, of
+        the exact two-sided sign-flip test; and ``verdict``: "holds" or "fails" where the interval
+        lies on one side of 0, "open" where it does not or there is a single seed, "not measured"
+        where a method is missing. Verdicts on gaps are at the settings of these curves: at equal
+        learning rates, methods do not have equal accuracy. They are not corrected for their number.
+
+    Raises:
+        ValueError: If several settings are of one method.
+
+    Example:
+        >>> import gainjax
+        >>> curves = gainjax.run(
+        ...     "split-digits", ["ngm-sgd", "sgd"], 4, updates_per_task=20, progress=False
+        ... )
+        >>> found = claims(curves).set_index("claim")
+        >>> found.loc[["burst", "with-adam"], "verdict"].tolist()
+        ['holds', 'not measured']
+    """
+    methods = curves["method"].values.tolist()
+    if len(set(methods)) < len(methods):
+        raise ValueError(
+            f"curves must have one setting for each method: got {curves['setting'].values.tolist()}"
+        )
+    rows = []
+    for claim in table.values():
+        row = {"claim": claim.name, "statement": claim.statement, "source": claim.source}
+        values = np.empty(0)
+        if set(claim.methods) <= set(methods):
+            own = [method in claim.methods for method in methods]
+            values = claim.measure(curves.isel(setting=np.flatnonzero(own)))
+        rows.append({**row, **_judged(values), "unit": claim.unit})
+    return pd.DataFrame(rows)
+
+
+def _judged(values: np.ndarray) -> dict[str, float | int | str]:
+    if not len(values):
+        missing = dict.fromkeys(("value", "low", "high", "p"), np.nan)
+        return {**missing, "seeds": 0, "verdict": "not measured"}
+    mean, low, high = map(float, mean_interval(values))
+    verdict = "holds" if low > 0 else "fails" if high < 0 else "open"
+    p = float(paired_permutation_test(values, np.zeros_like(values)))
+    return {
+        "value": mean, "low": low, "high": high, "p": p, "seeds": len(values), "verdict": verdict,
+    }  # fmt: skip

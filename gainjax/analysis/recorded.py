@@ -1,0 +1,106 @@
+"""The gain that curves recorded, with the uncertainty that drove it and the dynamics it obeyed."""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+import xarray as xr
+
+from gainjax.curves import check_rows, has, settings_of
+from gainjax.gain import GainDynamics
+
+_NUMBERS = ("decay", "baseline", "sensitivity")
+
+
+class RecordedGain(NamedTuple):
+    """What one setting recorded, without the seeds that diverged."""
+
+    label: str
+    title: str
+    dynamics: GainDynamics
+    seeds: np.ndarray  # int64, (S,)
+    gain: np.ndarray  # float64, (S, N): of the forward pass of each update
+    uncertainty: np.ndarray  # float64, (S, N), nats: of the same forward pass
+
+
+def recorded_gains(curves: xr.Dataset) -> dict[str, RecordedGain]:
+    """Return the gain of each setting whose hyper-parameters say how it follows uncertainty.
+
+    Args:
+        curves: Curves with ``gain`` and ``uncertainty``. Settings without ``decay``, ``baseline``
+            and ``sensitivity`` (plain SGD, a replayed gain) are passed over, as are seeds that
+            diverged or have no gain.
+
+    Returns:
+        What was recorded, by the label of the setting, in their order.
+
+    Raises:
+        TypeError: If it is no dataset.
+        ValueError: If no setting has a gain of its own, or a number of its dynamics is a schedule.
+
+    Example:
+        >>> import gainjax
+        >>> curves = gainjax.run(
+        ...     "split-digits", ["ngm-sgd", "sgd"], 2, updates_per_task=5, progress=False
+        ... )
+        >>> for label, recorded in recorded_gains(curves).items():
+        ...     print(label, recorded.gain.shape, recorded.dynamics.decay)
+        ngm-sgd (2, 25) 0.9
+    """
+    check_rows(curves)
+    if not (has(curves, "gain") and has(curves, "uncertainty")):
+        raise ValueError(
+            "curves must hold the gain and the uncertainty of each update: got "
+            f"{sorted(map(str, curves.data_vars))}. Curves from gainjax.run have both"
+        )
+    found: dict[str, RecordedGain] = {}
+    for row in settings_of(curves):
+        if not all(row["hyperparameters"].get(name) is not None for name in _NUMBERS):
+            continue
+        label = row["label"]
+        own = curves.sel(setting=label)
+        gain, uncertainty = (
+            own[name].transpose("seed", "update").values.astype(np.float64)
+            for name in ("gain", "uncertainty")
+        )
+        kept = (own["diverged_update"].values == 0) & np.isfinite(gain + uncertainty).all(axis=1)
+        if kept.any():
+            found[label] = RecordedGain(
+                label, row["title"], _dynamics(label, row["hyperparameters"]),
+                own["seed"].values[kept], gain[kept], uncertainty[kept],
+            )  # fmt: skip
+    if not found:
+        raise ValueError(
+            "no setting of these curves has a gain of its own that follows uncertainty: got "
+            f"{curves['setting'].values.tolist()}. ngm-sgd has one"
+        )
+    return found
+
+
+def the_recorded_gain(curves: xr.Dataset) -> RecordedGain:
+    """Return the gain of the one setting that has one, for figures of a single method.
+
+    Args:
+        curves: Curves, as for :func:`recorded_gains`.
+
+    Raises:
+        ValueError: If there are several, or as :func:`recorded_gains`.
+    """
+    found = recorded_gains(curves)
+    if len(found) > 1:
+        raise ValueError(
+            f"curves must have one setting with a gain: got {list(found)}. Select it with a list, "
+            f"such as curves.sel(setting=[{next(iter(found))!r}])"
+        )
+    return next(iter(found.values()))
+
+
+def _dynamics(label: str, values: Mapping[str, float | None]) -> GainDynamics:
+    for name in _NUMBERS:
+        if isinstance(values[name], Mapping):
+            raise ValueError(
+                f"{name} of {label!r} must be one number: got a schedule, under which the gain has "
+                "no one time constant"
+            )
+    numbers = {name: values[name] for name in _NUMBERS}
+    return GainDynamics(**numbers, max_gain=values.get("max_gain"))  # type: ignore[arg-type]

@@ -1,0 +1,178 @@
+r"""What a shared gain really changes: the temperature of the softmax and the size of the step.
+
+With L modulated bias-free ReLU layers the logits are :math:`z = g^L f_w(x)`. Their order, hence
+accuracy, does not depend on g. The gradient with respect to the raw weights splits into
+
+.. math:: \nabla_w L = \underbrace{g^L}_{scale}\; J_f^T
+    \bigl(\mathrm{softmax}(f_w / T) - y\bigr), \qquad T = g^{-L}
+
+a factor, and the error of a softmax at the temperature T. With respect to the effective weights
+:math:`\theta = g w` it is g times the gradient there, so that a step of SGD at the rate
+:math:`\alpha` on w is one at the rate :math:`\alpha g_t g_{t+1}` on :math:`\theta`, :math:`\alpha
+g^2` at a constant gain.
+"""
+
+import jax
+import jax.numpy as jnp
+import optax
+import xarray as xr
+from jax.typing import ArrayLike
+
+from gainjax.analysis.timescales import fast_share
+
+
+def temperature(gain: ArrayLike, layers: int, baseline: ArrayLike = 1.0) -> jax.Array:
+    r"""Return the temperature of the softmax, relative to that at the baseline.
+
+    .. math:: T = (g_0 / g)^L
+
+    Args:
+        gain: Gains, > 0, any shape.
+        layers: Number L of modulated layers behind each other, at least 0.
+        baseline: Gain at which the temperature is 1, > 0.
+
+    Raises:
+        ValueError: If ``layers`` is negative.
+
+    Example:
+        >>> float(temperature(2.0, layers=3))
+        0.125
+
+    References:
+        Guo et al. 2017, arXiv 1706.04599, calls 1/T a scaling of logits.
+    """
+    return 1 / logit_scale(gain, layers, baseline)
+
+
+def logit_scale(gain: ArrayLike, layers: int, baseline: ArrayLike = 1.0) -> jax.Array:
+    r"""Return the factor by which a gain multiplies the logits, relative to the baseline.
+
+    .. math:: (g / g_0)^L
+
+    It is also the factor of the raw weights' gradient at a given error of the softmax.
+
+    Args:
+        gain: Gains, > 0, any shape.
+        layers: Number L of modulated layers behind each other, at least 0.
+        baseline: Gain at which the factor is 1, > 0.
+
+    Raises:
+        ValueError: If ``layers`` is negative.
+
+    Example:
+        >>> float(logit_scale(2.0, layers=3))
+        8.0
+    """
+    if layers < 0:
+        raise ValueError(f"layers must be at least 0: got {layers!r}")
+    return (jnp.asarray(gain, float) / jnp.asarray(baseline, float)) ** layers
+
+
+def effective_step(gain: ArrayLike, learning_rate: ArrayLike) -> jax.Array:
+    r"""Return the rate at which SGD under a gain moves the effective weights along their gradient.
+
+    .. math:: \alpha\, g_t\, g_{t+1}
+
+    that is :math:`\alpha g^2` at a constant gain. The rest of an update is the rescaling of all
+    effective weights by :math:`g_{t+1} / g_t`, which forgets and learns nothing.
+
+    Args:
+        gain: Gain of the forward pass of each update, shape (..., N), N >= 2.
+        learning_rate: Rate of SGD on the raw weights.
+
+    Returns:
+        Rates, shape (..., N - 1): that of the last update needs the gain behind it.
+
+    Example:
+        >>> print(effective_step(jnp.array([1.0, 2.0, 2.0]), 0.5))
+        [1. 2.]
+
+    References:
+        Ours; it follows from the update of :func:`gainjax.gain_modulation` with SGD.
+    """
+    gain = jnp.asarray(gain, float)
+    return jnp.asarray(learning_rate, float) * gain[..., :-1] * gain[..., 1:]
+
+
+def loss_at(
+    logits: ArrayLike, labels: ArrayLike, gain: ArrayLike, layers: int, new_gain: ArrayLike
+) -> jax.Array:
+    r"""Return the loss that the same raw weights would have at another gain.
+
+    .. math:: L(g') = \mathrm{CE}\bigl((g'/g)^L z,\; y\bigr)
+
+    Args:
+        logits: Logits z that were measured at the gain ``gain``, shape (B, C).
+        labels: Classes, integers, shape (B,).
+        gain: Gain that they were measured at, > 0, shape ().
+        layers: Number L of modulated bias-free layers behind each other.
+        new_gain: The other gain, > 0, shape ().
+
+    Returns:
+        The mean cross-entropy, nats, shape ().
+
+    Example:
+        >>> print(f"{loss_at(jnp.array([[2.0, 0.0]]), jnp.array([0]), 2.0, 1, new_gain=1.0):.4f}")
+        0.3133
+    """
+    scaled = jnp.asarray(logits, float) * logit_scale(new_gain, layers, gain)
+    return optax.losses.softmax_cross_entropy_with_integer_labels(
+        scaled, jnp.asarray(labels)
+    ).mean()
+
+
+def boost_effect(
+    logits: ArrayLike, labels: ArrayLike, gain: ArrayLike, layers: int, baseline: ArrayLike = 1.0
+) -> jax.Array:
+    r"""Return by how much the raised gain itself changes the loss, below 0 where it lowers it.
+
+    .. math:: \Delta = L(g) - L(g_0)
+
+    for the same raw weights. That a burst lowers the test loss at a switch is a claim about its
+    sign. It is about confidence: a boost sharpens the softmax, so it lowers the loss of a network
+    that is less confident than it is right, and raises that of an overconfident one.
+
+    Args:
+        logits: Logits that were measured at the gain ``gain``, shape (B, C).
+        labels: Classes, integers, shape (B,).
+        gain: That gain, > 0, shape ().
+        layers: Number of modulated bias-free layers behind each other.
+        baseline: Gain to compare with, > 0.
+
+    Returns:
+        The difference of the mean cross-entropies, nats, shape ().
+
+    Example:
+        A boost helps where the answer is right, and hurts where it is wrong:
+
+        >>> logits = jnp.array([[2.0, 0.0]])
+        >>> for label in (0, 1):
+        ...     print(f"{boost_effect(logits, jnp.array([label]), gain=2.0, layers=1):+.4f}")
+        -0.1863
+        +0.8137
+
+    References:
+        The claim: Rodriguez-Garcia et al., arXiv 2507.14056v2.
+    """
+    here = loss_at(logits, labels, gain, layers, gain)
+    return here - loss_at(logits, labels, gain, layers, baseline)
+
+
+def temperature_trace(curves: xr.Dataset, layers: int) -> xr.DataArray:
+    r"""Return the temperature of the softmax at each update of a run, from its recorded gain.
+
+    .. math:: T_t = (g_0 / g_t)^L
+
+    Args:
+        curves: Curves with a gain, as for :func:`gainjax.analysis.recorded_gains`.
+        layers: Number L of modulated bias-free layers behind each other: 3 for the MLPs of the
+            built-in benchmarks, 1 where the head alone is modulated.
+
+    Returns:
+        Temperatures over (setting, seed, update); NaN for seeds that diverged.
+
+    Raises:
+        ValueError: As :func:`gainjax.analysis.recorded_gains`.
+    """
+    from_shares = 1 - fast_share(curves)  # g0 / g
+    return (from_shares**layers).rename("temperature")

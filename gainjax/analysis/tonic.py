@@ -1,0 +1,232 @@
+r"""The tonic level of the gain: where it settles in each task, and whether it follows complexity.
+
+At rest the gain stands at its fixed point for the mean uncertainty,
+
+.. math:: g^* = g_0 + \frac{\eta\, \bar H}{1 - \gamma}
+
+so a tonic level that rises with the number of classes says that the entropy of the trained network
+does, no more: the level holds no information beside the uncertainty. :func:`tonic_levels` returns
+both, and how far apart they are.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pandas as pd
+import xarray as xr
+from scipy.stats import page_trend_test
+
+from gainjax.analysis.recorded import recorded_gains
+from gainjax.curves import task_ends
+from gainjax.data import Stream
+from gainjax.gain import predictive_entropy
+from gainjax.models import Model
+from gainjax.statistics import mean_interval, paired_permutation_test
+from gainjax.training import TrainState
+
+LAST_PART = 0.25
+_LEAST_TASKS = 3  # of Page's test
+
+
+def tonic_levels(curves: xr.Dataset, part: float = LAST_PART) -> pd.DataFrame:
+    """Return where the gain settled in each task, a row per setting, seed and task.
+
+    Args:
+        curves: Curves with a gain, as for :func:`gainjax.analysis.recorded_gains`.
+        part: Last part of each task whose mean is taken, in (0, 1]; 1 for the mean over the task,
+            as the paper prints it, which includes the burst.
+
+    Returns:
+        ``setting``, ``seed``, ``task`` (from 1), ``level``, the mean gain; ``uncertainty``, the
+        mean over the updates that drove it, those one earlier, in nats; and ``steady_state``, the
+        fixed point for that uncertainty.
+
+    Raises:
+        ValueError: If ``part`` is out of its range, or as :func:`gainjax.analysis.recorded_gains`.
+
+    Example:
+        >>> import gainjax
+        >>> curves = gainjax.run(
+        ...     "split-digits", ["ngm-sgd"], 2, updates_per_task=40, progress=False
+        ... )
+        >>> rows = tonic_levels(curves)
+        >>> len(rows), bool((rows["level"] / rows["steady_state"]).between(0.9, 1.1).all())
+        (10, True)
+
+    References:
+        Rodriguez-Garcia et al., arXiv 2507.14056: tonic gain and task complexity.
+    """
+    if not 0 < part <= 1:
+        raise ValueError(f"part must be in (0, 1]: got {part!r}")
+    ends = task_ends(curves)
+    starts = np.append(0, ends[:-1])
+    rows = []
+    for label, recorded in recorded_gains(curves).items():
+        for task, (start, end) in enumerate(zip(starts, ends, strict=True), 1):
+            first = end - max(1, int(part * (end - start)))
+            level = recorded.gain[:, first:end].mean(axis=1)
+            drive = recorded.uncertainty[:, max(0, first - 1) : max(1, end - 1)].mean(axis=1)
+            columns = {
+                "setting": label,
+                "seed": recorded.seeds,
+                "task": task,
+                "level": level,
+                "uncertainty": drive,
+                "steady_state": np.asarray(recorded.dynamics.fixed_point(drive), np.float64),
+            }
+            rows.append(pd.DataFrame(columns))
+    return pd.concat(rows, ignore_index=True)
+
+
+def tonic_trend(levels: pd.DataFrame, margin: float = 0.1, measure: str = "level") -> pd.DataFrame:
+    r"""Test whether the tonic level rises over the tasks, and whether it is flat.
+
+    The statistic is the fitted change from the first to the last task relative to the mean level,
+    one number per seed j:
+
+    .. math:: c_j = \frac{(K - 1)\, \mathrm{slope}_j}{\bar g_j}
+
+    Args:
+        levels: Rows of :func:`tonic_levels`, of one stream, with at least 2 tasks.
+        margin: Change that still counts as flat, > 0: .1 is 10 % of the level over the stream.
+        measure: Column to test.
+
+    Returns:
+        A row per setting: ``change`` with its 95 % interval; ``p_change``, of the exact two-sided
+        sign-flip test of no change, at least .0625 with 5 seeds; ``p_rising``, of Page's exact test
+        that levels rise in the order of the tasks against any order within a seed, NaN with fewer
+        than 3 tasks; ``flat``, whether the change lies within the margin by two one-sided t tests
+        at 5 % each (its 90 % interval does). Not flat and not rising is a possible answer, and so
+        are both.
+
+    Raises:
+        ValueError: If there are fewer than 2 tasks, or the margin is not above 0.
+
+    Example:
+        >>> rows = [
+        ...     {"setting": "ngm", "seed": s, "task": k, "level": 1 + 0.2 * k + 0.01 * s}
+        ...     for s in range(5)
+        ...     for k in range(1, 6)
+        ... ]
+        >>> row = tonic_trend(pd.DataFrame(rows)).iloc[0]
+        >>> print(f"{row.change:.2f}, p = {row.p_rising:.1g}, flat: {row.flat}")
+        0.49, p = 4e-11, flat: False
+
+    References:
+        Page 1963, Ordered hypotheses for multiple treatments. Schuirmann 1987, two one-sided tests.
+        The margin is ours and has to be stated with the answer.
+    """
+    if not margin > 0:
+        raise ValueError(f"margin must be > 0: got {margin!r}")
+    rows = []
+    for setting, group in levels.groupby("setting", sort=False):
+        table = group.pivot(index="seed", columns="task", values=measure).to_numpy(np.float64)
+        tasks = table.shape[1]
+        if tasks < 2:
+            raise ValueError(f"levels must be of at least 2 tasks: got {tasks} for {setting!r}")
+        slope = np.polyfit(np.arange(tasks), table.T, 1)[0]
+        change = (tasks - 1) * slope / table.mean(axis=1)
+        mean, low, high = mean_interval(change)
+        _, lower, upper = mean_interval(change, confidence=0.9)
+        page = page_trend_test(table, method="exact").pvalue if tasks >= _LEAST_TASKS else np.nan
+        rows.append({
+            "setting": setting, "tasks": tasks, "seeds": len(table),
+            "change": float(mean), "change_low": float(low), "change_high": float(high),
+            "p_change": float(paired_permutation_test(change, np.zeros_like(change))),
+            "p_rising": float(page), "margin": margin,
+            "flat": bool(-margin < lower and upper < margin),
+        })  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def tonic_comparison(
+    runs: Mapping[str, xr.Dataset],
+    complexity: Mapping[str, Sequence[float]] | None = None,
+    part: float = LAST_PART,
+) -> pd.DataFrame:
+    """Return the tonic levels of several benchmarks in one table.
+
+    Args:
+        runs: Curves by the name of the benchmark.
+        complexity: For each benchmark a number per task, such as :func:`classes_seen`, or None.
+        part: As for :func:`tonic_levels`.
+
+    Returns:
+        The rows of :func:`tonic_levels` with ``benchmark`` in front, and ``complexity``.
+
+    Raises:
+        ValueError: If the complexity of a benchmark is missing or has another number of tasks.
+
+    Example:
+        >>> import gainjax
+        >>> bench = gainjax.get_benchmark("split-digits")
+        >>> curves = gainjax.run(bench, ["ngm-sgd"], 2, updates_per_task=10, progress=False)
+        >>> table = tonic_comparison({"split": curves}, {"split": classes_seen(bench.load())})
+        >>> table.groupby("task")["complexity"].first().tolist()
+        [2, 4, 6, 8, 10]
+    """
+    tables = []
+    for name, curves in runs.items():
+        levels = tonic_levels(curves, part)
+        if complexity is not None:
+            tasks = len(task_ends(curves))
+            if len(complexity.get(name, ())) != tasks:
+                raise ValueError(
+                    f"complexity of {name!r} must have a number for each of its {tasks} tasks: got "
+                    f"{complexity.get(name)!r}"
+                )
+            levels["complexity"] = np.asarray(complexity[name])[levels["task"] - 1]
+        levels.insert(0, "benchmark", name)
+        tables.append(levels)
+    return pd.concat(tables, ignore_index=True)
+
+
+def classes_seen(stream: Stream) -> list[int]:
+    """Return how many classes the pooled training data of each task hold.
+
+    Args:
+        stream: Tasks with classes as targets.
+
+    Example:
+        >>> from gainjax import get_benchmark
+        >>> classes_seen(get_benchmark("rotated-digits").load())
+        [10, 10, 10]
+    """
+    targets = np.asarray(stream.train_targets)
+    return [len(np.unique(targets[:end])) for end in np.asarray(stream.task_end)]
+
+
+def held_out_uncertainty(model: Model, state: TrainState, stream: Stream) -> jax.Array:
+    """Return the mean predictive entropy of a network on the test set of each task.
+
+    Args:
+        model: The model.
+        state: State of one run; map over a batch of them with :func:`jax.vmap`.
+        stream: The tasks.
+
+    Returns:
+        Entropies in nats, shape (K,).
+
+    Example:
+        >>> import gainjax
+        >>> bench = gainjax.get_benchmark("split-digits")
+        >>> stream = bench.load()
+        >>> _, states = gainjax.run(
+        ...     bench, ["ngm-sgd"], 2, updates_per_task=5, progress=False, return_states=True
+        ... )
+        >>> model = bench.model_for(stream)
+        >>> entropies = jax.vmap(lambda state: held_out_uncertainty(model, state, stream))
+        >>> entropies(states["ngm-sgd"]).shape
+        (2, 5)
+    """
+    sizes = jnp.asarray(stream.test_sizes)
+    counts = jnp.arange(stream.test_inputs.shape[1]) < sizes[:, None]
+
+    def of_task(task: tuple[jax.Array, jax.Array]) -> jax.Array:
+        inputs, where = task
+        logits, _ = model.apply(state.params, state.model_state, inputs, train=False, key=None)
+        return predictive_entropy(logits, where=where)
+
+    return jax.lax.map(of_task, (jnp.asarray(stream.test_inputs), counts))
