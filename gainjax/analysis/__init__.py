@@ -28,6 +28,7 @@ from gainjax.analysis.networks import (
 from gainjax.analysis.plots import plot_bursts, plot_timescales, plot_tonic, plot_toys
 from gainjax.analysis.recorded import RecordedGain, recorded_gains, the_recorded_gain
 from gainjax.analysis.switch import PARTS, class_means, drop_parts
+from gainjax.analysis.switch_plots import plot_drop
 from gainjax.analysis.temperature import (
     boost_effect,
     effective_step,
@@ -101,6 +102,7 @@ __all__ = [
     "over_runs",
     "part_norms",
     "plot_bursts",
+    "plot_drop",
     "plot_timescales",
     "plot_tonic",
     "plot_toys",
