@@ -4,11 +4,11 @@ from gainjax.analysis.bursts import (
     Decay,
     around_switches,
     burst_table,
-    bursts,
     free_time_constant,
+    measure_bursts,
     recovered_decay,
 )
-from gainjax.analysis.claims import CLAIMS, Claim, claims, smaller_gap
+from gainjax.analysis.claims import CLAIMS, Claim, judge_claims, smaller_gap
 from gainjax.analysis.curvature import (
     Curvature,
     curvature,
@@ -34,10 +34,16 @@ from gainjax.analysis.temperature import (
     effective_step,
     logit_scale,
     loss_at,
-    temperature,
+    softmax_temperature,
     temperature_trace,
 )
-from gainjax.analysis.timescales import PartNorms, Timescales, fast_share, part_norms, timescales
+from gainjax.analysis.timescales import (
+    PartNorms,
+    Timescales,
+    fast_share,
+    part_norms,
+    split_timescales,
+)
 from gainjax.analysis.tonic import (
     classes_seen,
     held_out_uncertainty,
@@ -75,8 +81,6 @@ __all__ = [
     "around_switches",
     "boost_effect",
     "burst_table",
-    "bursts",
-    "claims",
     "class_means",
     "classes_seen",
     "cosine",
@@ -92,8 +96,10 @@ __all__ = [
     "held_out_uncertainty",
     "hessian_vector_product",
     "in_raw_coordinates",
+    "judge_claims",
     "logit_scale",
     "loss_at",
+    "measure_bursts",
     "networks",
     "noisy_onset_toys",
     "on_plane",
@@ -112,10 +118,10 @@ __all__ = [
     "slow_toy",
     "smaller_gap",
     "snapshots_around",
-    "temperature",
+    "softmax_temperature",
+    "split_timescales",
     "temperature_trace",
     "the_recorded_gain",
-    "timescales",
     "tonic_comparison",
     "tonic_levels",
     "tonic_trend",
