@@ -9,13 +9,13 @@ from gainjax.analysis.bursts import (
     recovered_decay,
 )
 from gainjax.analysis.claims import CLAIMS, Claim, judge_claims, smaller_gap
-from gainjax.analysis.curvature import (
+from gainjax.analysis.gradients import cosine, gradient_angles
+from gainjax.analysis.hessian import (
     Curvature,
     curvature,
     hessian_vector_product,
     in_raw_coordinates,
 )
-from gainjax.analysis.gradients import cosine, gradient_angles
 from gainjax.analysis.landscape import Plane, along_line, on_plane
 from gainjax.analysis.networks import (
     Network,
