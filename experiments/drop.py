@@ -26,7 +26,6 @@ from gainjax.analysis import (
     curvature,
     drop_parts,
     gradient_angles,
-    in_raw_coordinates,
     networks,
     plot_drop,
     snapshots_around,
@@ -114,41 +113,37 @@ def _rows(parts: xr.Dataset, names: Any) -> pd.DataFrame:
 
 
 def _curvature(subject: Subject, states: Mapping[str, Any], at: list[int]) -> pd.DataFrame:
-    """Return the largest eigenvalue and the trace for the first seed, in both coordinates."""
-    examples = subject.train(range(2), _EXAMPLES)
-    rows = []
+    """Return the largest eigenvalue and the trace for the first seed.
+
+    All weights of these networks are modulated, so in raw coordinates both are larger by the
+    squared gain.
+    """
+    examples, rows = subject.train(range(2), _EXAMPLES), []
+
+    def loss(params: Any) -> jax.Array:  # these networks have no state
+        outputs = subject.outputs(Network(params, {}), examples.inputs)
+        return subject.bench.goal.loss(outputs, examples.targets).mean()
+
     for method, network in networks(states, "trained").items():
         for i, update in enumerate(at):
-            one = jax.tree.map(lambda x, i=i: x[0, i], network)
-            gain = _gain(method, states[method].opt_state, i)
-
-            def loss(params: Any, state: Any = one.state) -> jax.Array:
-                outputs = subject.outputs(Network(params, state), examples.inputs)
-                return subject.bench.goal.loss(outputs, examples.targets).mean()
-
-            mask = subject.model.modulated(one.params)
-            raw = jax.tree.map(lambda on, p, g=gain: p / g if on else p, mask, one.params)
-            found = {
-                "effective": curvature(loss, one.params, samples=_SAMPLES),
-                "raw": curvature(in_raw_coordinates(loss, gain, mask), raw, samples=_SAMPLES),
-            }
-            for name, bend in found.items():
-                rows.append(
-                    {
-                        "method": method,
-                        "since": update - at[0],
-                        "coordinates": name,
-                        "gain": gain,
-                        "eigenvalue": bend.eigenvalues[0],
-                        "trace": bend.trace,
-                        "trace_error": bend.trace_error,
-                    }
-                )
+            one = jax.tree.map(lambda x, i=i: x[0, i], network.params)
+            bend, gain = curvature(loss, one, samples=_SAMPLES), _gain(method, states[method], i)
+            rows.append(
+                {
+                    "method": method,
+                    "since": update - at[0],
+                    "gain": gain,
+                    "eigenvalue": bend.eigenvalues[0],
+                    "raw_eigenvalue": gain**2 * bend.eigenvalues[0],
+                    "trace": bend.trace,
+                    "trace_error": bend.trace_error,
+                }
+            )
     return pd.DataFrame(rows)
 
 
-def _gain(method: str, opt_state: Any, snapshot: int) -> float:
+def _gain(method: str, state: Any, snapshot: int) -> float:
     """Return the gain of the first seed at a snapshot; 1 for a method without one."""
     if get_method(method).gain is None:
         return 1.0
-    return float(get_gain(jax.tree.map(lambda x: x[0, snapshot], opt_state)))
+    return float(get_gain(jax.tree.map(lambda x: x[0, snapshot], state.opt_state)))

@@ -1,6 +1,7 @@
 """Curvature of the loss, in effective and in raw coordinates, without a Hessian in memory."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -78,7 +79,7 @@ def curvature(
     :math:`\operatorname{tr} H = \mathbb E\, v^\top H v` over random signs :math:`v`.
 
     Args:
-        loss: A function of the parameters, shape ().
+        loss: A function of the parameters, shape (). It is compiled once for each function.
         params: Where.
         eigenvalues: How many, >= 1 and below the number of parameters.
         samples: Random vectors for the trace, >= 2.
@@ -99,21 +100,18 @@ def curvature(
     References:
         Hutchinson 1990, for the trace.
     """
-    flat, unravel = ravel_pytree(params)
+    flat, _ = ravel_pytree(params)
     size = flat.size
     if not 1 <= eigenvalues < size:
         raise ValueError(f"eigenvalues must be between 1 and {size - 1}: got {eigenvalues}")
     if samples < 2:
         raise ValueError(f"samples must be at least 2: got {samples}")
 
-    @jax.jit
-    def product(vector: jax.Array) -> jax.Array:
-        return hessian_vector_product(lambda x: loss(unravel(x)), flat, vector)
-
     rng = np.random.default_rng(seed)
 
     def on_host(vector: np.ndarray) -> np.ndarray:
-        return np.asarray(product(jnp.asarray(vector.reshape(size), flat.dtype)), np.float64)
+        found = _flat_product(loss, params, jnp.asarray(vector.reshape(size), flat.dtype))
+        return np.asarray(found, np.float64)
 
     operator = LinearOperator((size, size), matvec=on_host, dtype=np.float64)
     start = rng.standard_normal(size)
@@ -123,3 +121,9 @@ def curvature(
     quadratic = np.array([v @ on_host(v) for v in signs])
     error = quadratic.std(ddof=1) / np.sqrt(samples)
     return Curvature(found, float(quadratic.mean()), float(error))
+
+
+@partial(jax.jit, static_argnums=0)
+def _flat_product(loss: Loss, params: Any, vector: jax.Array) -> jax.Array:
+    unravel = ravel_pytree(params)[1]
+    return ravel_pytree(hessian_vector_product(loss, params, unravel(vector)))[0]
