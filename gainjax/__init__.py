@@ -46,7 +46,6 @@ _HOME = {
     "sweep": "runs.api",
     "comparison": "show.tables",
     "ranking": "show.tables",
-    "report": "show.report",
     "table": "show.tables",
 }
 

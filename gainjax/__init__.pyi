@@ -46,7 +46,6 @@ from gainjax.runs.resumption import resume as resume
 from gainjax.show.plots import plot_curves as plot_curves
 from gainjax.show.plots import plot_frontier as plot_frontier
 from gainjax.show.plots import plot_heatmap as plot_heatmap
-from gainjax.show.report import report as report
 from gainjax.show.tables import comparison as comparison
 from gainjax.show.tables import ranking as ranking
 from gainjax.show.tables import table as table

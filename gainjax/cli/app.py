@@ -16,14 +16,12 @@ from rich.markup import escape
 from gainjax import __version__, curves
 from gainjax.cli import shown
 from gainjax.cli.options import Cluster, Output, RunOptions
-from gainjax.cli.pages import report_command, watch_command
 from gainjax.cli.values import parse_settings, parse_values
 from gainjax.runs.api import run, sweep
 from gainjax.runs.benchmarks import BENCHMARKS, get_benchmark
 from gainjax.runs.guard import Interrupted
 from gainjax.runs.partial import load
 from gainjax.runs.resumption import resume
-from gainjax.show.formats import Format, formatted
 
 Name = Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="BENCHMARK")]
 Options = Annotated[RunOptions, tyro.conf.arg(name="")]
@@ -98,7 +96,6 @@ def resume_command(
 def table_command(
     directories: Annotated[tyro.conf.Positional[tuple[Path, ...]], tyro.conf.arg(metavar="DIR")],
     floor: Path | None = None,
-    format: Format | None = None,
     output: Shown = _ALL,
 ) -> None:
     """Print the table of a run, or of several that belong together as one table.
@@ -108,7 +105,6 @@ def table_command(
     Args:
         directories: Output folders, or files of curves.
         floor: The same run under --regime no-switch: what of the gap there is without a switch.
-        format: Text for another program: Markdown, LaTeX (with booktabs), or CSV of all columns.
         output: What to print.
     """
     if not directories:
@@ -116,11 +112,7 @@ def table_command(
     found = [load(directory, partial=True) for directory in directories]
     whole = found[0] if len(found) == 1 else curves.concat(found, "setting")
     if whole.sizes["task_end"] > 1 or "unfinished" not in whole.attrs:
-        without = None if floor is None else load(floor)
-        if format is not None:
-            sys.stdout.write(formatted(whole, format, without))
-            return
-        shown.show_table(whole, output, without)
+        shown.show_table(whole, output, None if floor is None else load(floor))
     for directory, each in zip(directories, found, strict=True):
         shown.show_unfinished(each, directory, output)
 
@@ -204,8 +196,6 @@ def _app() -> tyro.extras.SubcommandApp:
     app.command(name="sweep")(sweep_command)
     app.command(name="resume")(resume_command)
     app.command(name="table")(table_command)
-    app.command(name="report")(report_command)
-    app.command(name="watch")(watch_command)
     app.command(name="list")(list_command)
     return app
 
