@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 
-from gainjax.curves import check_rows, has, task_ends
+from gainjax.curves import check_rows, task_ends
 from gainjax.show.names import setting_names
 from gainjax.show.plots.drawing import draw, scale_loss
 from gainjax.show.plots.looks import (
@@ -24,10 +24,9 @@ from gainjax.show.plots.looks import (
     percent,
     score_title,
 )
+from gainjax.show.series import RunCurves, aligned, switch_window
 
 _HEIGHTS = {"accuracy": 2.3, "loss": 1.2, "gain": 1.0}
-_BEFORE, _AFTER = 0.05, 0.25  # of a task: what is shown around a switch
-_EVALUATIONS = 3  # that are to be seen after a switch, however sparse they are
 
 
 def plot_curves(dataset: xr.Dataset) -> Figure:
@@ -61,7 +60,7 @@ def plot_curves(dataset: xr.Dataset) -> Figure:
     """
     check_rows(dataset)
     names = setting_names(dataset)
-    runs = [_Run(dataset, label) for label in names]
+    runs = [RunCurves(dataset, label) for label in names]
     styles = list(looks(names).values())
     ends, score = task_ends(dataset), dataset.attrs["score"]
     panels = [
@@ -93,33 +92,6 @@ def plot_curves(dataset: xr.Dataset) -> Figure:
     return figure
 
 
-class _Run:
-    """The curves of one setting on task 1: updates with values of shape (updates, seeds)."""
-
-    def __init__(self, dataset: xr.Dataset, label: str) -> None:
-        curves = dataset.sel(setting=label)
-        first = curves.sel(eval_task=1)
-        self.diverged = curves.diverged_update.values
-        self.accuracy = curves.eval_update.values, first.accuracy.transpose(..., "seed").values
-        self.loss = self.gain = None
-        self.gains: list[tuple[np.ndarray, np.ndarray]] = []
-        whole = self.diverged == 0
-        if has(dataset, "eval_loss"):
-            loss = first.eval_loss.transpose(..., "seed").values
-            kept = whole & np.isfinite(loss).all(axis=0)
-            self.loss = (curves.eval_update.values, loss[:, kept]) if kept.any() else None
-        if has(dataset, "gain"):
-            gain = curves.gain.transpose(..., "seed").values
-            kept = whole & np.isfinite(gain).all(axis=0)
-            self.gain = curves["update"].values, gain[:, kept]
-        if has(dataset, "gains"):
-            gains = curves.gains.transpose("group", ..., "seed").values[..., whole]
-            updates = curves["update"].values
-            self.gains = [(updates, gain) for gain in gains if np.isfinite(gain).all()]
-        every = [*([self.gain] if self.gain is not None else []), *self.gains]
-        self.has_gain = any(bool((values != 1).any()) for _, values in every)
-
-
 def _columns(figure: Figure, heights: list[float], widths: list[float]) -> list[list[Axes]]:
     """Make the panels: a column shares its x axis; a row but the first shares its y axis."""
     grid = figure.add_gridspec(
@@ -140,7 +112,7 @@ def _columns(figure: Figure, heights: list[float], widths: list[float]) -> list[
 
 
 def _whole_run(
-    column: dict[str, Axes], runs: list[_Run], styles: list[Look], ends: np.ndarray
+    column: dict[str, Axes], runs: list[RunCurves], styles: list[Look], ends: np.ndarray
 ) -> None:
     """Draw the left column: every update."""
     for run, look in zip(runs, styles, strict=True):
@@ -167,7 +139,7 @@ def _whole_run(
 
 def _draw_gains(
     axes: Axes,
-    run: _Run,
+    run: RunCurves,
     look: Look,
     of: Callable[..., tuple[np.ndarray, np.ndarray]] = lambda *curve: curve,
 ) -> None:
@@ -201,18 +173,18 @@ def _mark_tasks(column: list[Axes], ends: np.ndarray) -> None:
 
 
 def _around_switches(
-    column: dict[str, Axes], runs: list[_Run], styles: list[Look], ends: np.ndarray
+    column: dict[str, Axes], runs: list[RunCurves], styles: list[Look], ends: np.ndarray
 ) -> None:
     """Draw the right column: the mean over switches, aligned at the update before each."""
-    window = _window(runs[0].accuracy[0], ends)
+    window = switch_window(runs[0].accuracy[0], ends)
     for run, look in zip(runs, styles, strict=True):
-        draw(column["accuracy"], window, _aligned(*run.accuracy, ends, window, relative=True), look)
+        draw(column["accuracy"], window, aligned(*run.accuracy, ends, window, relative=True), look)
         if run.loss is not None:
-            draw(column["loss"], window, _aligned(*run.loss, ends, window), look)
+            draw(column["loss"], window, aligned(*run.loss, ends, window), look)
         if run.has_gain:
 
             def around(updates: np.ndarray, gain: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-                return window, _aligned(updates, gain, ends, window)
+                return window, aligned(updates, gain, ends, window)
 
             _draw_gains(column["gain"], run, look, around)
     if "gain" in column:
@@ -232,36 +204,7 @@ def _around_switches(
     lowest.set_xlim(window[0], window[-1])
 
 
-def _window(evaluated: np.ndarray, ends: np.ndarray) -> np.ndarray:
-    """Return the updates around a switch that are shown: a part of the shortest task."""
-    length = int(np.diff(ends).min())
-    places = np.searchsorted(evaluated, ends[:-1])
-    seen = [evaluated[min(i + _EVALUATIONS, len(evaluated) - 1)] - evaluated[i] for i in places]
-    after = min(length, max(1, int(_AFTER * length), *map(int, seen)))
-    return np.arange(-int(_BEFORE * length), after + 1)
-
-
-def _aligned(
-    updates: np.ndarray,
-    values: np.ndarray,
-    ends: np.ndarray,
-    window: np.ndarray,
-    *,
-    relative: bool = False,
-) -> np.ndarray:
-    """Return the mean over switches, shape (window, seeds); seeds with nothing to show drop out."""
-    switches = ends[:-1, None] + window  # between evaluations, a straight line
-    pieces = np.empty((*switches.shape, values.shape[1]))
-    for seed in range(values.shape[1]):
-        pieces[..., seed] = np.interp(switches, updates, values[:, seed])
-    if relative:
-        before = pieces[:, window == 0]
-        pieces = np.where(before > 0, pieces / np.where(before > 0, before, 1), np.nan)
-        pieces = pieces[..., (before > 0).any(axis=(0, 1))]
-    return np.nanmean(pieces, axis=0)
-
-
-def _legend(figure: Figure, dataset: xr.Dataset, runs: list[_Run], styles: list[Look]) -> None:
+def _legend(figure: Figure, dataset: xr.Dataset, runs: list[RunCurves], styles: list[Look]) -> None:
     """Name the methods in one row above, and say below what lines and bands are."""
     seeds = dataset.sizes["seed"]
     handles, labels = [], []
