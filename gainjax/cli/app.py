@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from gainjax import __version__, curves
-from gainjax.cli import shown
+from gainjax.cli import pages, shown
 from gainjax.cli.options import Cluster, Output, RunOptions
 from gainjax.cli.values import parse_settings, parse_values
 from gainjax.runs.api import run, sweep
@@ -117,6 +117,36 @@ def table_command(
         shown.show_unfinished(each, directory, output)
 
 
+def report_command(
+    directories: Annotated[tyro.conf.Positional[tuple[Path, ...]], tyro.conf.arg(metavar="DIR")],
+    out: Path | None = None,
+) -> None:
+    """Write a page about one or several runs: one HTML file that works offline.
+
+    Args:
+        directories: Output folders, or files of curves.
+        out: The page. Default: page.html in the first folder.
+    """
+    shown.show_written([pages.write_report(directories, out)])
+
+
+def watch_command(
+    directory: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="DIR")],
+    out: Path | None = None,
+    every: float = 10.0,
+    once: bool = False,
+) -> None:
+    """Keep the page of a running job up to date until it is finished; Ctrl-C ends the watching.
+
+    Args:
+        directory: Output folder of the run.
+        out: The page, which loads itself again. Default: page.html in the folder.
+        every: Seconds between two pages.
+        once: Write the page once.
+    """
+    shown.show_written([pages.watch(directory, out, every, once=once)])
+
+
 def demo_command(seeds: int = 5, out: Path = Path("gainjax-demo")) -> None:
     """See the stability gap within a minute: four methods on handwritten digits, no download.
 
@@ -196,6 +226,8 @@ def _app() -> tyro.extras.SubcommandApp:
     app.command(name="sweep")(sweep_command)
     app.command(name="resume")(resume_command)
     app.command(name="table")(table_command)
+    app.command(name="report")(report_command)
+    app.command(name="watch")(watch_command)
     app.command(name="list")(list_command)
     return app
 

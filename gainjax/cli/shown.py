@@ -3,7 +3,7 @@
 import dataclasses
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -45,8 +45,17 @@ def show_results(curves: xr.Dataset, out: Path, output: Output) -> None:
     paths = write(curves, out)
     show_table(curves, output)
     if not (output.quiet or output.json):
-        for path in (out / FILE, *paths):
-            console().print(f"wrote {path}", soft_wrap=True, highlight=False, markup=False)
+        show_written([out / FILE, *paths])
+
+
+def show_written(paths: Iterable[Path]) -> None:
+    """Print which files were written.
+
+    Args:
+        paths: The files.
+    """
+    for path in paths:
+        console().print(f"wrote {path}", soft_wrap=True, highlight=False, markup=False)
 
 
 def show_table(curves: xr.Dataset, output: Output, floor: xr.Dataset | None = None) -> None:

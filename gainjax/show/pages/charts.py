@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from bokeh.core.properties import value
 from bokeh.models import (
     BoxAnnotation,
     ColumnDataSource,
@@ -23,6 +24,7 @@ from gainjax.statistics import mean_interval
 Curve = tuple[np.ndarray, np.ndarray]  # updates (n,), values (n, seeds)
 
 INK = "#767676"  # told from white and from black alike
+TOOLS_2D = "pan,wheel_zoom,box_zoom,reset,save"
 _TOOLS = "xpan,xwheel_zoom,xbox_zoom,reset,save"
 _MARKERS = {
     "o": "circle",
@@ -35,6 +37,7 @@ _MARKERS = {
     "p": "hex",
 }
 _FEWEST_BINS = 60
+MOST_WITH_SEEDS = 20  # settings of which single seeds can be seen, too
 
 
 def empty_chart(
@@ -134,6 +137,8 @@ def line_chart(
             )
             alone.append(one)
             lines.append(Line(one.id, number, seed))
+    # Intervals of few seeds can be far wider than any curve, and would press it flat.
+    made.y_range.renderers = [*means, *alone]
     several = len(means) <= 8  # more names at once would hide the curves
     interval = [("95 % interval", f"@low{{{value_format}}} to @high{{{value_format}}}")]
     made.add_tools(
@@ -159,7 +164,8 @@ def _source(shown: Shown, curve: Curve, seeds: bool) -> tuple[ColumnDataSource, 
     updates, values = curve
     count = values.shape[1]
     room = shown.budget // max(1, len(shown.names))
-    with_seeds = range(count) if seeds and 1 < count and 4 * _FEWEST_BINS < room else range(0)
+    drawn = seeds and count > 1 and len(shown.names) <= MOST_WITH_SEEDS
+    with_seeds = range(count) if drawn else range(0)
     columns = {"mean": values.mean(axis=1, dtype=np.float64)}
     if count > 1:
         _, columns["low"], columns["high"] = mean_interval(values)
@@ -223,28 +229,32 @@ def zero(made: Any) -> None:
 
 
 def add_point(
-    made: Any, look: Look, name: str, source: ColumnDataSource, filled: bool, visible: bool
+    made: Any, look: Look, name: str, data: dict[str, list[float]], label: str, *, filled: bool
 ) -> list[Any]:
-    """Draw a point with its bars, and return all renderers.
+    """Draw a point with its bars, and return all renderers, the point first.
 
     Args:
         made: A Bokeh figure.
         look: How.
         name: Of which setting.
-        source: One row with x, x_low, x_high, y, y_low, y_high.
+        data: x, x_low, x_high, y, y_low and y_high, each of one number.
+        label: What stands beside it, or nothing.
         filled: Whether the marker is filled.
-        visible: Whether it is visible at first.
     """
-    bars = {"source": source, "line_color": look.color, "line_alpha": 0.7, "visible": visible}
-    drawn = []
-    if np.isfinite(source.data["x_low"]).all() and np.isfinite(source.data["y_low"]).all():
+    source = ColumnDataSource(data)
+    fill = {"fill_color": look.color, "fill_alpha": 1.0 if filled else 0.0}
+    style: dict[str, Any] = {"size": 11, "line_color": look.color, "line_width": 2, **fill}
+    drawn = [
+        made.scatter("x", "y", source=source, marker=_MARKERS[look.marker], name=name, **style)
+    ]
+    bars: dict[str, Any] = {"source": source, "line_color": look.color, "line_alpha": 0.7}
+    if np.isfinite([*data["x_low"], *data["y_low"]]).all():
         drawn.append(made.segment("x_low", "y", "x_high", "y", **bars))
         drawn.append(made.segment("x", "y_low", "x", "y_high", **bars))
-    fill = {"fill_color": look.color, "fill_alpha": 1.0 if filled else 0.0}
-    style = {"size": 11, "line_color": look.color, "line_width": 2, **fill}
-    marker = _MARKERS[look.marker]
-    point = made.scatter("x", "y", source=source, marker=marker, name=name, visible=visible, **style)
-    return [*drawn, point]
+    if label:
+        text = {"text": value(label), "text_color": INK, "text_font_size": "13px"}
+        drawn.append(made.text("x", "y", source=source, x_offset=9, y_offset=-5, **text))
+    return drawn
 
 
 def dashes(look: Look) -> list[int]:
@@ -256,4 +266,3 @@ def dashes(look: Look) -> list[int]:
     if isinstance(look.dashes, str):
         return []
     return [max(1, round(1.6 * length)) for length in look.dashes[1]]
-

@@ -86,7 +86,7 @@ def render(several: Sequence[xr.Dataset], refresh: float | None = None, note: st
     return environment.get_template("page.html").render(
         title=", ".join(dict.fromkeys(each.title for each in chapters)) or "gainjax",
         chapters=chapters,
-        places={chart: place for chart, place in zip(map(id, made), places, strict=True)},
+        places=dict(zip(map(id, made), places, strict=True)),
         bokeh=Resources(mode="inline", components=["bokeh"]).render() if made else "",
         script=script,
         refresh=refresh,
@@ -122,4 +122,3 @@ def _joined(several: Sequence[xr.Dataset]) -> tuple[list[xr.Dataset], str]:
         unfinished = {label: state for each in found for label, state in each.items()}
         joined = joined.assign_attrs(unfinished=json.dumps(unfinished))
     return [joined], ""
-

@@ -9,18 +9,31 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from bokeh.models import ColumnDataSource, HoverTool
+from bokeh.models import HoverTool
 
 from gainjax.curves import has, spec_of, swept_names
 from gainjax.metrics import stability_gap
 from gainjax.show import tables
-from gainjax.show.names import printable
+from gainjax.show.names import method_names, printable
 from gainjax.show.pages import charts
 from gainjax.show.pages.shown import DIGITS, Chart, Line, Shown
 from gainjax.show.pages.words import sentences
+from gainjax.show.plots.frontier import in_view
+from gainjax.show.plots.looks import looks
 from gainjax.show.series import aligned, switch_window
-from gainjax.show.sheets import Row, Sheet, can_compare, comparison_sheet, ranking_sheet, table_sheets
+from gainjax.show.sheets import (
+    Row,
+    Sheet,
+    can_compare,
+    comparison_sheet,
+    ranking_sheet,
+    table_sheets,
+)
 from gainjax.statistics import mean_interval
+
+_ENDS = ("", "_low", "_high")
+_MEANS = ["anytime_accuracy", "avg_sg"]
+_AXES = (("x", "anytime_accuracy"), ("y", "avg_sg"))
 
 
 class Section(NamedTuple):
@@ -150,7 +163,7 @@ def _gap_sheet(shown: Shown) -> Sheet:
     rows = []
     for curves, name in zip(first.values, shown.names.values(), strict=True):
         known = curves[~np.isnan(curves).any(axis=1)]
-        cells = [("–",)] * (len(shown.ends) - 1)
+        cells: list[tuple[str, ...]] = [("–",)] * (len(shown.ends) - 1)
         if len(known):
             found = mean_interval(stability_gap(known, evaluated, shown.ends).T)
             cells = [_cell(*map(float, each)) for each in zip(*found, strict=True)]
@@ -181,36 +194,48 @@ def frontier(shown: Shown) -> Section | None:
     if not (shown.has_switch and has(shown.dataset, "seen_accuracy")):
         return None
     rows = tables.table(shown.dataset)
-    if not {"avg_sg", "anytime_accuracy"} <= set(rows):
+    wanted = [f"{name}{end}" for name in ("anytime_accuracy", "avg_sg") for end in _ENDS]
+    if not set(wanted) <= set(rows) or not (known := rows[_MEANS].notna().all(axis=1)).any():
         return None
+    in_percent = shown.score == "accuracy"
     title = f"anytime {printable(shown.score)} on seen tasks (better →)"
-    made = charts.empty_chart(title, "avg-SG (← better)", height=340, tools="pan,wheel_zoom,box_zoom,reset,save")
-    lines, points = [], []
-    for number, (label, name) in enumerate(shown.names.items()):
-        row = rows.loc[label]
+    made = charts.empty_chart(title, "avg-SG (← better)", height=340, tools=charts.TOOLS_2D)
+    methods = method_names(shown.dataset)
+    of_methods = looks(methods)
+    inside = in_view(rows["anytime_accuracy"][known], rows["method"][known])
+    lines, points, in_range, named = [], [], [], set()
+    order = rows[known].sort_values("avg_sg").index
+    for setting in order:
+        row, number = rows.loc[setting], list(shown.names).index(setting)
+        method, name = row["method"], shown.names[setting]
+        look, text = shown.looks[number], name
+        if shown.is_sweep:  # too many to be named: of each method one that is good
+            look, text = of_methods[method], methods[method]
+            text = "" if method in named or not inside[setting] else text
+            named |= {method} if text else set()
         data = {
             f"{axis}{end}": [float(row[f"{metric}{end}"])]
-            for axis, metric in (("x", "anytime_accuracy"), ("y", "avg_sg"))
-            for end in ("", "_low", "_high")
+            for axis, metric in _AXES
+            for end in _ENDS
         }
-        if np.isnan(data["x"] + data["y"]).any():
-            continue
-        source = ColumnDataSource(data)
-        # All points of a sweep are few enough to be seen at once.
-        drawn = charts.add_point(made, shown.looks[number], name, source, bool(row["frontier"]), True)
-        points.append(drawn[-1])
-        lines += [Line(renderer.id, number, None) for renderer in drawn]
-    if not points:
-        return None
-    form = "0.00%" if shown.score == "accuracy" else "0.0000"
+        drawn = charts.add_point(made, look, name, data, text, filled=bool(row["frontier"]))
+        points.append(drawn[0])
+        in_range += [drawn[0]] * bool(inside[setting])
+        lines += [Line(each.id, number, None) for each in drawn if not shown.is_sweep]
+    made.x_range.renderers = made.y_range.renderers = in_range
+    made.x_range.range_padding = 0.3
+    form = "0.00%" if in_percent else "0.0000"
     tips = [("", "$name"), ("anytime", f"@x{{{form}}}"), ("avg-SG", "@y{0.000}")]
     made.add_tools(HoverTool(renderers=points, tooltips=tips))
-    if shown.score == "accuracy":
+    if in_percent:
         charts.percent(made.xaxis)
     caption = (
         "What gap comes with what accuracy: good is below and to the right. Filled: nothing else "
-        "has both a smaller gap and more accuracy. Bars: 95 % confidence intervals."
+        "has both a smaller gap and more accuracy."
     )
+    caption += " Bars: 95 % confidence intervals." * (shown.dataset.sizes["seed"] > 1)
+    if outside := int((~inside).sum()):
+        caption += f" {outside} of {len(inside)} lie outside at lower accuracy; drag to see them."
     return Section("Gap against accuracy", charts=[Chart(made, caption, tuple(lines))])
 
 
@@ -283,7 +308,9 @@ def _progress(shown: Shown) -> list[str]:
     unfinished = json.loads(shown.dataset.attrs.get("unfinished", "{}"))
     if not unfinished:
         return []
-    states = [f"{printable(label)} {done} of {total}" for label, (done, total) in unfinished.items()]
+    states = [
+        f"{printable(label)} {done} of {total}" for label, (done, total) in unfinished.items()
+    ]
     return [f"Not finished; updates stored: {', '.join(states)}."]
 
 

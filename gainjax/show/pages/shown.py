@@ -53,7 +53,6 @@ class Shown:
     def __init__(self, dataset: xr.Dataset, budget: int) -> None:
         self.dataset = dataset
         self.names = setting_names(dataset)
-        self.looks: list[Look] = list(looks(self.names).values())
         self.runs = [RunCurves(dataset, label) for label in self.names]
         self.ends: np.ndarray = task_ends(dataset)
         self.has_switch = len(self.ends) > 1
@@ -62,6 +61,10 @@ class Shown:
         self.budget = budget
         self.reduced = False  # whether a chart shows fewer points than there are
         self.visible = self._visible()
+        # Those that are seen at first look least alike.
+        order = sorted(enumerate(self.names), key=lambda item: item[0] not in self.visible)
+        found = looks({label: self.names[label] for _, label in order})
+        self.looks: list[Look] = [found[label] for label in self.names]
 
     def _visible(self) -> set[int]:
         """Return the settings that are visible at first: all, or the best of a large sweep."""

@@ -52,7 +52,9 @@ def _smallest(shown: Shown, rows: pd.DataFrame, gaps: pd.Series) -> list[str]:
     show = METRICS["anytime_accuracy"].show
     reached = rows["anytime_accuracy"].loc[gaps.index]
     unit = " %" if shown.score == "accuracy" else ""
-    said[0] += f", at an anytime {shown.score} of {show(reached[best], DIGITS, score=shown.score)}{unit}."
+    said[0] += (
+        f", at an anytime {shown.score} of {show(reached[best], DIGITS, score=shown.score)}{unit}."
+    )
     top = reached.idxmax()
     if reached[top] - reached[best] > tables.TOLERANCE:
         value = show(reached[top], DIGITS, score=shown.score)
