@@ -6,7 +6,7 @@ import sys
 import unicodedata
 import warnings
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import jax
 import tyro
@@ -96,6 +96,7 @@ def resume_command(
 def table_command(
     directories: Annotated[tyro.conf.Positional[tuple[Path, ...]], tyro.conf.arg(metavar="DIR")],
     floor: Path | None = None,
+    format: Literal["text", "markdown", "csv", "latex"] = "text",
     output: Shown = _ALL,
 ) -> None:
     """Print the table of a run, or of several that belong together as one table.
@@ -105,14 +106,19 @@ def table_command(
     Args:
         directories: Output folders, or files of curves.
         floor: The same run under --regime no-switch: what of the gap there is without a switch.
+        format: How the table is written: for a terminal, or for notes, spreadsheets and papers.
         output: What to print.
     """
     if not directories:
         raise ValueError("table needs at least one output folder of a run: gainjax table DIR")
     found = [load(directory, partial=True) for directory in directories]
     whole = found[0] if len(found) == 1 else curves.concat(found, "setting")
+    of_floor = None if floor is None else load(floor)
+    if format != "text":
+        shown.show_formatted(whole, format, output, of_floor)
+        return
     if whole.sizes["task_end"] > 1 or "unfinished" not in whole.attrs:
-        shown.show_table(whole, output, None if floor is None else load(floor))
+        shown.show_table(whole, output, of_floor)
     for directory, each in zip(directories, found, strict=True):
         shown.show_unfinished(each, directory, output)
 

@@ -79,6 +79,26 @@ def show_table(curves: xr.Dataset, output: Output, floor: xr.Dataset | None = No
             show.print_table(curves, console(), floor=floor)
 
 
+def show_formatted(
+    curves: xr.Dataset, form: show.Format, output: Output, floor: xr.Dataset | None = None
+) -> None:
+    """Print curves as a table in another format, and nothing else.
+
+    Args:
+        curves: The curves.
+        form: As for :func:`gainjax.show.formatted`.
+        output: What to print.
+        floor: As for :func:`gainjax.table`.
+
+    Raises:
+        ValueError: If JSON is wanted as well.
+    """
+    if output.json:
+        raise ValueError(f"--json and --format {form} are two formats: give one of them")
+    if not output.quiet:
+        sys.stdout.write(show.formatted(curves, form, floor))
+
+
 def show_unfinished(curves: xr.Dataset, directory: Path, output: Output) -> None:
     """Print how far the settings of a run in progress are that the table does not have, or in part.
 

@@ -220,10 +220,11 @@ def frontier(shown: Shown) -> Section | None:
         }
         drawn = charts.add_point(made, look, name, data, text, filled=bool(row["frontier"]))
         points.append(drawn[0])
-        in_range += [drawn[0]] * bool(inside[setting])
+        in_range += (drawn[:1] if shown.is_sweep else drawn[:3]) if inside[setting] else []
         lines += [Line(each.id, number, None) for each in drawn if not shown.is_sweep]
     made.x_range.renderers = made.y_range.renderers = in_range
-    made.x_range.range_padding = 0.3
+    made.x_range.range_padding, made.y_range.range_padding = 0.3, 0.2
+    made.window_axis = "none"
     form = "0.00%" if in_percent else "0.0000"
     tips = [("", "$name"), ("anytime", f"@x{{{form}}}"), ("avg-SG", "@y{0.000}")]
     made.add_tools(HoverTool(renderers=points, tooltips=tips))
