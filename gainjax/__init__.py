@@ -31,6 +31,7 @@ _HOME = {
     "register_metric": "metrics",
     "MLP": "models.mlp",
     "TrainState": "train_state",
+    "plot_accuracy": "show.plots",
     "plot_curves": "show.plots",
     "plot_frontier": "show.plots",
     "plot_heatmap": "show.plots",

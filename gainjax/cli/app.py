@@ -123,6 +123,26 @@ def table_command(
         shown.show_unfinished(each, directory, output)
 
 
+def figure_command(
+    directories: Annotated[tyro.conf.Positional[tuple[Path, ...]], tyro.conf.arg(metavar="DIR")],
+    out: Path,
+    kind: shown.FigureKind = "accuracy",
+) -> None:
+    """Write a figure for a paper, of a run or of several that belong together.
+
+    Args:
+        directories: Output folders, or files of curves.
+        out: The figure, such as gap.pdf, gap.png or gap.svg.
+        kind: accuracy on task 1 with a panel per method; curves, all of a run in one figure; or
+            the frontier of gap against accuracy.
+    """
+    if not directories:
+        raise ValueError("figure needs at least one output folder of a run: gainjax figure DIR")
+    found = [load(directory) for directory in directories]
+    whole = found[0] if len(found) == 1 else curves.concat(found, "setting")
+    shown.show_written([shown.write_figure(whole, out, kind)])
+
+
 def report_command(
     directories: Annotated[tyro.conf.Positional[tuple[Path, ...]], tyro.conf.arg(metavar="DIR")],
     out: Path | None = None,
@@ -232,6 +252,7 @@ def _app() -> tyro.extras.SubcommandApp:
     app.command(name="sweep")(sweep_command)
     app.command(name="resume")(resume_command)
     app.command(name="table")(table_command)
+    app.command(name="figure")(figure_command)
     app.command(name="report")(report_command)
     app.command(name="watch")(watch_command)
     app.command(name="list")(list_command)

@@ -1,6 +1,7 @@
 """The figure of a run: its curves, and the gap at its switches."""
 
-from collections.abc import Callable
+import copy
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from gainjax.show.plots.looks import (
     WIDTH,
     Look,
     clean,
+    figure_of,
     heading,
     looks,
     percent,
@@ -29,7 +31,14 @@ from gainjax.show.series import RunCurves, aligned, switch_window
 _HEIGHTS = {"accuracy": 2.3, "loss": 1.2, "gain": 1.0}
 
 
-def plot_curves(dataset: xr.Dataset) -> Figure:
+def plot_curves(
+    dataset: xr.Dataset,
+    *,
+    axes: Axes | None = None,
+    colors: Mapping[str, str] | None = None,
+    labels: Mapping[str, str] | None = None,
+    size: tuple[float, float] | None = None,
+) -> Figure:
     r"""Draw accuracy and test loss on task 1 and the gain: over the run, and around the switches.
 
     Lines are means over seeds, bands are pointwise 95 % confidence intervals of the mean. On the
@@ -42,12 +51,17 @@ def plot_curves(dataset: xr.Dataset) -> Figure:
 
     Args:
         dataset: Curves of a run, of some settings of a sweep, or from elsewhere.
+        axes: A panel of your own for accuracy on task 1 alone, or None for a figure with all.
+        colors: Other colors, by the label of the setting.
+        labels: Other names, by the label of the setting.
+        size: Width and height of the figure in inches.
 
     Returns:
-        A figure 6.8 inches wide that can be read at 3.5 inches. Keep it with its ``savefig``.
+        A figure, by default 6.8 inches wide, that can be read at 3.5 inches. Keep it with its
+        ``savefig``.
 
     Raises:
-        ValueError: If something else is given.
+        ValueError: If something else is given, or a setting or color is unknown.
 
     Example:
         >>> from gainjax import from_curves
@@ -61,8 +75,12 @@ def plot_curves(dataset: xr.Dataset) -> Figure:
     check_rows(dataset)
     names = setting_names(dataset)
     runs = [RunCurves(dataset, label) for label in names]
-    styles = list(looks(names).values())
+    styles = list(looks(names, colors, labels).values())
     ends, score = task_ends(dataset), dataset.attrs["score"]
+    if axes is not None:
+        figure = figure_of(axes, size)
+        draw_accuracy(axes, runs, styles, ends, dataset)
+        return figure
     panels = [
         kind
         for kind, there in (
@@ -76,7 +94,7 @@ def plot_curves(dataset: xr.Dataset) -> Figure:
     widths = [1.8, 1.0] if len(ends) > 1 else [1.0]
 
     figure = Figure(
-        figsize=(WIDTH, 1.1 + 1.05 * sum(heights)),
+        figsize=size or (WIDTH, 1.1 + 1.05 * sum(heights)),
         layout=ConstrainedLayoutEngine(w_pad=0.04, h_pad=0.03, wspace=0.02, hspace=0),
     )
     columns = [dict(zip(panels, c, strict=True)) for c in _columns(figure, heights, widths)]
@@ -90,6 +108,44 @@ def plot_curves(dataset: xr.Dataset) -> Figure:
         _around_switches(columns[1], runs, styles, ends)
     _legend(figure, dataset, runs, styles)
     return figure
+
+
+def draw_accuracy(
+    axes: Axes,
+    runs: Sequence[RunCurves],
+    styles: Sequence[Look],
+    ends: np.ndarray,
+    dataset: xr.Dataset,
+) -> None:
+    """Draw accuracy on task 1 over the run into a panel, with a legend.
+
+    Args:
+        axes: The panel.
+        runs: The curves.
+        styles: How each is drawn.
+        ends: Last update of each task.
+        dataset: Where the curves are from.
+    """
+    clean(axes)
+    accuracies = [_accuracy_of(run) for run in runs]
+    _whole_run({"accuracy": axes}, accuracies, styles, ends)
+    axes.set_ylabel(f"{score_title(dataset)} on task 1")
+    if dataset.attrs["score"] == "accuracy":
+        percent(axes.yaxis)
+    handles = [_handle(look) for look in styles]
+    names = [look.label for look in styles]
+    axes.legend(handles, names, frameon=False, fontsize=0.9 * FONT, handlelength=2.6)
+
+
+def _accuracy_of(run: RunCurves) -> RunCurves:
+    alone = copy.copy(run)
+    alone.loss, alone.has_gain = None, False
+    return alone
+
+
+def _handle(look: Look) -> Line2D:
+    style: dict[str, Any] = {"color": look.color, "ls": look.dashes, "lw": look.width}
+    return Line2D([], [], **style)
 
 
 def _columns(figure: Figure, heights: list[float], widths: list[float]) -> list[list[Axes]]:
@@ -112,7 +168,7 @@ def _columns(figure: Figure, heights: list[float], widths: list[float]) -> list[
 
 
 def _whole_run(
-    column: dict[str, Axes], runs: list[RunCurves], styles: list[Look], ends: np.ndarray
+    column: dict[str, Axes], runs: Sequence[RunCurves], styles: Sequence[Look], ends: np.ndarray
 ) -> None:
     """Draw the left column: every update."""
     for run, look in zip(runs, styles, strict=True):
@@ -211,12 +267,7 @@ def _legend(figure: Figure, dataset: xr.Dataset, runs: list[RunCurves], styles: 
     for run, look in zip(runs, styles, strict=True):
         diverged = int((run.diverged > 0).sum())
         label = look.label + (f" ({diverged} of {seeds} diverged)" if diverged else "")
-        style: dict[str, Any] = {
-            "color": look.color,
-            "linestyle": look.dashes,
-            "linewidth": look.width,
-        }
-        handles.append(Line2D([], [], **style))
+        handles.append(_handle(look))
         labels.append(label)
     figure.legend(
         handles,
