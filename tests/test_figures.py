@@ -37,7 +37,7 @@ def test_colors_labels_and_sizes_are_those_given(curves, plot):
 
 @pytest.mark.parametrize("plot", PLOTS)
 def test_what_is_not_there_cannot_be_colored_or_named(curves, plot):
-    with pytest.raises(ValueError, match="colors must be of ngm-sgd, .*'lion'"):
+    with pytest.raises(ValueError, match=r"colors must be of ngm-sgd, .*'lion'"):
         plot(curves, colors={"lion": "red"})
     with pytest.raises(ValueError, match="labels must be of"):
         plot(curves, labels={"lion": "Lion"})

@@ -173,3 +173,13 @@ def test_black_lines_are_light_on_a_dark_page(opened, written):
     assert "#000000" not in colors
     background = page.evaluate("getComputedStyle(document.body).backgroundColor")
     assert background == "rgb(22, 22, 24)"
+
+
+def test_a_printed_page_is_light_and_has_no_buttons(opened, written):
+    page = opened(written)
+    page.emulate_media(color_scheme="dark", media="print")
+    page.wait_for_timeout(300)
+    colors = {color["value"] for *_, color in states(page, "glyph.fill_color") if color}
+    assert "#000000" in colors
+    assert not page.get_by_role("button", name="switch 1").is_visible()
+    assert not page.evaluate("chapters[0].figures.some((id) => model(id).toolbar.visible)")

@@ -147,7 +147,7 @@ def test_words_say_what_is_smallest_and_how_sure_that_is(curves):
     text = said(curves)
     table = gainjax.table(curves)
     assert table["avg_sg"].idxmin() == "ngm-sgd"
-    assert f"of 4: {table['avg_sg'].min():.3f}" in text
+    assert f"of 4 methods: {table['avg_sg'].min():.3f}" in text
     assert f"{100 * table['anytime_accuracy']['ngm-sgd']:.1f} %" in text
     assert "not significantly smaller" in text  # 6 seeds and 3 comparisons: p is at least 3/32
     assert "6 seeds" in text

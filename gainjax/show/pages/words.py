@@ -41,7 +41,8 @@ def _smallest(shown: Shown, rows: pd.DataFrame, gaps: pd.Series) -> list[str]:
         said = [f"{name} has a stability gap on task 1 (avg-SG) of {_gap(gaps[best], shown)}"]
     else:
         said = [
-            f"{name} has the smallest mean stability gap on task 1 (avg-SG) of {len(gaps)}: "
+            f"{name} has the smallest mean stability gap on task 1 (avg-SG) of {len(gaps)} "
+            f"{'settings' if shown.is_sweep else 'methods'}: "
             f"{_gap(gaps[best], shown)}"
         ]
     if "anytime_accuracy" not in rows or np.isnan(rows["anytime_accuracy"][best]):
@@ -76,7 +77,7 @@ def _sureness(shown: Shown, best: str, labels: list[str]) -> list[str]:
     rows = tables.comparison(compared, reference=best, metrics=["avg_sg"])
     if seeds < tables.LEAST_SEEDS:
         apart = [shown.names[label] for label in rows.index[rows["avg_sg_low"] > 0]]
-        share = "no interval" if not apart else f"{len(apart)} of {len(rows)} intervals"
+        share = f"{len(apart) or 'none'} of {len(rows)}"
         return [
             f"{seeds} seeds are too few for a test at 5 %: at least {tables.LEAST_SEEDS} are "
             f"needed. Of the 95 % intervals of the paired differences to {name}, {share} "
