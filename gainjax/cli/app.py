@@ -6,7 +6,7 @@ import sys
 import unicodedata
 import warnings
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import jax
 import tyro
@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from gainjax import __version__, curves
-from gainjax.cli import shown
+from gainjax.cli import pages, shown
 from gainjax.cli.options import Cluster, Output, RunOptions
 from gainjax.cli.values import parse_settings, parse_values
 from gainjax.runs.api import run, sweep
@@ -96,6 +96,7 @@ def resume_command(
 def table_command(
     directories: Annotated[tyro.conf.Positional[tuple[Path, ...]], tyro.conf.arg(metavar="DIR")],
     floor: Path | None = None,
+    format: Literal["text", "markdown", "csv", "latex"] = "text",
     output: Shown = _ALL,
 ) -> None:
     """Print the table of a run, or of several that belong together as one table.
@@ -105,16 +106,71 @@ def table_command(
     Args:
         directories: Output folders, or files of curves.
         floor: The same run under --regime no-switch: what of the gap there is without a switch.
+        format: How the table is written: for a terminal, or for notes, spreadsheets and papers.
         output: What to print.
     """
     if not directories:
         raise ValueError("table needs at least one output folder of a run: gainjax table DIR")
     found = [load(directory, partial=True) for directory in directories]
     whole = found[0] if len(found) == 1 else curves.concat(found, "setting")
+    of_floor = None if floor is None else load(floor)
+    if format != "text":
+        shown.show_formatted(whole, format, output, of_floor)
+        return
     if whole.sizes["task_end"] > 1 or "unfinished" not in whole.attrs:
-        shown.show_table(whole, output, None if floor is None else load(floor))
+        shown.show_table(whole, output, of_floor)
     for directory, each in zip(directories, found, strict=True):
         shown.show_unfinished(each, directory, output)
+
+
+def figure_command(
+    directories: Annotated[tyro.conf.Positional[tuple[Path, ...]], tyro.conf.arg(metavar="DIR")],
+    out: Path,
+    kind: shown.FigureKind = "accuracy",
+) -> None:
+    """Write a figure for a paper, of a run or of several that belong together.
+
+    Args:
+        directories: Output folders, or files of curves.
+        out: The figure, such as gap.pdf, gap.png or gap.svg.
+        kind: accuracy on task 1 with a panel per method; curves, all of a run in one figure; or
+            the frontier of gap against accuracy.
+    """
+    if not directories:
+        raise ValueError("figure needs at least one output folder of a run: gainjax figure DIR")
+    found = [load(directory) for directory in directories]
+    whole = found[0] if len(found) == 1 else curves.concat(found, "setting")
+    shown.show_written([shown.write_figure(whole, out, kind)])
+
+
+def report_command(
+    directories: Annotated[tyro.conf.Positional[tuple[Path, ...]], tyro.conf.arg(metavar="DIR")],
+    out: Path | None = None,
+) -> None:
+    """Write a page about one or several runs: one HTML file that works offline.
+
+    Args:
+        directories: Output folders, or files of curves.
+        out: The page. Default: page.html in the first folder.
+    """
+    shown.show_written([pages.write_report(directories, out)])
+
+
+def watch_command(
+    directory: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="DIR")],
+    out: Path | None = None,
+    every: float = 10.0,
+    once: bool = False,
+) -> None:
+    """Keep the page of a running job up to date until it is finished; Ctrl-C ends the watching.
+
+    Args:
+        directory: Output folder of the run.
+        out: The page, which loads itself again. Default: page.html in the folder.
+        every: Seconds between two pages.
+        once: Write the page once.
+    """
+    shown.show_written([pages.watch(directory, out, every, once=once)])
 
 
 def demo_command(seeds: int = 5, out: Path = Path("gainjax-demo")) -> None:
@@ -196,6 +252,9 @@ def _app() -> tyro.extras.SubcommandApp:
     app.command(name="sweep")(sweep_command)
     app.command(name="resume")(resume_command)
     app.command(name="table")(table_command)
+    app.command(name="figure")(figure_command)
+    app.command(name="report")(report_command)
+    app.command(name="watch")(watch_command)
     app.command(name="list")(list_command)
     return app
 

@@ -1,14 +1,16 @@
 """What commands print: tables of curves, and the lists of benchmarks and methods."""
 
 import dataclasses
+import io
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import xarray as xr
+from matplotlib.figure import Figure
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -17,12 +19,22 @@ from rich.text import Text
 from gainjax import show
 from gainjax.cli.options import Output
 from gainjax.curves import FILE, swept_names
+from gainjax.files import expanded, write_file
 from gainjax.methods import METHODS, Method, as_method, lookup
 from gainjax.methods.method import FINITE, RANGES
 from gainjax.references import imported
 from gainjax.runs import guard
 from gainjax.runs.benchmarks import BENCHMARKS, Benchmark, get_benchmark
+from gainjax.show import plots
 
+FigureKind = Literal["accuracy", "curves", "frontier"]
+
+_FIGURES: dict[FigureKind, Callable[[xr.Dataset], Figure]] = {
+    "accuracy": plots.plot_accuracy,
+    "curves": plots.plot_curves,
+    "frontier": plots.plot_frontier,
+}
+_IMAGES = ("pdf", "png", "svg")
 _COLUMNS = 100  # where there is no terminal, whose width is known
 
 
@@ -45,8 +57,17 @@ def show_results(curves: xr.Dataset, out: Path, output: Output) -> None:
     paths = write(curves, out)
     show_table(curves, output)
     if not (output.quiet or output.json):
-        for path in (out / FILE, *paths):
-            console().print(f"wrote {path}", soft_wrap=True, highlight=False, markup=False)
+        show_written([out / FILE, *paths])
+
+
+def show_written(paths: Iterable[Path]) -> None:
+    """Print which files were written.
+
+    Args:
+        paths: The files.
+    """
+    for path in paths:
+        console().print(f"wrote {path}", soft_wrap=True, highlight=False, markup=False)
 
 
 def show_table(curves: xr.Dataset, output: Output, floor: xr.Dataset | None = None) -> None:
@@ -68,6 +89,50 @@ def show_table(curves: xr.Dataset, output: Output, floor: xr.Dataset | None = No
             show.print_ranking(curves, console())
         else:
             show.print_table(curves, console(), floor=floor)
+
+
+def write_figure(curves: xr.Dataset, path: Path, kind: FigureKind) -> Path:
+    """Write a figure completely or not at all.
+
+    Args:
+        curves: The curves.
+        path: Where, with the suffix of a kind of image.
+        kind: What to draw.
+
+    Returns:
+        The path.
+
+    Raises:
+        ValueError: If no figure has such a suffix.
+    """
+    suffix = path.suffix.removeprefix(".").lower()
+    if suffix not in _IMAGES:
+        raise ValueError(f"--out must end in one of .{', .'.join(_IMAGES)}: got {str(path)!r}")
+    buffer = io.BytesIO()
+    _FIGURES[kind](curves).savefig(buffer, format=suffix, dpi=300)
+    target = expanded(path)
+    write_file(target, buffer.getvalue())
+    return target
+
+
+def show_formatted(
+    curves: xr.Dataset, form: show.Format, output: Output, floor: xr.Dataset | None = None
+) -> None:
+    """Print curves as a table in another format, and nothing else.
+
+    Args:
+        curves: The curves.
+        form: As for :func:`gainjax.show.formatted`.
+        output: What to print.
+        floor: As for :func:`gainjax.table`.
+
+    Raises:
+        ValueError: If JSON is wanted as well.
+    """
+    if output.json:
+        raise ValueError(f"--json and --format {form} are two formats: give one of them")
+    if not output.quiet:
+        sys.stdout.write(show.formatted(curves, form, floor))
 
 
 def show_unfinished(curves: xr.Dataset, directory: Path, output: Output) -> None:

@@ -1,10 +1,13 @@
 """Tables and files that tell about a run or a sweep, for readers."""
 
+from gainjax.show.formats import Format, formatted
 from gainjax.show.output import print_ranking, print_table, write, write_sweep
 from gainjax.show.tables import comparison, ranking, table
 
 __all__ = [
+    "Format",
     "comparison",
+    "formatted",
     "print_ranking",
     "print_table",
     "ranking",

@@ -17,6 +17,7 @@ from gainjax.curves import swept_names
 from gainjax.files import expanded, write_file
 from gainjax.metrics import Convention
 from gainjax.show import tables
+from gainjax.show.formats import markdown
 from gainjax.show.plots import plot_curves, plot_frontier, plot_heatmap
 from gainjax.show.sheets import (
     Sheet,
@@ -92,7 +93,7 @@ def write(dataset: xr.Dataset, directory: str | Path) -> list[Path]:
     table = tables.table(dataset)
     contents = _images("curves", plot_curves(dataset), dpi=200)
     contents["table.csv"] = table.to_csv().encode()
-    contents["table.md"] = _markdown(table_sheets(dataset, None, digits=2)).encode()
+    contents["table.md"] = markdown(table_sheets(dataset, None, digits=2)).encode()
     if can_compare(dataset):
         metrics = compared_metrics(table.columns, "rodriguez-garcia")
         contents["comparison.csv"] = tables.comparison(dataset, metrics=metrics).to_csv().encode()
@@ -127,7 +128,7 @@ def write_sweep(
     sheet = ranking_sheet(dataset, tolerance, best, digits=2)
     contents = {
         "ranking.csv": ranking.to_csv().encode(),
-        "ranking.md": _markdown([sheet]).encode(),
+        "ranking.md": markdown([sheet]).encode(),
         **_images("frontier", plot_frontier(dataset), dpi=300),
     }
     for method, rows in ranking.groupby("method", sort=False):
@@ -191,19 +192,6 @@ def _grid(sheet: Sheet, join: Callable[[tuple[str, ...]], str]) -> Table:
         style = "bold" if row.strong else None
         grid.add_row(name, *cells, style=style, end_section=row.ends_group)
     return grid
-
-
-def _markdown(sheets: Iterable[Sheet]) -> str:
-    lines = []
-    for sheet in sheets:
-        rows = [sheet.head, ["---"] + ["---:"] * (len(sheet.head) - 1)]
-        for row in sheet.rows:
-            name = f"{row.name} {row.note}".strip().replace("\n", " ").replace("|", "\\|")
-            cells = [name, *(" ".join(cell) for cell in row.cells)]
-            rows.append([f"**{cell}**" if row.strong and cell else cell for cell in cells])
-        lines += [f"**{sheet.title}**", "", *(f"| {' | '.join(cells)} |" for cells in rows)]
-        lines += ["", *(f"- {note}" for note in sheet.notes), ""]
-    return "\n".join(lines)
 
 
 def _file_name(method: str, taken: Container[str]) -> str:

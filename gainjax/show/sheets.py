@@ -1,14 +1,14 @@
 """What a reader sees of a table: its title, columns, cells and footnotes, in words and digits."""
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from typing import NamedTuple, get_args
 
 import numpy as np
 import pandas as pd
 import xarray as xr
 
-from gainjax.curves import swept_names, task_ends
+from gainjax.curves import measure, swept_names, task_ends
 from gainjax.metrics import METRICS, Convention, Metric
 from gainjax.show import tables
 from gainjax.show.names import method_names, printable, setting_names, value_text, words
@@ -98,7 +98,7 @@ def table_sheets(
             _footnotes(table, columns, score),
         )
     if can_compare(dataset):
-        yield _comparison_sheet(dataset, convention or "rodriguez-garcia", table.columns, digits)
+        yield comparison_sheet(dataset, convention, digits)
 
 
 def can_compare(dataset: xr.Dataset) -> bool:
@@ -111,7 +111,7 @@ def can_compare(dataset: xr.Dataset) -> bool:
     return not swept_names(dataset) and sizes["setting"] > 1 and sizes["seed"] > 1
 
 
-def compared_metrics(available: pd.Index, convention: Convention) -> list[str]:
+def compared_metrics(available: Container[str], convention: Convention) -> list[str]:
     """Return the metrics whose differences are shown.
 
     Args:
@@ -121,11 +121,17 @@ def compared_metrics(available: pd.Index, convention: Convention) -> list[str]:
     return [name for name in tables.compared(convention) if name in available]
 
 
-def _comparison_sheet(
-    dataset: xr.Dataset, convention: Convention, available: pd.Index, digits: int
-) -> Sheet:
+def comparison_sheet(dataset: xr.Dataset, convention: Convention | None, digits: int) -> Sheet:
+    """Return :func:`gainjax.comparison` with the first setting as a sheet.
+
+    Args:
+        dataset: Curves for which :func:`can_compare` holds.
+        convention: Whose metrics to show, those of task 1 if None.
+        digits: Digits behind the point of a percentage.
+    """
     names, score = setting_names(dataset), dataset.attrs["score"]
-    metrics = compared_metrics(available, convention)
+    available = measure(dataset, convention)
+    metrics = compared_metrics(available, convention or "rodriguez-garcia")
     table = tables.comparison(dataset, metrics=metrics)
     rows = []
     for label, row in table.iterrows():

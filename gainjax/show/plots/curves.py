@@ -1,6 +1,7 @@
 """The figure of a run: its curves, and the gap at its switches."""
 
-from collections.abc import Callable
+import copy
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 
-from gainjax.curves import check_rows, has, task_ends
+from gainjax.curves import check_rows, task_ends
 from gainjax.show.names import setting_names
 from gainjax.show.plots.drawing import draw, scale_loss
 from gainjax.show.plots.looks import (
@@ -19,18 +20,25 @@ from gainjax.show.plots.looks import (
     WIDTH,
     Look,
     clean,
+    figure_of,
     heading,
     looks,
     percent,
     score_title,
 )
+from gainjax.show.series import RunCurves, aligned, switch_window
 
 _HEIGHTS = {"accuracy": 2.3, "loss": 1.2, "gain": 1.0}
-_BEFORE, _AFTER = 0.05, 0.25  # of a task: what is shown around a switch
-_EVALUATIONS = 3  # that are to be seen after a switch, however sparse they are
 
 
-def plot_curves(dataset: xr.Dataset) -> Figure:
+def plot_curves(
+    dataset: xr.Dataset,
+    *,
+    axes: Axes | None = None,
+    colors: Mapping[str, str] | None = None,
+    labels: Mapping[str, str] | None = None,
+    size: tuple[float, float] | None = None,
+) -> Figure:
     r"""Draw accuracy and test loss on task 1 and the gain: over the run, and around the switches.
 
     Lines are means over seeds, bands are pointwise 95 % confidence intervals of the mean. On the
@@ -43,12 +51,17 @@ def plot_curves(dataset: xr.Dataset) -> Figure:
 
     Args:
         dataset: Curves of a run, of some settings of a sweep, or from elsewhere.
+        axes: A panel of your own for accuracy on task 1 alone, or None for a figure with all.
+        colors: Other colors, by the label of the setting.
+        labels: Other names, by the label of the setting.
+        size: Width and height of the figure in inches.
 
     Returns:
-        A figure 6.8 inches wide that can be read at 3.5 inches. Keep it with its ``savefig``.
+        A figure, by default 6.8 inches wide, that can be read at 3.5 inches. Keep it with its
+        ``savefig``.
 
     Raises:
-        ValueError: If something else is given.
+        ValueError: If something else is given, or a setting or color is unknown.
 
     Example:
         >>> from gainjax import from_curves
@@ -61,9 +74,13 @@ def plot_curves(dataset: xr.Dataset) -> Figure:
     """
     check_rows(dataset)
     names = setting_names(dataset)
-    runs = [_Run(dataset, label) for label in names]
-    styles = list(looks(names).values())
+    runs = [RunCurves(dataset, label) for label in names]
+    styles = list(looks(names, colors, labels).values())
     ends, score = task_ends(dataset), dataset.attrs["score"]
+    if axes is not None:
+        figure = figure_of(axes, size)
+        draw_accuracy(axes, runs, styles, ends, dataset)
+        return figure
     panels = [
         kind
         for kind, there in (
@@ -77,7 +94,7 @@ def plot_curves(dataset: xr.Dataset) -> Figure:
     widths = [1.8, 1.0] if len(ends) > 1 else [1.0]
 
     figure = Figure(
-        figsize=(WIDTH, 1.1 + 1.05 * sum(heights)),
+        figsize=size or (WIDTH, 1.1 + 1.05 * sum(heights)),
         layout=ConstrainedLayoutEngine(w_pad=0.04, h_pad=0.03, wspace=0.02, hspace=0),
     )
     columns = [dict(zip(panels, c, strict=True)) for c in _columns(figure, heights, widths)]
@@ -93,31 +110,42 @@ def plot_curves(dataset: xr.Dataset) -> Figure:
     return figure
 
 
-class _Run:
-    """The curves of one setting on task 1: updates with values of shape (updates, seeds)."""
+def draw_accuracy(
+    axes: Axes,
+    runs: Sequence[RunCurves],
+    styles: Sequence[Look],
+    ends: np.ndarray,
+    dataset: xr.Dataset,
+) -> None:
+    """Draw accuracy on task 1 over the run into a panel, with a legend.
 
-    def __init__(self, dataset: xr.Dataset, label: str) -> None:
-        curves = dataset.sel(setting=label)
-        first = curves.sel(eval_task=1)
-        self.diverged = curves.diverged_update.values
-        self.accuracy = curves.eval_update.values, first.accuracy.transpose(..., "seed").values
-        self.loss = self.gain = None
-        self.gains: list[tuple[np.ndarray, np.ndarray]] = []
-        whole = self.diverged == 0
-        if has(dataset, "eval_loss"):
-            loss = first.eval_loss.transpose(..., "seed").values
-            kept = whole & np.isfinite(loss).all(axis=0)
-            self.loss = (curves.eval_update.values, loss[:, kept]) if kept.any() else None
-        if has(dataset, "gain"):
-            gain = curves.gain.transpose(..., "seed").values
-            kept = whole & np.isfinite(gain).all(axis=0)
-            self.gain = curves["update"].values, gain[:, kept]
-        if has(dataset, "gains"):
-            gains = curves.gains.transpose("group", ..., "seed").values[..., whole]
-            updates = curves["update"].values
-            self.gains = [(updates, gain) for gain in gains if np.isfinite(gain).all()]
-        every = [*([self.gain] if self.gain is not None else []), *self.gains]
-        self.has_gain = any(bool((values != 1).any()) for _, values in every)
+    Args:
+        axes: The panel.
+        runs: The curves.
+        styles: How each is drawn.
+        ends: Last update of each task.
+        dataset: Where the curves are from.
+    """
+    clean(axes)
+    accuracies = [_accuracy_of(run) for run in runs]
+    _whole_run({"accuracy": axes}, accuracies, styles, ends)
+    axes.set_ylabel(f"{score_title(dataset)} on task 1")
+    if dataset.attrs["score"] == "accuracy":
+        percent(axes.yaxis)
+    handles = [_handle(look) for look in styles]
+    names = [look.label for look in styles]
+    axes.legend(handles, names, frameon=False, fontsize=0.9 * FONT, handlelength=2.6)
+
+
+def _accuracy_of(run: RunCurves) -> RunCurves:
+    alone = copy.copy(run)
+    alone.loss, alone.has_gain = None, False
+    return alone
+
+
+def _handle(look: Look) -> Line2D:
+    style: dict[str, Any] = {"color": look.color, "ls": look.dashes, "lw": look.width}
+    return Line2D([], [], **style)
 
 
 def _columns(figure: Figure, heights: list[float], widths: list[float]) -> list[list[Axes]]:
@@ -140,7 +168,7 @@ def _columns(figure: Figure, heights: list[float], widths: list[float]) -> list[
 
 
 def _whole_run(
-    column: dict[str, Axes], runs: list[_Run], styles: list[Look], ends: np.ndarray
+    column: dict[str, Axes], runs: Sequence[RunCurves], styles: Sequence[Look], ends: np.ndarray
 ) -> None:
     """Draw the left column: every update."""
     for run, look in zip(runs, styles, strict=True):
@@ -167,7 +195,7 @@ def _whole_run(
 
 def _draw_gains(
     axes: Axes,
-    run: _Run,
+    run: RunCurves,
     look: Look,
     of: Callable[..., tuple[np.ndarray, np.ndarray]] = lambda *curve: curve,
 ) -> None:
@@ -201,18 +229,18 @@ def _mark_tasks(column: list[Axes], ends: np.ndarray) -> None:
 
 
 def _around_switches(
-    column: dict[str, Axes], runs: list[_Run], styles: list[Look], ends: np.ndarray
+    column: dict[str, Axes], runs: list[RunCurves], styles: list[Look], ends: np.ndarray
 ) -> None:
     """Draw the right column: the mean over switches, aligned at the update before each."""
-    window = _window(runs[0].accuracy[0], ends)
+    window = switch_window(runs[0].accuracy[0], ends)
     for run, look in zip(runs, styles, strict=True):
-        draw(column["accuracy"], window, _aligned(*run.accuracy, ends, window, relative=True), look)
+        draw(column["accuracy"], window, aligned(*run.accuracy, ends, window, relative=True), look)
         if run.loss is not None:
-            draw(column["loss"], window, _aligned(*run.loss, ends, window), look)
+            draw(column["loss"], window, aligned(*run.loss, ends, window), look)
         if run.has_gain:
 
             def around(updates: np.ndarray, gain: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-                return window, _aligned(updates, gain, ends, window)
+                return window, aligned(updates, gain, ends, window)
 
             _draw_gains(column["gain"], run, look, around)
     if "gain" in column:
@@ -232,48 +260,14 @@ def _around_switches(
     lowest.set_xlim(window[0], window[-1])
 
 
-def _window(evaluated: np.ndarray, ends: np.ndarray) -> np.ndarray:
-    """Return the updates around a switch that are shown: a part of the shortest task."""
-    length = int(np.diff(ends).min())
-    places = np.searchsorted(evaluated, ends[:-1])
-    seen = [evaluated[min(i + _EVALUATIONS, len(evaluated) - 1)] - evaluated[i] for i in places]
-    after = min(length, max(1, int(_AFTER * length), *map(int, seen)))
-    return np.arange(-int(_BEFORE * length), after + 1)
-
-
-def _aligned(
-    updates: np.ndarray,
-    values: np.ndarray,
-    ends: np.ndarray,
-    window: np.ndarray,
-    *,
-    relative: bool = False,
-) -> np.ndarray:
-    """Return the mean over switches, shape (window, seeds); seeds with nothing to show drop out."""
-    switches = ends[:-1, None] + window  # between evaluations, a straight line
-    pieces = np.empty((*switches.shape, values.shape[1]))
-    for seed in range(values.shape[1]):
-        pieces[..., seed] = np.interp(switches, updates, values[:, seed])
-    if relative:
-        before = pieces[:, window == 0]
-        pieces = np.where(before > 0, pieces / np.where(before > 0, before, 1), np.nan)
-        pieces = pieces[..., (before > 0).any(axis=(0, 1))]
-    return np.nanmean(pieces, axis=0)
-
-
-def _legend(figure: Figure, dataset: xr.Dataset, runs: list[_Run], styles: list[Look]) -> None:
+def _legend(figure: Figure, dataset: xr.Dataset, runs: list[RunCurves], styles: list[Look]) -> None:
     """Name the methods in one row above, and say below what lines and bands are."""
     seeds = dataset.sizes["seed"]
     handles, labels = [], []
     for run, look in zip(runs, styles, strict=True):
         diverged = int((run.diverged > 0).sum())
         label = look.label + (f" ({diverged} of {seeds} diverged)" if diverged else "")
-        style: dict[str, Any] = {
-            "color": look.color,
-            "linestyle": look.dashes,
-            "linewidth": look.width,
-        }
-        handles.append(Line2D([], [], **style))
+        handles.append(_handle(look))
         labels.append(label)
     figure.legend(
         handles,

@@ -1,5 +1,6 @@
 """Lines with bands, of which only what can be seen is drawn."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -56,9 +57,27 @@ def visible(values: np.ndarray) -> np.ndarray:
     length = len(values)
     if length <= 4 * _BINS:
         return np.arange(length)
-    starts = np.linspace(0, length, _BINS, endpoint=False).astype(int)
+    return extremes([values.mean(axis=1), values.max(axis=1), values.min(axis=1)], _BINS)
+
+
+def extremes(curves: Sequence[np.ndarray], bins: int) -> np.ndarray:
+    """Return the highest and lowest points of curves in each of many equal stretches.
+
+    Args:
+        curves: Curves of one length, each of shape (n,).
+        bins: How many stretches.
+
+    Returns:
+        Indices, ascending, with the first and the last.
+
+    Example:
+        >>> extremes([np.array([0, 5, 1, 2, 9, 3])], bins=2)
+        array([0, 1, 3, 4, 5])
+    """
+    length = len(curves[0])
+    starts = np.unique(np.linspace(0, length, bins, endpoint=False).astype(int))
     kept = [np.array([0, length - 1])]
-    for curve in (values.mean(axis=1), values.max(axis=1), values.min(axis=1)):
+    for curve in curves:
         for extreme in (np.maximum, np.minimum):
             reached = np.repeat(extreme.reduceat(curve, starts), np.diff([*starts, length]))
             where = np.flatnonzero(curve == reached)

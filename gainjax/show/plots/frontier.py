@@ -1,6 +1,7 @@
 """The figure of a sweep that counts: what gap comes with what accuracy."""
 
 import textwrap
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,16 @@ from matplotlib.transforms import Bbox
 from gainjax.curves import has, swept_names
 from gainjax.metrics import METRICS
 from gainjax.show.names import method_names, words
-from gainjax.show.plots.looks import INK, Look, clean, heading, looks, percent, score_title
+from gainjax.show.plots.looks import (
+    INK,
+    Look,
+    clean,
+    figure_of,
+    heading,
+    looks,
+    percent,
+    score_title,
+)
 from gainjax.show.tables import table
 from gainjax.statistics import frontier
 
@@ -32,7 +42,15 @@ _PLACES = (
 )
 
 
-def plot_frontier(dataset: xr.Dataset, gap: str = "avg_sg") -> Figure:
+def plot_frontier(
+    dataset: xr.Dataset,
+    gap: str = "avg_sg",
+    *,
+    axes: Axes | None = None,
+    colors: Mapping[str, str] | None = None,
+    labels: Mapping[str, str] | None = None,
+    size: tuple[float, float] | None = None,
+) -> Figure:
     """Draw the stability gap against anytime accuracy, a point per setting: what costs what.
 
     Good is below and to the right. Points that no other point beats are filled; the settings of a
@@ -43,9 +61,13 @@ def plot_frontier(dataset: xr.Dataset, gap: str = "avg_sg") -> Figure:
         dataset: Curves of a sweep; or of a run, with one point per method.
         gap: A metric of which less is better, such as "avg_sg"; or one of which more is better,
             such as "min_acc", for 1 - that.
+        axes: A panel of your own, whose legend is inside and which has no caption; or None.
+        colors: Other colors, by method.
+        labels: Other names, by method.
+        size: Width and height of the figure in inches.
 
     Returns:
-        A figure 3.5 inches wide. Keep it with its ``savefig``.
+        A figure, by default 3.5 inches wide. Keep it with its ``savefig``.
 
     Raises:
         ValueError: If the gap is unknown, or there is no switch or no accuracy on seen tasks.
@@ -64,12 +86,15 @@ def plot_frontier(dataset: xr.Dataset, gap: str = "avg_sg") -> Figure:
     points = _points(dataset, gap)
     rates = "learning_rate" in points and points["learning_rate"].dtype.kind == "f"
     others = [name for name in swept_names(dataset) if name != "learning_rate"]
-    styles = looks(method_names(dataset))
+    styles = looks(method_names(dataset), colors, labels)
     metric = METRICS[gap]
     title = metric.label or metric.title
 
-    figure = Figure(figsize=(_WIDTH, 3.4), layout="constrained")
-    axes = figure.add_subplot()
+    if is_given := axes is not None:
+        figure = figure_of(axes, size)
+    else:
+        figure = Figure(figsize=size or (_WIDTH, 3.4), layout="constrained")
+        axes = figure.add_subplot()
     clean(axes, _FONT)
     for method, look in styles.items():
         own = points[points["method"] == method]
@@ -84,12 +109,13 @@ def plot_frontier(dataset: xr.Dataset, gap: str = "avg_sg") -> Figure:
         percent(axes.xaxis)
     axes.set_xlabel(f"anytime {score_title(dataset)} on seen tasks (better →)")
     axes.set_ylabel(f"{'1 − ' if metric.better == 'higher' else ''}{title} (← better)")
-    _legend(figure, styles)
-    figure.supxlabel(
-        textwrap.fill(_caption(dataset, points, ["learning_rate", *others] * rates), 74),
-        fontsize=0.85 * _FONT,
-        color=INK,
-    )
+    if is_given:
+        names = [look.label for look in styles.values()]
+        axes.legend(_handles(styles), names, frameon=False, fontsize=_FONT)
+    else:
+        _legend(figure, styles)
+        text = _caption(dataset, points, ["learning_rate", *others] * rates)
+        figure.supxlabel(textwrap.fill(text, 74), fontsize=0.85 * _FONT, color=INK)
     if rates:
         figure.draw_without_rendering()  # the layout stands; labels look for room in it
         _label(axes, points[points["inside"]], others, styles)
@@ -226,13 +252,16 @@ def _label(axes: Axes, points: pd.DataFrame, others: list[str], styles: dict[str
                 break
 
 
-def _legend(figure: Figure, styles: dict[str, Look]) -> None:
-    handles = [
+def _handles(styles: dict[str, Look]) -> list[Line2D]:
+    return [
         Line2D([], [], color=look.color, marker=look.marker, ms=4.5, lw=0.9, ls=look.dashes)
         for look in styles.values()
     ]
+
+
+def _legend(figure: Figure, styles: dict[str, Look]) -> None:
     figure.legend(
-        handles,
+        _handles(styles),
         [look.label for look in styles.values()],
         loc="outside upper center",
         ncols=4,

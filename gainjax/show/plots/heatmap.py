@@ -33,6 +33,7 @@ def plot_heatmap(
     *,
     tolerance: float = TOLERANCE,
     best: Best = "method",
+    size: tuple[float, float] | None = None,
 ) -> Figure:
     """Draw a metric and anytime accuracy of one method over two swept hyper-parameters.
 
@@ -47,9 +48,11 @@ def plot_heatmap(
         metric: What the left panel shows, a name of :data:`gainjax.metrics.METRICS`.
         tolerance: As for :func:`gainjax.ranking`.
         best: As for :func:`gainjax.ranking`.
+        size: Width and height of the figure in inches.
 
     Returns:
-        A figure 6.8 inches wide that can be read at 3.5 inches. Keep it with its ``savefig``.
+        A figure, by default 6.8 inches wide, that can be read at 3.5 inches. Keep it with its
+        ``savefig``.
 
     Raises:
         ValueError: If a name is unknown, there are several settings of one x and y, or as
@@ -63,7 +66,7 @@ def plot_heatmap(
     settings = _settings(rows, swept_names(dataset), method, x, y)
     score = dataset.attrs["score"]
     figure = Figure(
-        figsize=(WIDTH, max(2.2, 1.5 + 0.42 * settings[y].nunique())),
+        figsize=size or (WIDTH, max(2.2, 1.5 + 0.42 * settings[y].nunique())),
         layout=ConstrainedLayoutEngine(wspace=0.05),
     )
     panels = figure.subplots(1, 2, sharey=True)

@@ -1,11 +1,13 @@
 """How methods look in every figure, and what all axes have in common."""
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
+from matplotlib.colors import is_color_like
+from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from gainjax.show.names import printable
@@ -42,12 +44,32 @@ _SPARE_STROKES = (
 )
 
 
-def looks(names: Mapping[str, str]) -> dict[str, Look]:
+def looks(
+    names: Mapping[str, str],
+    colors: Mapping[str, str] | None = None,
+    labels: Mapping[str, str] | None = None,
+) -> dict[str, Look]:
     """Return how methods or settings are drawn, by their order, so that no two look alike.
 
     Args:
         names: What each is called where people read, by its key.
+        colors: Other colors of some of them, as Matplotlib names colors.
+        labels: Other names of some of them.
+
+    Raises:
+        ValueError: If a key or a color is unknown.
     """
+    colors, labels = colors or {}, labels or {}
+    for argument, given in {"colors": colors, "labels": labels}.items():
+        if unknown := [key for key in given if key not in names]:
+            raise ValueError(f"{argument} must be of {', '.join(names)}: got one of {unknown[0]!r}")
+    if wrong := [color for color in colors.values() if not is_color_like(color)]:
+        raise ValueError(f"colors must be such as 'tab:blue' or '#D55E00': got {wrong[0]!r}")
+    found = _default_looks({**names, **labels})
+    return {key: look._replace(color=colors.get(key, look.color)) for key, look in found.items()}
+
+
+def _default_looks(names: Mapping[str, str]) -> dict[str, Look]:
     result: dict[str, Look] = {}
     for place, (key, name) in enumerate(names.items()):
         if place < len(_FIRST):
@@ -57,6 +79,21 @@ def looks(names: Mapping[str, str]) -> dict[str, Look]:
         dashes, marker = _SPARE_STROKES[(row + column) % len(_SPARE_STROKES)]
         result[key] = Look(unformatted(name), _SPARE_COLORS[column], dashes, marker)
     return result
+
+
+def figure_of(axes: Axes, size: tuple[float, float] | None) -> Figure:
+    """Return the figure of a panel that was given.
+
+    Args:
+        axes: A panel.
+        size: What was given as a size, which such a figure has already.
+
+    Raises:
+        ValueError: If there is a size.
+    """
+    if size is not None:
+        raise ValueError(f"size is that of the figure of axes: give one of the two, got {size}")
+    return cast(Figure, axes.get_figure(root=True))
 
 
 def unformatted(name: str) -> str:

@@ -1,0 +1,129 @@
+"""Tables as text for papers, notes and spreadsheets."""
+
+from collections.abc import Iterable
+from typing import Literal, get_args
+
+import xarray as xr
+
+from gainjax.curves import has, swept_names
+from gainjax.show import tables
+from gainjax.show.sheets import Sheet, ranking_sheet, table_sheets
+
+Format = Literal["markdown", "csv", "latex"]
+
+_DIGITS = 2  # behind the point of a percentage
+_LATEX = {
+    **{c: f"\\{c}" for c in "&%$#_{}"},
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    '"': r"\textquotedbl{}",
+    "≥": r"$\geq$",
+    "±": r"$\pm$",
+    "–": "--",
+    "†": r"$^\dagger$",
+    "*": r"$^*$",
+    "−": "$-$",
+}
+
+
+def formatted(dataset: xr.Dataset, form: Format, floor: xr.Dataset | None = None) -> str:
+    r"""Return the table of a run, or the ranking of a sweep, as text.
+
+    Args:
+        dataset: Curves.
+        form: "markdown", or "latex" for the packages ``booktabs`` and, if names need it,
+            ``fontenc`` with T1: what is read, with footnotes. "csv": the columns of
+            :func:`gainjax.table` or :func:`gainjax.ranking`, unrounded.
+        floor: As for :func:`gainjax.table`; not for a sweep.
+
+    Returns:
+        The text, which ends with a line break.
+
+    Raises:
+        ValueError: If the format is unknown, or as :func:`gainjax.table`.
+
+    Example:
+        >>> from gainjax import from_curves
+        >>> accuracy = {"er_x": [[0.9], [0.3], [0.8]], "ewc": [[0.9], [0.6], [0.7]]}
+        >>> curves = from_curves(accuracy, eval_updates=[10, 12, 20], task_ends=[10, 20])
+        >>> print(formatted(curves, "latex").splitlines()[6])
+        er\_x & 0.6667 & 0.6667 & 90.00 & 85.00 & 85.00 & $\geq$10 \\
+    """
+    if form not in get_args(Format):
+        raise ValueError(f"form must be one of {', '.join(get_args(Format))}: got {form!r}")
+    is_sweep = bool(swept_names(dataset)) and has(dataset, "seen_accuracy")
+    if is_sweep and floor is not None:
+        raise ValueError("floor is for the table of a run: a ranking has none")
+    if form == "csv":
+        frame = tables.ranking(dataset) if is_sweep else tables.table(dataset, floor=floor)
+        return frame.to_csv()
+    sheets = (
+        [ranking_sheet(dataset, tables.TOLERANCE, "method", _DIGITS)]
+        if is_sweep
+        else table_sheets(dataset, None, _DIGITS, floor)
+    )
+    return markdown(sheets) if form == "markdown" else latex(sheets)
+
+
+def markdown(sheets: Iterable[Sheet]) -> str:
+    """Return tables in Markdown.
+
+    Args:
+        sheets: The tables.
+    """
+    lines = []
+    for sheet in sheets:
+        rows = [sheet.head, ["---"] + ["---:"] * (len(sheet.head) - 1)]
+        for row in sheet.rows:
+            name = f"{row.name} {row.note}".strip().replace("\n", " ").replace("|", "\\|")
+            cells = [name, *(" ".join(cell) for cell in row.cells)]
+            rows.append([f"**{cell}**" if row.strong and cell else cell for cell in cells])
+        lines += [f"**{sheet.title}**", "", *(f"| {' | '.join(cells)} |" for cells in rows)]
+        lines += ["", *(f"- {note}" for note in sheet.notes), ""]
+    return "\n".join(lines)
+
+
+def latex(sheets: Iterable[Sheet]) -> str:
+    """Return tables in LaTeX, each a float with rules of ``booktabs``.
+
+    Args:
+        sheets: The tables.
+    """
+    lines = []
+    for sheet in sheets:
+        columns = "l" + "r" * (len(sheet.head) - 1)
+        lines += [r"\begin{table}", r"\centering", f"\\caption{{{escaped(sheet.title)}}}"]
+        lines += [f"\\begin{{tabular}}{{{columns}}}", r"\toprule"]
+        lines.append(" & ".join(map(escaped, sheet.head)) + r" \\ \midrule")
+        for number, row in enumerate(sheet.rows, 1):
+            name = f"{row.name} {row.note}".strip().replace("\n", " ")
+            cells = [escaped(text) for text in (name, *(" ".join(cell) for cell in row.cells))]
+            bold = [rf"\textbf{{{cell}}}" if row.strong and cell else cell for cell in cells]
+            rule = r" \midrule" if row.ends_group and number < len(sheet.rows) else ""
+            # A bracket at the start of a line would be taken for the option of the break before.
+            lines.append(
+                " & ".join("{}" * cell.startswith("[") + cell for cell in bold) + r" \\" + rule
+            )
+        lines += [r"\bottomrule", r"\end{tabular}", "", r"\smallskip\footnotesize"]
+        lines += [
+            f"{escaped(note)}." + r"\\" * (note is not sheet.notes[-1]) for note in sheet.notes
+        ]
+        lines += [r"\end{table}", ""]
+    return "\n".join(lines)
+
+
+def escaped(text: str) -> str:
+    r"""Return a text that LaTeX sets as it is.
+
+    Args:
+        text: Any text.
+
+    Example:
+        >>> print(escaped("50% of a_b"))
+        50\% of a\_b
+    """
+    return "".join(_LATEX.get(character, character) for character in text)

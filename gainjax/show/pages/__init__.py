@@ -1,0 +1,5 @@
+"""Pages of curves: one HTML file that needs nothing else, for a browser or a colleague."""
+
+from gainjax.show.pages.page import render, report, require_bokeh
+
+__all__ = ["render", "report", "require_bokeh"]

@@ -1,0 +1,102 @@
+"""A chapter of a page: the sections of one data set, and what its buttons act on."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from gainjax.show.names import printable
+from gainjax.show.pages.charts import dashes
+from gainjax.show.pages.sections import SECTIONS, Section
+from gainjax.show.pages.shown import Chart, Shown
+
+
+@dataclasses.dataclass(frozen=True)
+class Chapter:
+    """What a page shows of one data set.
+
+    Args:
+        title: Name of the benchmark.
+        subtitle: Its size, in words.
+        sections: The sections.
+        charts: All charts of them.
+        settings: What a reader can switch on and off: name and look of each setting.
+        seeds: The seeds that can be switched on, as they are numbered.
+        spans: Buttons of the horizontal range: a text, the first and the last update.
+        model: What the script of the page needs, as JSON can say it.
+        reduced: Whether charts show fewer points than there are.
+    """
+
+    title: str
+    subtitle: str
+    sections: Sequence[Section]
+    charts: Sequence[Chart]
+    settings: Sequence[dict[str, Any]]
+    seeds: Sequence[int]
+    spans: Sequence[tuple[str, float, float]]
+    model: dict[str, Any]
+    reduced: bool
+
+
+def chapter(dataset: xr.Dataset, budget: int) -> Chapter:
+    """Make the chapter of a data set.
+
+    Args:
+        dataset: Curves.
+        budget: About how many numbers its charts may hold.
+    """
+    shown = Shown(dataset, budget // 4)  # accuracy, with its seeds, and up to three traces
+    sections = [section for make in SECTIONS if (section := make(shown)) is not None]
+    every = [chart for section in sections for chart in section.charts]
+    lines = [dataclasses.asdict(line) for chart in every for line in chart.lines]
+    seeds = sorted({line["seed"] for line in lines} - {None})
+    whole = [c.figure for c in every if c.figure.x_range.tags == ["whole run"]]
+    return Chapter(
+        title=printable(dataset.attrs["benchmark"]),
+        subtitle=_subtitle(shown),
+        sections=sections,
+        charts=every,
+        settings=[_setting(shown, number) for number in range(len(shown.names))],
+        seeds=dataset["seed"].values[seeds].tolist(),
+        spans=_spans(shown.ends),
+        model={
+            "lines": lines,
+            "ranges": [made.x_range.id for made in whole],
+            "heights": [made.y_range.id for made in whole],
+            "figures": [chart.figure.id for chart in every],
+        },
+        reduced=shown.reduced,
+    )
+
+
+def _subtitle(shown: Shown) -> str:
+    numbers = {
+        "task": len(shown.ends),
+        "update": int(shown.ends[-1]),
+        "setting" if shown.is_sweep else "method": len(shown.names),
+        "seed": shown.dataset.sizes["seed"],
+    }
+    return ", ".join(f"{n:,} {what}{'s' * (n != 1)}" for what, n in numbers.items())
+
+
+def _setting(shown: Shown, number: int) -> dict[str, Any]:
+    look, name = shown.looks[number], list(shown.names.values())[number]
+    return {
+        "name": name,
+        "color": look.color,
+        "dashes": " ".join(map(str, dashes(look))),
+        "width": 1.3 * look.width,
+        "visible": number in shown.visible,
+    }
+
+
+def _spans(ends: np.ndarray) -> list[tuple[str, float, float]]:
+    """Return the whole run, and for each switch what is around it."""
+    spans = [("whole run", 0.5, float(ends[-1]) + 0.5)]
+    starts = np.append(0, ends[:-1])
+    for number, (start, switch, end) in enumerate(zip(starts, ends, ends[1:], strict=False), 1):
+        before, after = 0.1 * (switch - start), 0.4 * (end - switch)
+        spans.append((f"switch {number}", float(switch - before), float(switch + after)))
+    return spans

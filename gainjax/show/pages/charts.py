@@ -1,0 +1,268 @@
+"""The figures of a page: lines with bands, and points with bars, drawn by Bokeh."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from bokeh.core.properties import value
+from bokeh.models import (
+    BoxAnnotation,
+    ColumnDataSource,
+    HoverTool,
+    NumeralTickFormatter,
+    PlainText,
+    Range1d,
+    Span,
+)
+from bokeh.plotting import figure
+
+from gainjax.show.pages.shown import Chart, Line, Shown
+from gainjax.show.plots.drawing import extremes
+from gainjax.show.plots.looks import Look
+from gainjax.statistics import mean_interval
+
+Curve = tuple[np.ndarray, np.ndarray]  # updates (n,), values (n, seeds)
+
+INK = "#767676"  # told from white and from black alike
+TOOLS_2D = "pan,wheel_zoom,box_zoom,reset,save"
+_TOOLS = "xpan,xwheel_zoom,xbox_zoom,reset,save"
+_MARKERS = {
+    "o": "circle",
+    "s": "square",
+    "^": "triangle",
+    "D": "diamond",
+    "v": "inverted_triangle",
+    "P": "plus",
+    "X": "x",
+    "p": "hex",
+}
+_FEWEST_BINS = 60
+MOST_WITH_SEEDS = 20  # settings of which single seeds can be seen, too
+
+
+def empty_chart(
+    x_title: str, y_title: str, *, height: int = 300, tools: str = _TOOLS, **options: Any
+) -> Any:
+    """Return a figure without data, as wide as the page.
+
+    Args:
+        x_title: What is on the horizontal axis.
+        y_title: What is on the vertical axis.
+        height: In pixels.
+        tools: Names of Bokeh's tools.
+        **options: Options of a Bokeh figure.
+    """
+    made = figure(
+        height=height,
+        min_width=240,
+        sizing_mode="stretch_width",
+        tools=tools,
+        toolbar_location="above",
+        background_fill_color=None,
+        border_fill_color=None,
+        outline_line_color=None,
+        **options,
+    )
+    made.toolbar.logo = None
+    made.y_range.only_visible = True
+    made.window_axis = "x"  # heights follow what is zoomed to
+    # A text between dollars would be taken for a formula, and fetched from elsewhere.
+    made.xaxis.axis_label, made.yaxis.axis_label = PlainText(x_title), PlainText(y_title)
+    for axis in (*made.xaxis, *made.yaxis):
+        axis.axis_label_text_font_style = "normal"
+        axis.axis_label_text_font_size = "13px"
+        axis.major_label_text_font_size = "12px"
+        axis.minor_tick_line_color = None
+        for name in ("axis_label_text", "major_label_text", "axis_line", "major_tick_line"):
+            setattr(axis, f"{name}_color", INK)
+    made.grid.grid_line_color = INK
+    made.grid.grid_line_alpha = 0.25
+    made.xgrid.grid_line_color = None
+    return made
+
+
+def percent(axis: Any) -> None:
+    """Label fractions as per cent.
+
+    Args:
+        axis: An axis of a Bokeh figure.
+    """
+    axis.formatter = NumeralTickFormatter(format="0.[00]%")
+
+
+def line_chart(
+    shown: Shown,
+    curves: Sequence[Curve | None],
+    y_title: str,
+    caption: str,
+    *,
+    x_title: str = "update",
+    value_format: str = "0.000",
+    seeds: bool = False,
+    **options: Any,
+) -> Chart:
+    """Draw a mean with its 95 % confidence interval per setting, and maybe every seed.
+
+    Args:
+        shown: What the page shows.
+        curves: A curve per setting, or None where nothing was recorded.
+        y_title: What is on the vertical axis.
+        caption: What is seen, in words.
+        x_title: What is on the horizontal axis.
+        value_format: How values are written, as Bokeh's numeral formats.
+        seeds: Whether seeds can be switched on.
+        **options: Options of :func:`empty_chart`.
+    """
+    made = empty_chart(x_title, y_title, **options)
+    lines: list[Line] = []
+    means, alone = [], []
+    for number, curve in enumerate(curves):
+        if curve is None or not curve[1].shape[1]:
+            continue
+        look, is_visible = shown.looks[number], number in shown.visible
+        name = list(shown.names.values())[number]
+        source, with_seeds = _source(shown, curve, seeds)
+        style: dict[str, Any] = {"source": source, "line_color": look.color, "name": name}
+        drawn = []
+        if "low" in source.data:
+            band = {"fill_color": look.color, "fill_alpha": 0.18, "visible": is_visible}
+            drawn.append(made.varea("x", "low", "high", source=source, **band))
+        width = {"line_width": 1.3 * look.width, "line_dash": dashes(look)}
+        means.append(made.line("x", "mean", visible=is_visible, **style, **width))
+        drawn.append(means[-1])
+        lines += [Line(r.id, number, None, bool(with_seeds)) for r in drawn]
+        for seed in with_seeds:
+            one = made.line(
+                "x", f"seed {seed}", visible=False, line_width=0.8, line_alpha=0.8, **style
+            )
+            alone.append(one)
+            lines.append(Line(one.id, number, seed))
+    # Intervals of few seeds can be far wider than any curve, and would press it flat.
+    made.y_range.renderers = [*means, *alone]
+    several = len(means) <= 8  # more names at once would hide the curves
+    interval = [("95 % interval", f"@low{{{value_format}}} to @high{{{value_format}}}")]
+    made.add_tools(
+        HoverTool(
+            renderers=means,
+            mode="vline" if several else "mouse",
+            tooltips=[
+                ("", "$name"),
+                (x_title, "@x{0}"),
+                ("mean", f"@mean{{{value_format}}}"),
+                *(interval if any("low" in line.data_source.data for line in means) else []),
+            ],
+        ),
+    )
+    if alone:
+        tips = [("", "$name"), (x_title, "@x{0}"), ("one seed", f"$snap_y{{{value_format}}}")]
+        made.add_tools(HoverTool(renderers=alone, tooltips=tips, visible=False))
+    return Chart(made, caption, tuple(lines))
+
+
+def _source(shown: Shown, curve: Curve, seeds: bool) -> tuple[ColumnDataSource, range]:
+    """Return what is drawn of a curve, with its extremes, and which seeds are among it."""
+    updates, values = curve
+    count = values.shape[1]
+    room = shown.budget // max(1, len(shown.names))
+    drawn = seeds and count > 1 and len(shown.names) <= MOST_WITH_SEEDS
+    with_seeds = range(count) if drawn else range(0)
+    columns = {"mean": values.mean(axis=1, dtype=np.float64)}
+    if count > 1:
+        _, columns["low"], columns["high"] = mean_interval(values)
+    columns |= {f"seed {seed}": values[:, seed] for seed in with_seeds}
+    if len(updates) * len(columns) > room:
+        kept = [*columns.values(), values.min(axis=1)]
+        bins = max(_FEWEST_BINS, room // (2 * len(kept) * len(columns)))
+        if len(updates) > 2 * bins:
+            ends = np.flatnonzero(np.isin(updates, shown.ends))
+            places = np.union1d(extremes(kept, bins), ends)
+            if len(places) < len(updates):
+                updates, shown.reduced = updates[places], True
+                columns = {name: column[places] for name, column in columns.items()}
+    data = {name: column.astype(np.float32) for name, column in columns.items()}
+    return ColumnDataSource({"x": updates.astype(np.float32), **data}), with_seeds
+
+
+def mark_switches(made: Any, ends: np.ndarray) -> None:
+    """Shade every second task and draw a line at each switch.
+
+    Args:
+        made: A Bokeh figure over the whole run.
+        ends: Last update of each task.
+    """
+    for start, end in zip(ends[:-1:2], ends[1::2], strict=False):
+        shade = {"fill_color": INK, "fill_alpha": 0.08, "line_color": None, "level": "underlay"}
+        made.add_layout(BoxAnnotation(left=start + 0.5, right=end + 0.5, **shade))
+    for end in ends[:-1]:
+        style = {"line_color": INK, "line_dash": [2, 3], "line_width": 1, "level": "underlay"}
+        made.add_layout(Span(location=end + 0.5, dimension="height", **style))
+
+
+def whole_run(ends: np.ndarray) -> Range1d:
+    """Return the horizontal range of the whole run.
+
+    Args:
+        ends: Last update of each task.
+    """
+    low, high = 0.5, float(ends[-1]) + 0.5
+    ends_of = {"reset_start": low, "reset_end": high, "bounds": (low, high)}
+    return Range1d(low, high, tags=["whole run"], **ends_of)
+
+
+def level(made: Any, height: float) -> None:
+    """Draw a horizontal line for reference.
+
+    Args:
+        made: A Bokeh figure.
+        height: Where.
+    """
+    made.add_layout(Span(location=height, dimension="width", line_color=INK, line_dash=[1, 3]))
+
+
+def zero(made: Any) -> None:
+    """Draw the switch of a figure that is aligned at it.
+
+    Args:
+        made: A Bokeh figure.
+    """
+    made.add_layout(Span(location=0.5, dimension="height", line_color=INK))
+
+
+def add_point(
+    made: Any, look: Look, name: str, data: dict[str, list[float]], label: str, *, filled: bool
+) -> list[Any]:
+    """Draw a point with its bars, and return all renderers, the point first.
+
+    Args:
+        made: A Bokeh figure.
+        look: How.
+        name: Of which setting.
+        data: x, x_low, x_high, y, y_low and y_high, each of one number.
+        label: What stands beside it, or nothing.
+        filled: Whether the marker is filled.
+    """
+    source = ColumnDataSource(data)
+    fill = {"fill_color": look.color, "fill_alpha": 1.0 if filled else 0.0}
+    style: dict[str, Any] = {"size": 11, "line_color": look.color, "line_width": 2, **fill}
+    drawn = [
+        made.scatter("x", "y", source=source, marker=_MARKERS[look.marker], name=name, **style)
+    ]
+    bars: dict[str, Any] = {"source": source, "line_color": look.color, "line_alpha": 0.7}
+    if np.isfinite([*data["x_low"], *data["y_low"]]).all():
+        drawn.append(made.segment("x_low", "y", "x_high", "y", **bars))
+        drawn.append(made.segment("x", "y_low", "x", "y_high", **bars))
+    if label:
+        text = {"text": value(label), "text_color": INK, "text_font_size": "13px"}
+        drawn.append(made.text("x", "y", source=source, x_offset=9, y_offset=-5, **text))
+    return drawn
+
+
+def dashes(look: Look) -> list[int]:
+    """Return the dashes of a line in pixels, none for a whole line.
+
+    Args:
+        look: How a method is drawn.
+    """
+    if isinstance(look.dashes, str):
+        return []
+    return [max(1, round(1.6 * length)) for length in look.dashes[1]]

@@ -1,0 +1,79 @@
+"""What the sections of a page are made of: curves with their names and looks, prepared once."""
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from gainjax.curves import swept_names, task_ends
+from gainjax.show import tables
+from gainjax.show.names import setting_names
+from gainjax.show.plots.looks import Look, looks
+from gainjax.show.series import RunCurves
+
+MOST_SHOWN = 8  # settings whose curves are visible at first
+DIGITS = 1  # behind the point of a percentage, as on the command line
+
+
+@dataclasses.dataclass(frozen=True)
+class Line:
+    """A line that a reader can switch on and off.
+
+    Args:
+        id: Identifier of its Bokeh renderer.
+        setting: Number of its setting.
+        seed: Number of its seed, or None for the mean.
+        of_seeds: Whether it is the mean of seeds that can be switched on beside it.
+    """
+
+    id: str
+    setting: int
+    seed: int | None
+    of_seeds: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Chart:
+    """A Bokeh figure, what it shows in words, and what can be switched on and off in it."""
+
+    figure: Any
+    caption: str
+    lines: tuple[Line, ...] = ()
+
+
+class Shown:
+    """Curves as a page shows them.
+
+    Args:
+        dataset: Curves.
+        budget: About how many numbers the page may hold.
+    """
+
+    def __init__(self, dataset: xr.Dataset, budget: int) -> None:
+        self.dataset = dataset
+        self.names = setting_names(dataset)
+        self.runs = [RunCurves(dataset, label) for label in self.names]
+        self.ends: np.ndarray = task_ends(dataset)
+        self.has_switch = len(self.ends) > 1
+        self.score = str(dataset.attrs["score"])
+        self.is_sweep = bool(swept_names(dataset))
+        self.budget = budget
+        self.reduced = False  # whether a chart shows fewer points than there are
+        self.visible = self._visible()
+        # Those that are seen at first look least alike.
+        order = sorted(enumerate(self.names), key=lambda item: item[0] not in self.visible)
+        found = looks({label: self.names[label] for _, label in order})
+        self.looks: list[Look] = [found[label] for label in self.names]
+
+    def _visible(self) -> set[int]:
+        """Return the settings that are visible at first: all, or the best of a large sweep."""
+        count = len(self.names)
+        if count <= MOST_SHOWN:
+            return set(range(count))
+        order = list(self.names)
+        if self.has_switch and self.is_sweep and "seen_accuracy" in self.dataset:
+            rows = tables.ranking(self.dataset)
+            order = [*rows.index[rows["chosen"]], *rows.index[rows["frontier"]], *order]
+        chosen = list(dict.fromkeys(order))[:MOST_SHOWN]
+        return {number for number, label in enumerate(self.names) if label in chosen}

@@ -1,0 +1,118 @@
+"""What curves say, in a few sentences that claim no more than the numbers do."""
+
+import numpy as np
+import pandas as pd
+
+from gainjax.metrics import METRICS
+from gainjax.show import tables
+from gainjax.show.pages.shown import DIGITS, Shown
+
+_LEVEL = 0.05
+
+
+def sentences(shown: Shown) -> list[str]:
+    """Return what is seen: the smallest gap, at what accuracy, and how sure that is.
+
+    Args:
+        shown: Curves.
+    """
+    dataset = shown.dataset
+    if not shown.has_switch:
+        return ["There is one task, so there is no switch and no stability gap to measure."]
+    rows = tables.table(dataset)
+    if "avg_sg" not in rows:
+        return ["No metric of the gap can be computed from what was recorded."]
+    diverged = rows.index[rows["diverged"] > 0]
+    sound = rows["avg_sg"].where(rows["diverged"] == 0).dropna()
+    said = []
+    if len(sound):
+        said += _smallest(shown, rows, sound)
+        said += _sureness(shown, str(sound.idxmin()), [str(label) for label in sound.index])
+    if len(diverged):
+        names = _listed([shown.names[label] for label in diverged])
+        said.append(f"Left out of this: {names}, of which at least one seed diverged.")
+    return said
+
+
+def _smallest(shown: Shown, rows: pd.DataFrame, gaps: pd.Series) -> list[str]:
+    best = gaps.idxmin()
+    name = shown.names[best]
+    if len(gaps) == 1:
+        said = [f"{name} has a stability gap on task 1 (avg-SG) of {_gap(gaps[best], shown)}"]
+    else:
+        said = [
+            f"{name} has the smallest mean stability gap on task 1 (avg-SG) of {len(gaps)} "
+            f"{'settings' if shown.is_sweep else 'methods'}: "
+            f"{_gap(gaps[best], shown)}"
+        ]
+    if "anytime_accuracy" not in rows or np.isnan(rows["anytime_accuracy"][best]):
+        return [
+            f"{said[0]}. {_capital(shown.score)} on all seen tasks was not recorded, without which "
+            "a small gap may only mean slow learning."
+        ]
+    show = METRICS["anytime_accuracy"].show
+    reached = rows["anytime_accuracy"].loc[gaps.index]
+    unit = " %" if shown.score == "accuracy" else ""
+    said[0] += (
+        f", at an anytime {shown.score} of {show(reached[best], DIGITS, score=shown.score)}{unit}."
+    )
+    top = reached.idxmax()
+    if reached[top] - reached[best] > tables.TOLERANCE:
+        value = show(reached[top], DIGITS, score=shown.score)
+        said.append(
+            f"{shown.names[top]} reaches more, {value}{unit}, with a gap of "
+            f"{_gap(gaps[top], shown)}: what learns less may have a smaller gap, so read both."
+        )
+    return said
+
+
+def _sureness(shown: Shown, best: str, labels: list[str]) -> list[str]:
+    """Say whether the best differs from the others, as far as so many seeds can tell."""
+    seeds, name = shown.dataset.sizes["seed"], shown.names[best]
+    if len(labels) < 2:
+        return []
+    if seeds < 2:
+        return ["One seed does not tell a difference from chance: take at least 6."]
+    compared = shown.dataset.sel(setting=labels)
+    rows = tables.comparison(compared, reference=best, metrics=["avg_sg"])
+    if seeds < tables.LEAST_SEEDS:
+        apart = [shown.names[label] for label in rows.index[rows["avg_sg_low"] > 0]]
+        share = f"{len(apart) or 'none'} of {len(rows)}"
+        return [
+            f"{seeds} seeds are too few for a test at 5 %: at least {tables.LEAST_SEEDS} are "
+            f"needed. Of the 95 % intervals of the paired differences to {name}, {share} "
+            f"{'excludes' if len(apart) < 2 else 'exclude'} 0"
+            + (f" ({_listed(apart)})." if apart else ".")
+        ]
+    p_values = rows["avg_sg_p_holm"]
+    clear = [shown.names[label] for label in rows.index[p_values <= _LEVEL]]
+    tests = f"paired tests with {seeds} seeds, corrected for {len(rows)} comparisons"
+    if not clear:
+        smallest = p_values.min()
+        return [
+            f"Its gap is not significantly smaller than any other at 5 % ({tests}; smallest "
+            f"p = {smallest:.2g})."
+        ]
+    if len(clear) == len(rows):
+        whom = "every other" if len(rows) > 1 else f"that of {clear[0]}"
+        return [f"Its gap is significantly smaller than {whom} at 5 % ({tests})."]
+    rest = [shown.names[label] for label in rows.index if shown.names[label] not in clear]
+    return [
+        f"Its gap is significantly smaller at 5 % than that of {_listed(clear)}, and not than that "
+        f"of {_listed(rest)} ({tests})."
+    ]
+
+
+def _gap(value: float, shown: Shown) -> str:
+    return METRICS["avg_sg"].show(value, DIGITS, score=shown.score)
+
+
+def _listed(names: list[str]) -> str:
+    """Return names as a list in words, of many the first ones."""
+    if len(names) > 6:
+        return f"{', '.join(names[:5])} and {len(names) - 5} more"
+    return " and ".join(part for part in (", ".join(names[:-1]), names[-1]) if part)
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]

@@ -1,0 +1,95 @@
+"""The curves of a run as they are drawn, whole and around its switches."""
+
+import numpy as np
+import xarray as xr
+
+from gainjax.curves import has
+
+_BEFORE, _AFTER = 0.05, 0.25  # of a task: what is shown around a switch
+_EVALUATIONS = 3  # that are to be seen after a switch, however sparse they are
+
+
+class RunCurves:
+    """The curves of one setting on task 1: updates with values of shape (updates, seeds).
+
+    Of what a diverged seed recorded only its accuracy counts. What was not recorded is None.
+
+    Args:
+        dataset: Curves.
+        label: A setting of them.
+    """
+
+    def __init__(self, dataset: xr.Dataset, label: str) -> None:
+        curves = dataset.sel(setting=label)
+        first = curves.sel(eval_task=1)
+        self.diverged = curves.diverged_update.values
+        self.accuracy = curves.eval_update.values, first.accuracy.transpose(..., "seed").values
+        self.loss = self.gain = self.uncertainty = None
+        self.gains: list[tuple[np.ndarray, np.ndarray]] = []
+        whole = self.diverged == 0
+        if has(dataset, "eval_loss"):
+            loss = first.eval_loss.transpose(..., "seed").values
+            kept = whole & np.isfinite(loss).all(axis=0)
+            self.loss = (curves.eval_update.values, loss[:, kept]) if kept.any() else None
+        if has(dataset, "gain"):
+            gain = curves.gain.transpose(..., "seed").values
+            kept = whole & np.isfinite(gain).all(axis=0)
+            self.gain = curves["update"].values, gain[:, kept]
+        if has(dataset, "uncertainty"):
+            entropy = curves.uncertainty.transpose(..., "seed").values
+            kept = whole & np.isfinite(entropy).all(axis=0)
+            self.uncertainty = (curves["update"].values, entropy[:, kept]) if kept.any() else None
+        if has(dataset, "gains"):
+            gains = curves.gains.transpose("group", ..., "seed").values[..., whole]
+            updates = curves["update"].values
+            self.gains = [(updates, gain) for gain in gains if np.isfinite(gain).all()]
+        every = [*([self.gain] if self.gain is not None else []), *self.gains]
+        self.has_gain = any(bool((values != 1).any()) for _, values in every)
+
+
+def switch_window(evaluated: np.ndarray, ends: np.ndarray) -> np.ndarray:
+    """Return the updates around a switch that are shown: a part of the shortest task.
+
+    Args:
+        evaluated: Evaluated updates, ascending.
+        ends: Last update of each task, at least two.
+
+    Returns:
+        Updates relative to the last one before the switch, ascending.
+    """
+    length = int(np.diff(ends).min())
+    places = np.searchsorted(evaluated, ends[:-1])
+    seen = [evaluated[min(i + _EVALUATIONS, len(evaluated) - 1)] - evaluated[i] for i in places]
+    after = min(length, max(1, int(_AFTER * length), *map(int, seen)))
+    return np.arange(-int(_BEFORE * length), after + 1)
+
+
+def aligned(
+    updates: np.ndarray,
+    values: np.ndarray,
+    ends: np.ndarray,
+    window: np.ndarray,
+    *,
+    relative: bool = False,
+) -> np.ndarray:
+    """Return the mean over switches; seeds with nothing to show drop out.
+
+    Args:
+        updates: Updates of the values, ascending, shape (n,).
+        values: A curve per seed, shape (n, seeds).
+        ends: Last update of each task.
+        window: Updates around a switch, of :func:`switch_window`.
+        relative: Whether to divide by the value before the switch.
+
+    Returns:
+        Shape (window, seeds).
+    """
+    switches = ends[:-1, None] + window  # between evaluations, a straight line
+    pieces = np.empty((*switches.shape, values.shape[1]))
+    for seed in range(values.shape[1]):
+        pieces[..., seed] = np.interp(switches, updates, values[:, seed])
+    if relative:
+        before = pieces[:, window == 0]
+        pieces = np.where(before > 0, pieces / np.where(before > 0, before, 1), np.nan)
+        pieces = pieces[..., (before > 0).any(axis=(0, 1))]
+    return np.nanmean(pieces, axis=0)
