@@ -75,7 +75,7 @@ def _bursts(runs: dict[str, xr.Dataset]) -> pd.DataFrame:
     """Return the measures of all bursts, and the decay that the curves give back."""
     tables = []
     for name, curves in runs.items():
-        table = analysis.burst_table(analysis.bursts(curves))
+        table = analysis.burst_table(analysis.measure_bursts(curves))
         recorded = analysis.the_recorded_gain(curves)
         found = analysis.recovered_decay(recorded.gain, recorded.uncertainty, recorded.dynamics)
         table["decay_error"] = found.decay - float(np.asarray(recorded.dynamics.decay))
@@ -103,7 +103,7 @@ def _tonic(levels: pd.DataFrame, layers: dict[str, int]) -> pd.DataFrame:
             "benchmark": name, "task": task, "classes": group["complexity"].iloc[0], "level": mean,
             "level_low": low, "level_high": high, **rest, "largest_distance": distance,
             "fast_share": 1 - (1 / group["level"]).mean(),
-            "temperature": float(analysis.temperature(mean, layers[name])),
+            "temperature": float(analysis.softmax_temperature(mean, layers[name])),
             "step": float(analysis.effective_step([mean, mean], 1.0)[0]),
         })  # fmt: skip
     return pd.DataFrame(rows)

@@ -19,25 +19,25 @@ from gainjax.analysis import (
     around_switches,
     boost_effect,
     burst_table,
-    bursts,
-    claims,
     classes_seen,
     effective_step,
     fast_share,
     free_time_constant,
     held_out_uncertainty,
+    judge_claims,
     logit_scale,
     loss_at,
+    measure_bursts,
     part_norms,
     plot_bursts,
     plot_timescales,
     plot_tonic,
     recorded_gains,
     recovered_decay,
-    temperature,
+    softmax_temperature,
+    split_timescales,
     temperature_trace,
     the_recorded_gain,
-    timescales,
     tonic_comparison,
     tonic_levels,
     tonic_trend,
@@ -110,7 +110,7 @@ def test_diverged_seeds_and_schedules_do_not_pass_silently(curves):
     diverged[0, 1] = 7
     marked = curves.assign(diverged_update=diverged)
     assert the_recorded_gain(marked).seeds.tolist() == [0, 2]
-    assert set(bursts(marked)["seed"]) == {0, 2}
+    assert set(measure_bursts(marked)["seed"]) == {0, 2}
     assert fast_share(marked).isnull().any("update").values.tolist() == [[False, True, False]]
     spec = json.loads(curves.attrs["spec"])
     for row in spec["settings"]:
@@ -171,7 +171,7 @@ def test_measures_of_a_burst_whose_every_number_is_known():
     uncertainty = np.zeros((2, 400))
     uncertainty[:, 100] = [2.0, 1.0]  # the forward pass of update 101, the first of task 2
     curves = made_curves(driven(dynamics, uncertainty), uncertainty, [100, 400])
-    rows = bursts(curves)
+    rows = measure_bursts(curves)
     np.testing.assert_allclose(rows["before"], 1)
     np.testing.assert_allclose(rows["peak"], [1.8, 1.4])
     np.testing.assert_array_equal(rows["time_to_peak"], 2)
@@ -186,7 +186,9 @@ def test_slow_uncertainty_makes_the_visible_decay_slow():
     dynamics = GainDynamics(0.5, 1.0, 0.4)
     since = np.arange(300)
     uncertainty = np.concatenate([np.zeros(50), np.exp(-since / 40)])[None]
-    row = bursts(made_curves(driven(dynamics, uncertainty), uncertainty, [50, 350], decay=0.5))
+    row = measure_bursts(
+        made_curves(driven(dynamics, uncertainty), uncertainty, [50, 350], decay=0.5)
+    )
     assert row["predicted"].item() == pytest.approx(1.4427, abs=1e-4)
     assert row["time_constant"].item() == pytest.approx(40, rel=0.03)
     assert row["uncertainty_time_constant"].item() == pytest.approx(40, rel=0.03)
@@ -194,7 +196,7 @@ def test_slow_uncertainty_makes_the_visible_decay_slow():
 
 def test_burst_of_a_gain_that_only_rises_has_no_time_constant():
     uncertainty = np.concatenate([np.zeros(50), np.linspace(0, 1, 100)])[None]
-    row = bursts(made_curves(driven(GainDynamics(), uncertainty), uncertainty, [50, 150]))
+    row = measure_bursts(made_curves(driven(GainDynamics(), uncertainty), uncertainty, [50, 150]))
     assert row["time_constant"].isna().item()
     table = burst_table(row)
     assert table["fitted"].tolist() == [0, 0]
@@ -202,7 +204,7 @@ def test_burst_of_a_gain_that_only_rises_has_no_time_constant():
 
 
 def test_bursts_of_a_real_run(curves):
-    rows = bursts(curves)
+    rows = measure_bursts(curves)
     assert len(rows) == 3 * 4
     gain = curves["gain"].values[0]
     for row in rows.itertuples():
@@ -315,7 +317,7 @@ def test_held_out_uncertainty_is_that_of_each_test_set(run):
 
 def test_parts_add_up_and_have_the_share_that_curves_tell(run):
     states = run[1]["ngm-sgd"]
-    parts = timescales(states.params, states.opt_state)
+    parts = split_timescales(states.params, states.opt_state)
     gain = get_gain(states.opt_state)
     for whole, slow, fast in zip(*map(jax.tree.leaves, (states.params, *parts)), strict=True):
         np.testing.assert_allclose(slow + fast, whole, rtol=1e-6, atol=1e-8)
@@ -359,7 +361,7 @@ def test_gain_is_a_temperature_and_a_factor_of_the_gradient(network):
     np.testing.assert_allclose(apply(theta, x), logit_scale(gain, 3) * raw, rtol=1e-12)
     by_raw = jax.grad(lambda w: loss_of(apply([gain * v for v in w], x), labels))(weights)
     by_effective = jax.grad(lambda t: loss_of(apply(t, x), labels))(theta)
-    error = jax.nn.softmax(raw / temperature(gain, 3)) - jax.nn.one_hot(labels, 4)
+    error = jax.nn.softmax(raw / softmax_temperature(gain, 3)) - jax.nn.one_hot(labels, 4)
     (split,) = pull_back(logit_scale(gain, 3) * error / len(x))
     for found, effective, of_split in zip(by_raw, by_effective, split, strict=True):
         np.testing.assert_allclose(found, gain * effective, rtol=1e-11, atol=1e-13)
@@ -406,21 +408,27 @@ def test_temperature_of_a_run_follows_its_gain(curves):
     trace = temperature_trace(curves, layers=3)
     recorded = the_recorded_gain(curves)
     np.testing.assert_allclose(trace[0], recorded.gain**-3.0, rtol=1e-12)
-    np.testing.assert_allclose(trace[0, 0, :9], temperature(recorded.gain[0, :9], 3), rtol=1e-5)
+    np.testing.assert_allclose(
+        trace[0, 0, :9], softmax_temperature(recorded.gain[0, :9], 3), rtol=1e-5
+    )
     with pytest.raises(ValueError, match="layers must be at least 0: got -1"):
-        temperature(2.0, -1)
+        softmax_temperature(2.0, -1)
 
 
 # Claims -----------------------------------------------------------------------------------------
 
 
 def test_claims_are_judged_by_the_curves_that_are_there(run):
-    found = claims(run[0]).set_index("claim")
+    found = judge_claims(run[0]).set_index("claim")
     assert list(found.index) == list(CLAIMS)
     measured = found[found["verdict"] != "not measured"]
     assert list(measured.index) == ["burst", "free-decay", "slow-burst", "tonic-rise", "gap"]
     gaps = gainjax.per_seed(run[0]).pivot(index="seed", columns="method", values="avg_sg")
     assert found.loc["gap", "value"] == pytest.approx((gaps["sgd"] - gaps["ngm-sgd"]).mean())
+    rows = gainjax.per_seed(run[0]).groupby("method")["anytime_accuracy"].mean()
+    cost = found["anytime_difference"]
+    assert cost["gap"] == pytest.approx(rows["ngm-sgd"] - rows["sgd"])
+    assert cost.drop("gap").isna().all()
     for name in ("burst", "free-decay", "tonic-rise"):
         assert found.loc[name, "verdict"] == "holds"
     assert found.loc["with-adam", "verdict"] == "not measured"
@@ -430,7 +438,7 @@ def test_claims_are_judged_by_the_curves_that_are_there(run):
 def test_verdicts_follow_the_interval(curves):
     def verdict(values):
         claim = Claim("c", "s", "ours", ("ngm-sgd",), lambda _: np.array(values), "gain")
-        return claims(curves, {"c": claim})["verdict"].item()
+        return judge_claims(curves, {"c": claim})["verdict"].item()
 
     assert verdict([1.0, 1.1, 0.9]) == "holds"
     assert verdict([-1.0, -1.1, -0.9]) == "fails"
@@ -442,7 +450,7 @@ def test_claims_need_one_setting_for_each_method(run):
     twice = run[0].sel(setting=["ngm-sgd", "sgd"])
     twice = twice.assign_coords(method=("setting", ["sgd", "sgd"]))
     with pytest.raises(ValueError, match="one setting for each method"):
-        claims(twice)
+        judge_claims(twice)
 
 
 # Figures ----------------------------------------------------------------------------------------

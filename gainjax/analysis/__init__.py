@@ -4,11 +4,11 @@ from gainjax.analysis.bursts import (
     Decay,
     around_switches,
     burst_table,
-    bursts,
     free_time_constant,
+    measure_bursts,
     recovered_decay,
 )
-from gainjax.analysis.claims import CLAIMS, Claim, claims, smaller_gap
+from gainjax.analysis.claims import CLAIMS, Claim, judge_claims, smaller_gap
 from gainjax.analysis.plots import plot_bursts, plot_timescales, plot_tonic, plot_toys
 from gainjax.analysis.recorded import RecordedGain, recorded_gains, the_recorded_gain
 from gainjax.analysis.temperature import (
@@ -16,10 +16,16 @@ from gainjax.analysis.temperature import (
     effective_step,
     logit_scale,
     loss_at,
-    temperature,
+    softmax_temperature,
     temperature_trace,
 )
-from gainjax.analysis.timescales import PartNorms, Timescales, fast_share, part_norms, timescales
+from gainjax.analysis.timescales import (
+    PartNorms,
+    Timescales,
+    fast_share,
+    part_norms,
+    split_timescales,
+)
 from gainjax.analysis.tonic import (
     classes_seen,
     held_out_uncertainty,
@@ -51,8 +57,6 @@ __all__ = [
     "around_switches",
     "boost_effect",
     "burst_table",
-    "bursts",
-    "claims",
     "classes_seen",
     "effective_step",
     "fast_share",
@@ -60,8 +64,10 @@ __all__ = [
     "free_time_constant",
     "gain_toy",
     "held_out_uncertainty",
+    "judge_claims",
     "logit_scale",
     "loss_at",
+    "measure_bursts",
     "noisy_onset_toys",
     "onset_targets",
     "onset_toy",
@@ -75,10 +81,10 @@ __all__ = [
     "reversal_targets",
     "slow_toy",
     "smaller_gap",
-    "temperature",
+    "softmax_temperature",
+    "split_timescales",
     "temperature_trace",
     "the_recorded_gain",
-    "timescales",
     "tonic_comparison",
     "tonic_levels",
     "tonic_trend",

@@ -8,7 +8,7 @@ so its **homogeneous** part decays with the time constant -1/ln γ, exactly and 
 :func:`recovered_decay` finds γ in the recorded gain and uncertainty. What an eye sees is the
 **visible** decay of the burst, and it is slower, because uncertainty does not vanish after a switch
 but fades over updates of its own: where H falls as exp(-t/τ_H) with τ_H above -1/ln γ, the gain
-ends up falling with τ_H. :func:`bursts` fits both time constants.
+ends up falling with τ_H. :func:`measure_bursts` fits both time constants.
 """
 
 import itertools
@@ -152,7 +152,7 @@ def around_switches(
     return xr.concat(pieces, pd.Index(np.arange(1, len(ends)), name="switch"))
 
 
-def bursts(curves: xr.Dataset) -> pd.DataFrame:
+def measure_bursts(curves: xr.Dataset) -> pd.DataFrame:
     r"""Measure the burst of the gain after every switch, a row per setting, seed and switch.
 
     Args:
@@ -166,7 +166,7 @@ def bursts(curves: xr.Dataset) -> pd.DataFrame:
           still has the old task's gain;
         - ``peak``, and ``time_to_peak``, updates since the switch (0: its last update before it);
         - ``tonic``: mean gain of the last quarter of the task that the switch begins;
-        - ``area`` between gain and tonic, in updates, from the switch to the first update from the
+        - ``area`` between gain and tonic (signed) from the switch to the first update from the
           peak on at which the gain is not above the tonic level;
         - ``time_constant`` of the exponential that fits gain - tonic best in least squares, in
           updates, from the peak down to a fifth of its height above tonic; and
@@ -182,7 +182,7 @@ def bursts(curves: xr.Dataset) -> pd.DataFrame:
         >>> curves = gainjax.run(
         ...     "split-digits", ["ngm-sgd"], 2, updates_per_task=20, progress=False
         ... )
-        >>> rows = bursts(curves)
+        >>> rows = measure_bursts(curves)
         >>> len(rows), bool((rows["peak"] >= rows["before"]).all())
         (8, True)
 
@@ -205,7 +205,7 @@ def burst_table(rows: pd.DataFrame) -> pd.DataFrame:
     """Return means over seeds with intervals, for each switch and for the mean of the switches.
 
     Args:
-        rows: What :func:`bursts` returned.
+        rows: What :func:`measure_bursts` returned.
 
     Returns:
         A row per setting and switch; ``switch`` 0 is the mean over switches, taken per seed. Each

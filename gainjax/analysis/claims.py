@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from gainjax.analysis.bursts import bursts, recovered_decay
+from gainjax.analysis.bursts import measure_bursts, recovered_decay
 from gainjax.analysis.recorded import the_recorded_gain
 from gainjax.analysis.tonic import tonic_levels
 from gainjax.curves import per_seed
@@ -65,13 +65,13 @@ def smaller_gap(better: str, reference: str) -> Callable[[xr.Dataset], np.ndarra
 
 def _burst(curves: xr.Dataset) -> np.ndarray:
     """Return the smallest burst of each seed: every switch has to have one."""
-    rows = bursts(curves)
+    rows = measure_bursts(curves)
     return (rows["peak"] - rows["before"]).groupby(rows["seed"]).min().to_numpy(np.float64)
 
 
 def _slower_than_free(curves: xr.Dataset) -> np.ndarray:
     """Return the excess of the visible time constant over -1/ln of the decay, relative to it."""
-    rows = bursts(curves)
+    rows = measure_bursts(curves)
     ratio = rows["time_constant"] / rows["predicted"] - 1
     return ratio.groupby(rows["seed"]).mean().dropna().to_numpy(np.float64)
 
@@ -142,7 +142,7 @@ CLAIMS: Mapping[str, Claim] = {
 }  # fmt: skip
 
 
-def claims(curves: xr.Dataset, table: Mapping[str, Claim] = CLAIMS) -> pd.DataFrame:
+def judge_claims(curves: xr.Dataset, table: Mapping[str, Claim] = CLAIMS) -> pd.DataFrame:
     """Return what curves say to each claim.
 
     Args:
@@ -154,8 +154,9 @@ def claims(curves: xr.Dataset, table: Mapping[str, Claim] = CLAIMS) -> pd.DataFr
         number that is above 0 where the claim holds, with its 95 % interval; ``unit``; ``p``, of
         the exact two-sided sign-flip test; and ``verdict``: "holds" or "fails" where the interval
         lies on one side of 0, "open" where it does not or there is a single seed, "not measured"
-        where a method is missing. Verdicts on gaps are at the settings of these curves: at equal
-        learning rates, methods do not have equal accuracy. They are not corrected for their number.
+        where a method is missing. Verdicts are not corrected for their number. Of two methods
+        ``anytime_difference`` is the mean difference in anytime accuracy of the first to the
+        second: a smaller gap that costs accuracy may be a slower learner, no more.
 
     Raises:
         ValueError: If several settings are of one method.
@@ -165,7 +166,7 @@ def claims(curves: xr.Dataset, table: Mapping[str, Claim] = CLAIMS) -> pd.DataFr
         >>> curves = gainjax.run(
         ...     "split-digits", ["ngm-sgd", "sgd"], 4, updates_per_task=20, progress=False
         ... )
-        >>> found = claims(curves).set_index("claim")
+        >>> found = judge_claims(curves).set_index("claim")
         >>> found.loc[["burst", "with-adam"], "verdict"].tolist()
         ['holds', 'not measured']
     """
@@ -177,12 +178,21 @@ def claims(curves: xr.Dataset, table: Mapping[str, Claim] = CLAIMS) -> pd.DataFr
     rows = []
     for claim in table.values():
         row = {"claim": claim.name, "statement": claim.statement, "source": claim.source}
-        values = np.empty(0)
+        values, cost = np.empty(0), np.nan
         if set(claim.methods) <= set(methods):
-            own = [method in claim.methods for method in methods]
-            values = claim.measure(curves.isel(setting=np.flatnonzero(own)))
-        rows.append({**row, **_judged(values), "unit": claim.unit})
+            own = curves.isel(setting=[methods.index(method) for method in claim.methods])
+            values, cost = claim.measure(own), _anytime_difference(own)
+        rows.append({**row, **_judged(values), "unit": claim.unit, "anytime_difference": cost})
     return pd.DataFrame(rows)
+
+
+def _anytime_difference(curves: xr.Dataset) -> float:
+    """Return what the first of two methods has more in anytime accuracy, NaN if there are not."""
+    rows = per_seed(curves)
+    if curves.sizes["setting"] != 2 or "anytime_accuracy" not in rows:
+        return np.nan
+    first, second = rows.groupby("setting", sort=False)["anytime_accuracy"].mean()
+    return float(first - second)
 
 
 def _judged(values: np.ndarray) -> dict[str, float | int | str]:

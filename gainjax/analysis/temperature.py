@@ -21,7 +21,7 @@ from jax.typing import ArrayLike
 from gainjax.analysis.timescales import fast_share
 
 
-def temperature(gain: ArrayLike, layers: int, baseline: ArrayLike = 1.0) -> jax.Array:
+def softmax_temperature(gain: ArrayLike, layers: int, baseline: ArrayLike = 1.0) -> jax.Array:
     r"""Return the temperature of the softmax, relative to that at the baseline.
 
     .. math:: T = (g_0 / g)^L
@@ -35,7 +35,7 @@ def temperature(gain: ArrayLike, layers: int, baseline: ArrayLike = 1.0) -> jax.
         ValueError: If ``layers`` is negative.
 
     Example:
-        >>> float(temperature(2.0, layers=3))
+        >>> float(softmax_temperature(2.0, layers=3))
         0.125
 
     References:

@@ -25,7 +25,7 @@ class PartNorms(NamedTuple):
     fast: jax.Array  # shape=()
 
 
-def timescales(params: optax.Params, opt_state: optax.OptState) -> Timescales:
+def split_timescales(params: optax.Params, opt_state: optax.OptState) -> Timescales:
     r"""Split effective weights into what stays and what fades with the gain.
 
     .. math:: \theta = g w = \underbrace{g_0 w}_{slow} + \underbrace{(g - g_0) w}_{fast}
@@ -48,7 +48,7 @@ def timescales(params: optax.Params, opt_state: optax.OptState) -> Timescales:
         >>> params = jnp.ones((1, 2))
         >>> state = optimizer.init(params)
         >>> updates, state = optimizer.update(params, state, params, uncertainty=2.3)
-        >>> parts = timescales(optax.apply_updates(params, updates), state)
+        >>> parts = split_timescales(optax.apply_updates(params, updates), state)
         >>> print(f"{parts.slow[0, 0]:.2f} + {parts.fast[0, 0]:.2f}")
         1.00 + 0.92
 
@@ -82,7 +82,7 @@ def part_norms(params: optax.Params, opt_state: optax.OptState) -> PartNorms:
         >>> print(norms.slow, norms.fast)
         5.0 0.0
     """
-    return PartNorms(*(optax.tree.norm(part) for part in timescales(params, opt_state)))
+    return PartNorms(*(optax.tree.norm(part) for part in split_timescales(params, opt_state)))
 
 
 def fast_share(curves: xr.Dataset) -> xr.DataArray:
