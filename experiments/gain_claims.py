@@ -3,8 +3,8 @@
     python -m experiments gain-claims
 
 A claim is a number per seed that is above 0 where it holds; its interval over seeds says whether it
-holds, fails or stays open (:mod:`gainjax.analysis.claims`). Settings are those that the league found
-best, on other seeds; a constant gain, which is not in it, has the learning rate of NGM-SGD.
+holds, fails or stays open (:mod:`gainjax.analysis.claims`). Settings are those that the league
+found best on other seeds; a constant gain, which is not in it, has the learning rate of NGM-SGD.
 """
 
 import json

@@ -502,6 +502,19 @@ def test_verdicts_follow_the_interval(curves):
     assert verdict([1.0]) == "open"  # a single seed has no interval
 
 
+def test_no_verdict_on_a_method_that_diverged(run):
+    both = run[0].sel(setting=["ngm-sgd", "sgd"])
+    diverged = both["diverged_update"].copy()
+    diverged[1, 2] = 99
+    found = claims_of(both.assign(diverged_update=diverged))
+    assert found["gap"] == "diverged"
+    assert found["burst"] == "holds"
+
+
+def claims_of(curves):
+    return judge_claims(curves).set_index("claim")["verdict"].to_dict()
+
+
 def test_claims_need_one_setting_for_each_method(run):
     twice = run[0].sel(setting=["ngm-sgd", "sgd"])
     twice = twice.assign_coords(method=("setting", ["sgd", "sgd"]))

@@ -158,9 +158,10 @@ def judge_claims(curves: xr.Dataset, table: Mapping[str, Claim] = CLAIMS) -> pd.
         number that is above 0 where the claim holds, with its 95 % interval; ``unit``; ``p``, of
         the exact two-sided sign-flip test; and ``verdict``: "holds" or "fails" where the interval
         lies on one side of 0, "open" where it does not or there is a single seed, "not measured"
-        where a method is missing. Verdicts are not corrected for their number. Of two methods
-        ``anytime_difference`` is the mean difference in anytime accuracy of the first to the
-        second: a smaller gap that costs accuracy may be a slower learner, no more.
+        where a method is missing, "diverged" where a seed of one did: what it would have done at
+        a smaller learning rate is not known. Verdicts are not corrected for their number.
+        ``anytime_difference`` is, of two methods, the mean difference in anytime accuracy of the
+        first to the second: a smaller gap that costs accuracy may be a slower learner, no more.
 
     Raises:
         ValueError: If several settings are of one method.
@@ -182,11 +183,13 @@ def judge_claims(curves: xr.Dataset, table: Mapping[str, Claim] = CLAIMS) -> pd.
     rows = []
     for claim in table.values():
         row = {"claim": claim.name, "statement": claim.statement, "source": claim.source}
-        values, cost = np.empty(0), np.nan
+        values, cost, diverged = np.empty(0), np.nan, False
         if set(claim.methods) <= set(methods):
             own = curves.isel(setting=[methods.index(method) for method in claim.methods])
             values, cost = claim.measure(own), _anytime_difference(own)
-        rows.append({**row, **_judged(values), "unit": claim.unit, "anytime_difference": cost})
+            diverged = bool((own["diverged_update"] > 0).any())
+        judged = _judged(values) | ({"verdict": "diverged"} if diverged else {})
+        rows.append({**row, **judged, "unit": claim.unit, "anytime_difference": cost})
     return pd.DataFrame(rows)
 
 
