@@ -165,11 +165,11 @@ def measure_bursts(curves: xr.Dataset) -> pd.DataFrame:
           gain follows the uncertainty of the update before, so the first forward pass of a task
           still has the old task's gain;
         - ``peak``, the largest gain of the task, and ``time_to_peak``, updates since the switch;
-        - ``height``, peak - before, and its ``floor``: what a gain that merely fluctuates reaches,
-          the largest rise above the mean of the 10 updates before it within the second half of the
-          old task, where nothing happens. The largest of many noisy values always lies above the
-          mean of a few: a height above 0 is no burst, one above its floor is. NaN where that half
-          is not longer than 10 updates;
+        - ``height``, peak - before, and its ``floor``, what a gain that merely fluctuates reaches:
+          the largest gain less the smallest mean of 10 successive updates in the second half of the
+          old task, a straight line taken out. The largest of many noisy values lies above
+          the mean of a few: a height above 0 is no burst, one above its floor is. NaN where that
+          half is not longer than 10 updates;
         - ``tonic``: mean gain of the last quarter of the task that the switch begins;
         - ``area`` between gain and tonic (signed) from the switch to the first update from the
           peak on at which the gain is not above the tonic level;
@@ -275,12 +275,14 @@ def _burst(recorded: RecordedGain, place: int, start: int, end: int) -> dict[str
 
 
 def _floor(old: np.ndarray) -> float:
-    """Return the largest rise above the mean of the updates before it, late in the old task."""
+    """Return the largest height that fluctuation reached late in the old task."""
     late = old[len(old) // 2 :]
     if len(late) <= _BEFORE:
         return np.nan
-    windows = np.lib.stride_tricks.sliding_window_view(late[:-1], _BEFORE)
-    return float((late[_BEFORE:] - windows.mean(axis=1)).max())
+    place = np.arange(len(late))
+    rest = late - np.polyval(np.polyfit(place, late, 1), place)
+    means = np.lib.stride_tricks.sliding_window_view(rest, _BEFORE).mean(axis=1)
+    return float(rest.max() - means.min())
 
 
 def _time_constant(excess: np.ndarray) -> float:

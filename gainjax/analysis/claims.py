@@ -169,7 +169,7 @@ def judge_claims(curves: xr.Dataset, table: Mapping[str, Claim] = CLAIMS) -> pd.
     Example:
         >>> import gainjax
         >>> curves = gainjax.run(
-        ...     "split-digits", ["ngm-sgd", "sgd"], 4, updates_per_task=20, progress=False
+        ...     "split-digits", ["ngm-sgd", "sgd"], 4, updates_per_task=40, progress=False
         ... )
         >>> found = judge_claims(curves).set_index("claim")
         >>> found.loc[["burst", "with-adam"], "verdict"].tolist()
