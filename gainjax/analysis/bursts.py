@@ -165,11 +165,11 @@ def measure_bursts(curves: xr.Dataset) -> pd.DataFrame:
           gain follows the uncertainty of the update before, so the first forward pass of a task
           still has the old task's gain;
         - ``peak``, the largest gain of the task, and ``time_to_peak``, updates since the switch;
-        - ``height``, peak - before, and its ``floor``, what a gain that merely fluctuates reaches:
-          the largest gain less the smallest mean of 10 successive updates in the second half of the
-          old task, a straight line taken out. The largest of many noisy values lies above
-          the mean of a few: a height above 0 is no burst, one above its floor is. NaN where that
-          half is not longer than 10 updates;
+        - ``height``, peak - before, and its ``floor``, about what a gain that merely fluctuates
+          reaches: the largest gain less the smallest mean of 10 successive updates in the second
+          half of the old task, a straight line taken out. The largest of many noisy values lies
+          above the mean of a few, so that a height above 0 is no burst; without bursts about half
+          of all heights lie above their floor. NaN where that half is not longer than 10 updates;
         - ``tonic``: mean gain of the last quarter of the task that the switch begins;
         - ``area`` between gain and tonic (signed) from the switch to the first update from the
           peak on at which the gain is not above the tonic level;
