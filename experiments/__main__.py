@@ -6,6 +6,7 @@ from experiments.bursts import bursts
 from experiments.cifar import cifar, cifar_first_switch
 from experiments.cifar_full import cifar_full
 from experiments.controls import controls
+from experiments.drop import drop
 from experiments.gain_claims import gain_claims
 from experiments.league import claim, league
 from experiments.learning_rates import digits_learning_rates, learning_rates
@@ -26,6 +27,7 @@ PROGRAMS = (
     cifar,
     cifar_first_switch,
     cifar_full,
+    drop,
     digits_learning_rates,
     league,
     claim,

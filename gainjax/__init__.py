@@ -50,7 +50,17 @@ _HOME = {
     "table": "show.tables",
 }
 
-_ROOMS = ("callbacks", "curves", "data", "methods", "metrics", "models", "show", "training")
+_ROOMS = (
+    "analysis",
+    "callbacks",
+    "curves",
+    "data",
+    "methods",
+    "metrics",
+    "models",
+    "show",
+    "training",
+)
 
 __all__ = [
     "GainDynamics",

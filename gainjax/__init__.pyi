@@ -1,6 +1,7 @@
 # What `gainjax/__init__.py` exports, for editors and type checkers: there it is imported when it is
 # first used. tests/test_typing.py compares the two.
 
+from gainjax import analysis as analysis
 from gainjax import callbacks as callbacks
 from gainjax import curves as curves
 from gainjax import data as data

@@ -35,6 +35,7 @@ TABLES = {  # what each program writes, and how many rows of it on the digits
     "cifar": {"cifar": 4},
     "cifar-first-switch": {"cifar-first-switch": 2},
     "cifar-full": {},  # below
+    "drop": {"drop": 18, "drop-gradients": 18, "drop-curvature": 36},
     "digits-learning-rates": {"digits-learning-rates-split-digits-2-tasks": 8},
     "league": {},  # below
     "claim": {"claim": 4},

@@ -9,8 +9,26 @@ from gainjax.analysis.bursts import (
     recovered_decay,
 )
 from gainjax.analysis.claims import CLAIMS, Claim, judge_claims, smaller_gap
+from gainjax.analysis.gradients import cosine, gradient_angles
+from gainjax.analysis.hessian import (
+    Curvature,
+    curvature,
+    hessian_vector_product,
+    in_raw_coordinates,
+)
+from gainjax.analysis.landscape import Plane, along_line, on_plane
+from gainjax.analysis.networks import (
+    Network,
+    Subject,
+    head_features,
+    networks,
+    over_runs,
+    snapshots_around,
+)
 from gainjax.analysis.plots import plot_bursts, plot_timescales, plot_tonic, plot_toys
 from gainjax.analysis.recorded import RecordedGain, recorded_gains, the_recorded_gain
+from gainjax.analysis.switch import PARTS, class_means, drop_parts
+from gainjax.analysis.switch_plots import plot_drop
 from gainjax.analysis.temperature import (
     boost_effect,
     effective_step,
@@ -47,32 +65,50 @@ from gainjax.analysis.toys import (
 
 __all__ = [
     "CLAIMS",
+    "PARTS",
     "Claim",
+    "Curvature",
     "Decay",
+    "Network",
     "Noise",
     "PartNorms",
+    "Plane",
     "RecordedGain",
+    "Subject",
     "Timescales",
     "Trace",
+    "along_line",
     "around_switches",
     "boost_effect",
     "burst_table",
+    "class_means",
     "classes_seen",
+    "cosine",
+    "curvature",
+    "drop_parts",
     "effective_step",
     "fast_share",
     "fast_slow_toy",
     "free_time_constant",
     "gain_toy",
+    "gradient_angles",
+    "head_features",
     "held_out_uncertainty",
+    "hessian_vector_product",
+    "in_raw_coordinates",
     "judge_claims",
     "logit_scale",
     "loss_at",
     "measure_bursts",
+    "networks",
     "noisy_onset_toys",
+    "on_plane",
     "onset_targets",
     "onset_toy",
+    "over_runs",
     "part_norms",
     "plot_bursts",
+    "plot_drop",
     "plot_timescales",
     "plot_tonic",
     "plot_toys",
@@ -81,6 +117,7 @@ __all__ = [
     "reversal_targets",
     "slow_toy",
     "smaller_gap",
+    "snapshots_around",
     "softmax_temperature",
     "split_timescales",
     "temperature_trace",

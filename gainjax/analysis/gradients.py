@@ -1,0 +1,109 @@
+"""The directions of gradients at snapshots: do old and new tasks pull the same way?"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import xarray as xr
+from jax.flatten_util import ravel_pytree
+
+from gainjax.analysis.networks import Examples, Network, Subject, networks, over_runs
+from gainjax.analysis.switch import check_snapshots
+from gainjax.training.step import TrainState
+
+_AXES = ("setting", "seed", "snapshot")
+
+
+def gradient_angles(
+    subject: Subject,
+    states: Mapping[str, TrainState],
+    snapshots: Sequence[int],
+    *,
+    switch: int = 1,
+    methods: Any = None,
+    most: int = 1000,
+) -> xr.Dataset:
+    r"""Return cosines between the gradients of old tasks, of the new one, and the step taken.
+
+    .. math:: \cos(u, v) = \frac{\langle u, v \rangle}{\lVert u \rVert \lVert v \rVert}
+
+    Gradients are those of the loss on a fixed sample, of the network as it is evaluated (batch
+    statistics are not those of the sample), with respect to the trained parameters. The sample of
+    the joint gradient has the new task's share of all examples seen so far.
+
+    Args:
+        subject: The benchmark, with its data and its model.
+        states: What ``gainjax.run(..., snapshots=snapshots)`` returned.
+        snapshots: The updates of the snapshots.
+        switch: Number of the switch, from 1: it parts old tasks and the new one.
+        methods: As for :func:`networks`.
+        most: Training examples of a sample, >= 1.
+
+    Returns:
+        Over (setting, seed, snapshot): ``old_and_new``, the cosine between the gradients of old
+        tasks and the new one; ``old_norm`` and ``new_norm``, their norms; ``step_and_joint``, the
+        cosine between the way from this snapshot to the next and the negative joint gradient here
+        (NaN for the last; it is that of one step where snapshots are consecutive updates).
+
+    Raises:
+        ValueError: If the states have other snapshots.
+    """
+    check_snapshots(states, snapshots)
+    samples = {
+        "old": subject.train(range(switch), most),
+        "new": subject.train([switch], most),
+        "joint": subject.train(range(switch + 1), most),
+    }
+
+    def gradient(network: Network, examples: Examples) -> jax.Array:
+        def loss(params: Any) -> jax.Array:
+            outputs = subject.outputs(Network(params, network.state), examples.inputs)
+            return subject.bench.goal.loss(outputs, examples.targets).mean()
+
+        return ravel_pytree(jax.grad(loss)(network.params))[0]
+
+    def measured(pair: tuple[Network, Any]) -> dict[str, jax.Array]:
+        network, step = pair
+        found = {name: gradient(network, examples) for name, examples in samples.items()}
+        way = ravel_pytree(step)[0]
+        return {
+            "old_and_new": cosine(found["old"], found["new"]),
+            "old_norm": jnp.linalg.norm(found["old"]),
+            "new_norm": jnp.linalg.norm(found["new"]),
+            "step_and_joint": cosine(way, -found["joint"]),
+        }
+
+    every = []
+    for network in networks(states, "trained", methods).values():
+        steps = jax.tree.map(_steps, network.params)
+        every.append(over_runs(measured, (network, steps)))
+    arrays = {name: np.stack([np.asarray(one[name], float) for one in every]) for name in every[0]}
+    arrays["step_and_joint"][..., -1] = np.nan
+    seeds = np.arange(arrays["old_norm"].shape[1])
+    return xr.Dataset(
+        {name: (_AXES, array) for name, array in arrays.items()},
+        coords={"setting": list(states), "seed": seeds, "snapshot": list(snapshots)},
+        attrs={"switch": switch},
+    )
+
+
+def cosine(u: jax.Array, v: jax.Array) -> jax.Array:
+    """Return the cosine between two vectors; 0 if one of them is 0.
+
+    Args:
+        u: Shape (n,).
+        v: Shape (n,).
+
+    Example:
+        >>> float(cosine(jnp.array([1.0, 0.0]), jnp.array([-2.0, 0.0])))
+        -1.0
+    """
+    norms = jnp.linalg.norm(u) * jnp.linalg.norm(v)
+    return jnp.where(norms > 0, jnp.vdot(u, v) / jnp.where(norms > 0, norms, 1), 0.0)
+
+
+def _steps(x: np.ndarray) -> np.ndarray:
+    """Return the way to the next snapshot, 0 after the last."""
+    return np.diff(x, axis=1, append=x[:, -1:])

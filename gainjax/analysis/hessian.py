@@ -1,0 +1,125 @@
+"""Curvature of the loss, in effective and in raw coordinates, without a Hessian in memory."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.flatten_util import ravel_pytree
+from jax.typing import ArrayLike
+from scipy.sparse.linalg import LinearOperator, eigsh
+
+Loss = Callable[[Any], jax.Array]  # of parameters, shape ()
+
+
+class Curvature(NamedTuple):
+    """What is known of a Hessian."""
+
+    eigenvalues: np.ndarray  # shape=(k,): the largest ones by magnitude, descending
+    trace: float
+    trace_error: float  # standard error of the estimate
+
+
+def hessian_vector_product(loss: Loss, params: Any, vector: Any) -> Any:
+    r"""Return the product of the Hessian of a loss with a vector.
+
+    .. math:: H v = \frac{\mathrm d}{\mathrm d\epsilon} \nabla L(\theta + \epsilon v)
+
+    Args:
+        loss: A function of the parameters, shape ().
+        params: Where.
+        vector: In the structure of the parameters.
+
+    Example:
+        >>> print(
+        ...     hessian_vector_product(lambda x: jnp.sum(x**3), jnp.array([1.0, 2.0]), jnp.ones(2))
+        ... )
+        [ 6. 12.]
+    """
+    return jax.jvp(jax.grad(loss), (params,), (vector,))[1]
+
+
+def in_raw_coordinates(loss: Loss, gain: ArrayLike, mask: Any) -> Loss:
+    r"""Return a loss of effective weights as one of raw weights.
+
+    .. math:: L_\mathrm{raw}(w) = L(g \odot w), \quad
+        \nabla_w = g\, \nabla_\theta, \quad H_w = g^2 H_\theta
+
+    (the second and third where all parameters are modulated): a landscape that is flatter in
+    effective coordinates and a step that is larger by :math:`g^2` are one statement.
+
+    Args:
+        loss: Of effective parameters.
+        gain: The gain, shape ().
+        mask: Booleans in the structure of the parameters: which ones the gain multiplies.
+
+    Example:
+        >>> raw = in_raw_coordinates(lambda x: jnp.sum(x**2), 3.0, True)
+        >>> float(raw(jnp.array(2.0)))
+        36.0
+
+    References:
+        Rodriguez-Garcia et al., arXiv 2507.14056 (effective weights).
+    """
+
+    def of_raw(raw: Any) -> jax.Array:
+        return loss(jax.tree.map(lambda on, w: gain * w if on else w, mask, raw))
+
+    return of_raw
+
+
+def curvature(
+    loss: Loss, params: Any, *, eigenvalues: int = 1, samples: int = 30, seed: int = 0
+) -> Curvature:
+    r"""Return the largest eigenvalues and the trace of the Hessian of a loss.
+
+    Eigenvalues by Lanczos' method (SciPy's ``eigsh``), the trace by Hutchinson's,
+    :math:`\operatorname{tr} H = \mathbb E\, v^\top H v` over random signs :math:`v`.
+
+    Args:
+        loss: A function of the parameters, shape ().
+        params: Where.
+        eigenvalues: How many, >= 1 and below the number of parameters.
+        samples: Random vectors for the trace, >= 2.
+        seed: Seed of the random vectors.
+
+    Returns:
+        Eigenvalues, trace, and the standard error of the trace.
+
+    Raises:
+        ValueError: If a number is out of range.
+
+    Example:
+        >>> scales = jnp.array([5.0, -7.0, 1.0])
+        >>> found = curvature(lambda x: jnp.sum(scales * x**2) / 2, jnp.ones(3), eigenvalues=2)
+        >>> print(found.eigenvalues.round(4), round(found.trace, 4))
+        [-7.  5.] -1.0
+
+    References:
+        Hutchinson 1990, for the trace.
+    """
+    flat, unravel = ravel_pytree(params)
+    size = flat.size
+    if not 1 <= eigenvalues < size:
+        raise ValueError(f"eigenvalues must be between 1 and {size - 1}: got {eigenvalues}")
+    if samples < 2:
+        raise ValueError(f"samples must be at least 2: got {samples}")
+
+    @jax.jit
+    def product(vector: jax.Array) -> jax.Array:
+        return hessian_vector_product(lambda x: loss(unravel(x)), flat, vector)
+
+    rng = np.random.default_rng(seed)
+
+    def on_host(vector: np.ndarray) -> np.ndarray:
+        return np.asarray(product(jnp.asarray(vector.reshape(size), flat.dtype)), np.float64)
+
+    operator = LinearOperator((size, size), matvec=on_host, dtype=np.float64)
+    start = rng.standard_normal(size)
+    found = eigsh(operator, k=eigenvalues, which="LM", v0=start, return_eigenvectors=False)
+    found = found[np.argsort(-np.abs(found))]
+    signs = rng.choice([-1.0, 1.0], (samples, size))
+    quadratic = np.array([v @ on_host(v) for v in signs])
+    error = quadratic.std(ddof=1) / np.sqrt(samples)
+    return Curvature(found, float(quadratic.mean()), float(error))

@@ -1,0 +1,246 @@
+"""The networks of a run at its snapshots, and what they say to the data of its benchmark."""
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from gainjax.data import Stream, normalize
+from gainjax.methods import Method, as_methods
+from gainjax.models import Model
+from gainjax.runs.benchmark import Benchmark
+from gainjax.runs.benchmarks import get_benchmark
+from gainjax.training.step import TrainState
+
+Which = Literal["evaluated", "trained"]
+# From parameters, model state and inputs to features, shape (B, F).
+Features = Callable[[Any, Any, jax.Array], jax.Array]
+
+
+class Network(NamedTuple):
+    """Parameters and model state, with leading axes of seeds and snapshots."""
+
+    params: Any
+    state: Any
+
+
+class Examples(NamedTuple):
+    """Inputs as the network takes them, shape (B, ...), and targets."""
+
+    inputs: jax.Array
+    targets: jax.Array
+
+
+@dataclasses.dataclass(frozen=True)
+class Subject:
+    """A benchmark with its data and its model: what the analysis of weights is about.
+
+    Args:
+        benchmark: Its name, or the benchmark.
+        data_dir: As for :func:`gainjax.run`.
+        eval_examples: As for :func:`gainjax.run`.
+
+    Example:
+        >>> subject = Subject("split-digits")
+        >>> print(subject.test(0).inputs.shape[1:], subject.old_classes(1))
+        (8, 8, 1) [0 1]
+    """
+
+    benchmark: str | Benchmark
+    data_dir: str | Path | None = None
+    eval_examples: int | None = None
+    bench: Benchmark = dataclasses.field(init=False)
+    stream: Stream = dataclasses.field(init=False)
+    model: Model = dataclasses.field(init=False)
+
+    def __post_init__(self) -> None:
+        bench = self.benchmark if isinstance(self.benchmark, Benchmark) else None
+        bench = bench or get_benchmark(str(self.benchmark))
+        stream = bench.load(self.data_dir, self.eval_examples)
+        object.__setattr__(self, "bench", bench)
+        object.__setattr__(self, "stream", stream)
+        object.__setattr__(self, "model", bench.model_for(stream))
+
+    @property
+    def tasks(self) -> int:
+        """Number of tasks."""
+        return len(self.stream.task_end)
+
+    def prepared(self, inputs: Any) -> jax.Array:
+        """Return normalized inputs as the network takes them."""
+        inputs = jnp.asarray(inputs)
+        return inputs if self.bench.preprocess is None else self.bench.preprocess(inputs)
+
+    def test(self, task: int) -> Examples:
+        """Return the test set of a task, counted from 0."""
+        size = int(self.stream.test_sizes[task])
+        inputs = self.stream.test_inputs[task, :size]
+        return Examples(self.prepared(inputs), jnp.asarray(self.stream.test_targets[task, :size]))
+
+    def train(self, tasks: Sequence[int], most: int, seed: int = 0) -> Examples:
+        """Return at most so many training examples of some tasks, a fixed random choice.
+
+        Args:
+            tasks: Tasks, counted from 0.
+            most: Largest number of examples, >= 1.
+            seed: Seed of the choice.
+        """
+        ranges = [
+            np.arange(int(self.stream.task_start[task]), int(self.stream.task_end[task]))
+            for task in tasks
+        ]
+        places = np.concatenate(ranges)
+        if len(places) > most:
+            places = np.sort(np.random.default_rng(seed).choice(places, most, replace=False))
+        raw = np.asarray(self.stream.train_inputs)[places]
+        inputs = self.prepared(normalize(self.stream, raw))
+        return Examples(inputs, jnp.asarray(np.asarray(self.stream.train_targets)[places]))
+
+    def old_classes(self, switch: int) -> np.ndarray:
+        """Return the classes of the tasks before a switch, ascending.
+
+        Args:
+            switch: Number of the switch, from 1.
+        """
+        end = int(self.stream.task_end[switch - 1])
+        return np.unique(np.asarray(self.stream.train_targets)[:end])
+
+    def outputs(self, network: Network, inputs: jax.Array) -> jax.Array:
+        """Return the outputs of one network, as it is evaluated."""
+        out, _ = self.model.apply(network.params, network.state, inputs, train=False, key=None)
+        return out
+
+
+def networks(
+    states: Mapping[str, TrainState], which: Which = "evaluated", methods: Any = None
+) -> dict[str, Network]:
+    """Return the networks of snapshots by label: those that are evaluated, or those trained.
+
+    Args:
+        states: What ``gainjax.run(..., snapshots=...)`` returned.
+        which: "evaluated", such as an average of the weights, or "trained".
+        methods: The methods of the run, as for :func:`gainjax.run`; None if the labels (up to the
+            first space) are names of registered ones.
+
+    Raises:
+        ValueError: If a method is unknown, or ``which`` is something else.
+    """
+    if which not in ("evaluated", "trained"):
+        raise ValueError(f"which must be 'evaluated' or 'trained': got {which!r}")
+    by_name = as_methods([*dict.fromkeys(map(_method_of, states))] if methods is None else methods)
+    return {
+        label: _network(state, by_name[label if label in by_name else _method_of(label)], which)
+        for label, state in states.items()
+    }
+
+
+def snapshots_around(
+    benchmark: str | Benchmark, switch: int = 1, after: Sequence[int] = (1, 2, 5, 10, 20, 50)
+) -> list[int]:
+    """Return the updates for ``snapshots=``: the last one before a switch, and some after it.
+
+    Args:
+        benchmark: Its name, or the benchmark.
+        switch: Number of the switch, from 1.
+        after: Updates since the switch, ascending, >= 1.
+
+    Raises:
+        ValueError: If the benchmark has no such switch, or its task is shorter than that.
+
+    Example:
+        >>> snapshots_around("split-digits", 1, (1, 10))
+        [200, 201, 210]
+    """
+    bench = benchmark if isinstance(benchmark, Benchmark) else get_benchmark(benchmark)
+    updates = bench.protocol.updates_per_task
+    if isinstance(updates, int):
+        updates = (updates,) * (switch + 1)
+    if not 1 <= switch < len(updates):
+        raise ValueError(f"switch must be between 1 and {len(updates) - 1}: got {switch}")
+    if list(after) != sorted(set(after)) or not after[0] >= 1 or after[-1] > updates[switch]:
+        raise ValueError(
+            f"after must be ascending updates between 1 and {updates[switch]}: got {list(after)}"
+        )
+    end = sum(updates[:switch])
+    return [end, *(end + since for since in after)]
+
+
+def over_runs(function: Callable[[Any], Any], network: Any) -> Any:
+    """Call a function of one network for each seed and snapshot, one after the other on the device.
+
+    Args:
+        function: From one network to arrays.
+        network: With leading axes of seeds and snapshots, which the results have, too.
+    """
+
+    @jax.jit
+    def every(network: Any) -> Any:
+        return jax.lax.map(lambda seeds: jax.lax.map(function, seeds), network)
+
+    return jax.tree.map(np.asarray, every(network))
+
+
+def head_features(subject: Subject) -> Features:
+    r"""Return the function that gives the features of a network: the inputs of its linear head.
+
+    .. math:: h_j(x) = \frac{\partial z_0(x)}{\partial K_{j0}}
+
+    for a head :math:`z = h(x) K + b`. No more needs to be known of the network than which of its
+    parameters is the kernel of the head: the last one with two axes of which one is as long as
+    there are outputs.
+
+    Args:
+        subject: The benchmark.
+
+    Raises:
+        ValueError: If there is no such kernel, or it is square.
+    """
+    params, state = jax.eval_shape(
+        lambda key, x: subject.model.init(key, x), jax.random.key(0), subject.test(0).inputs[:1]
+    )
+    outputs = jax.eval_shape(
+        lambda p, s, x: subject.outputs(Network(p, s), x), params, state, subject.test(0).inputs[:1]
+    ).shape[-1]
+    leaves = jax.tree_util.tree_leaves_with_path(params)
+    heads = [(path, x) for path, x in leaves if x.ndim == 2 and outputs in x.shape]
+    if not heads or heads[-1][1].shape[0] == heads[-1][1].shape[1]:
+        raise ValueError(
+            f"the network has no linear head with {outputs} outputs that could be recognized: give "
+            "features=function(params, state, inputs), which returns shape (B, F)"
+        )
+    path, kernel = heads[-1]
+    transposed = kernel.shape[0] == outputs  # as Equinox has it
+
+    def features(params: Any, state: Any, inputs: jax.Array) -> jax.Array:
+        def first_output(column: jax.Array, one: jax.Array) -> jax.Array:
+            def moved(here: Any, leaf: jax.Array) -> jax.Array:
+                if here != path:
+                    return leaf
+                leaf = jnp.asarray(leaf)
+                return leaf.at[0].add(column) if transposed else leaf.at[:, 0].add(column)
+
+            changed = jax.tree_util.tree_map_with_path(moved, params)
+            return subject.outputs(Network(changed, state), one[None])[0, 0]
+
+        size = kernel.shape[1] if transposed else kernel.shape[0]
+        return jax.vmap(jax.grad(first_output), (None, 0))(jnp.zeros(size, kernel.dtype), inputs)
+
+    return features
+
+
+def _method_of(label: str) -> str:
+    return label.split(" ")[0]
+
+
+def _network(state: TrainState, method: Method, which: Which) -> Network:
+    if which == "trained" or method.evaluates_trained:
+        return Network(state.params, state.model_state)
+    runs = jax.tree.leaves(state.params)[0].shape[:2]
+    flat = jax.tree.map(lambda x: jnp.reshape(x, (-1, *x.shape[2:])), state)
+    params = jax.vmap(method.eval_params)(flat.params, flat.opt_state)
+    params = jax.tree.map(lambda x: np.asarray(x).reshape(*runs, *x.shape[1:]), params)
+    return Network(params, state.eval_state)

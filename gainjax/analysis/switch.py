@@ -1,0 +1,153 @@
+"""Where the drop at a switch comes from: the outputs of new classes, the features, or the head."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import xarray as xr
+
+from gainjax.analysis.networks import (
+    Features,
+    Network,
+    Subject,
+    Which,
+    head_features,
+    networks,
+    over_runs,
+)
+from gainjax.training.step import TrainState
+
+PARTS = ("new_outputs", "features", "head")
+_AXES = ("setting", "seed", "snapshot")
+
+
+def drop_parts(
+    subject: Subject,
+    states: Mapping[str, TrainState],
+    snapshots: Sequence[int],
+    *,
+    switch: int = 1,
+    which: Which = "evaluated",
+    methods: Any = None,
+    features: Features | None = None,
+    most: int = 1000,
+) -> xr.Dataset:
+    r"""Take the drop of accuracy on task 1 after a switch apart, so that the parts add up.
+
+    With the accuracies :math:`a` of all outputs, :math:`m` of the outputs of old classes alone, and
+    :math:`c` of a nearest-class-mean read-out of the features, the drop since the first snapshot is
+
+    .. math::
+        a_0 - a_t = \underbrace{[m_t - a_t] - [m_0 - a_0]}_{\text{new outputs}}
+        + \underbrace{c_0 - c_t}_{\text{features}}
+        + \underbrace{[m_0 - c_0] - [m_t - c_t]}_{\text{head}}
+
+    - *New outputs*: test examples of task 1 that are taken for one of the classes that had not been
+      seen before the switch.
+    - *Features*: what the features of the network at that moment, read out by the means of the old
+      classes, have lost.
+    - *Head*: what the head loses beyond that: it does not fit the features any more.
+
+    Args:
+        subject: The benchmark, with its data and its model.
+        states: What ``gainjax.run(..., snapshots=snapshots)`` returned.
+        snapshots: The updates of the snapshots, of which the first is the last one before the
+            switch (:func:`snapshots_around`).
+        switch: Number of the switch, from 1. Old classes are those of the tasks before it.
+        which: The networks that are "evaluated", such as averages, or those that are "trained".
+        methods: As for :func:`networks`.
+        features: From parameters, model state and inputs to features of shape (B, F); None for the
+            inputs of the linear head.
+        most: Training examples of old tasks that the class means are taken of, >= 1.
+
+    Returns:
+        ``accuracy``, ``old_accuracy`` (old classes alone), ``ncm_accuracy``, ``loss`` (nats, all
+        outputs) and the parts ``new_outputs``, ``features`` and ``head`` over (setting, seed,
+        snapshot).
+
+    Raises:
+        ValueError: If the states have other snapshots, or the targets are no classes.
+
+    Example:
+        >>> import gainjax
+        >>> from gainjax.analysis import snapshots_around
+        >>> bench = gainjax.get_benchmark("split-digits").replace(updates_per_task=20)
+        >>> at = snapshots_around(bench, 1, (1, 5))
+        >>> _, states = gainjax.run(bench, ["sgd"], 2, snapshots=at)
+        >>> parts = drop_parts(Subject(bench), states, at)
+        >>> drop = parts.accuracy[..., 0] - parts.accuracy
+        >>> bool(abs(drop - parts.new_outputs - parts["features"] - parts["head"]).max() < 1e-6)
+        True
+
+    References:
+        The decomposition is ours. Read-out by class means: Rebuffi et al., arXiv 1611.07725, there
+        with normalized features.
+    """
+    if subject.stream.train_targets.ndim != 1:
+        raise ValueError("the drop has parts where targets are classes; here they are not")
+    check_snapshots(states, snapshots)
+    old = subject.old_classes(switch)
+    test = subject.test(0)
+    train = subject.train(range(switch), most)
+    given = features or head_features(subject)
+
+    def measured(network: Network) -> dict[str, jax.Array]:
+        outputs = subject.outputs(network, test.inputs)
+        among_old = jnp.full(outputs.shape[-1], -jnp.inf).at[old].set(0)
+        means = class_means(given(*network, train.inputs), train.targets, old)
+        found = given(*network, test.inputs)
+        nearest = jnp.argmin(((found[:, None] - means) ** 2).sum(-1), axis=-1)
+        loss = optax.softmax_cross_entropy_with_integer_labels(outputs, test.targets).mean()
+        return {
+            "accuracy": jnp.mean(outputs.argmax(-1) == test.targets),
+            "old_accuracy": jnp.mean((outputs + among_old).argmax(-1) == test.targets),
+            "ncm_accuracy": jnp.mean(jnp.asarray(old)[nearest] == test.targets),
+            "loss": loss,
+        }
+
+    of_label = networks(states, which, methods)
+    every = [over_runs(measured, network) for network in of_label.values()]
+    arrays = {name: np.stack([np.asarray(one[name], float) for one in every]) for name in every[0]}
+    whole, among, ncm = (arrays[f"{name}accuracy"] for name in ("", "old_", "ncm_"))
+    arrays["new_outputs"] = (among - whole) - (among - whole)[..., :1]
+    arrays["features"] = ncm[..., :1] - ncm
+    arrays["head"] = (among - ncm)[..., :1] - (among - ncm)
+    seeds = np.arange(whole.shape[1])
+    return xr.Dataset(
+        {name: (_AXES, array) for name, array in arrays.items()},
+        coords={"setting": list(of_label), "seed": seeds, "snapshot": list(snapshots)},
+        attrs={"switch": switch, "switch_update": int(snapshots[0])},
+    )
+
+
+def class_means(features: jax.Array, targets: jax.Array, classes: np.ndarray) -> jax.Array:
+    """Return the mean of the features of each class, shape (classes, F).
+
+    Args:
+        features: Shape (B, F).
+        targets: Classes, shape (B,).
+        classes: Which classes; each has an example.
+    """
+    of = (targets[:, None] == jnp.asarray(classes)).astype(features.dtype)
+    return (of.T @ features) / jnp.maximum(of.sum(0)[:, None], 1)
+
+
+def check_snapshots(states: Mapping[str, TrainState], snapshots: Sequence[int]) -> None:
+    """Raise ValueError unless states have these snapshots.
+
+    Args:
+        states: By label, with leading axes of seeds and snapshots.
+        snapshots: Their updates.
+    """
+    if not states:
+        raise ValueError("states must hold those of at least one setting: got none")
+    for label, state in states.items():
+        shape = jax.tree.leaves(state.params)[0].shape
+        if len(shape) < 2 or shape[1] != len(snapshots):
+            raise ValueError(
+                f"states of {label} must have leading axes of seeds and of {len(snapshots)} "
+                f"snapshots: got shape {shape}. Take them from run(..., snapshots=snapshots)"
+            )

@@ -1,0 +1,235 @@
+"""What is computed from the weights of a run, against plain calculations and exact relations."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.flatten_util import ravel_pytree
+
+import gainjax
+from gainjax import analysis
+
+AT = [20, 21, 24, 30]
+METHODS = ["ngm-sgd", "sgd", "msgd", "sgd-ema"]
+
+
+def small(name):
+    return gainjax.get_benchmark(name).replace(updates_per_task=20)
+
+
+@pytest.fixture(scope="module", params=["split-digits", "rotated-digits"])
+def run(request):
+    bench = small(request.param)
+    rate = {"learning_rate": 0.1, "ngm-sgd": {"learning_rate": 0.03}}
+    curves, states = gainjax.run(bench, METHODS, 2, snapshots=AT, hyperparameters=rate)
+    return analysis.Subject(bench), curves, states
+
+
+def layers(params):
+    """Return the three kernels of the package's MLP, in float64."""
+    return [np.asarray(x, np.float64) for x in jax.tree.leaves(params)]
+
+
+def forward(params, inputs):
+    first, second, head = layers(params)
+    x = np.asarray(inputs, np.float64).reshape(len(inputs), -1)
+    hidden = np.maximum(np.maximum(x @ first, 0) @ second, 0)
+    return hidden, hidden @ head
+
+
+def test_parts_of_the_drop_add_up_and_are_those_of_a_plain_calculation(run):
+    subject, curves, states = run
+    parts = analysis.drop_parts(subject, states, AT)
+    drop = parts["accuracy"][..., 0] - parts["accuracy"]
+    np.testing.assert_allclose(drop, sum(parts[name] for name in analysis.PARTS), atol=1e-6)
+    # The networks are those that the run evaluated, averages included.
+    measured = curves.accuracy.sel(eval_update=AT, eval_task=1)
+    np.testing.assert_allclose(parts["accuracy"], measured, atol=1e-6)
+    np.testing.assert_allclose(
+        parts["loss"], curves.eval_loss.sel(eval_update=AT, eval_task=1), rtol=1e-4
+    )
+    if subject.bench.name == "rotated-digits":  # no class is new
+        assert (parts["new_outputs"] == 0).all()
+    one = jax.tree.map(lambda x: x[1, 2], states["msgd"].params)
+    test, train = subject.test(0), subject.train([0], 1000)
+    features, outputs = forward(one, test.inputs)
+    of_train, targets = forward(one, train.inputs)[0], np.asarray(train.targets)
+    old = np.unique(targets)
+    means = np.stack([of_train[targets == c].mean(0) for c in old])
+    nearest = old[((features[:, None] - means) ** 2).sum(-1).argmin(-1)]
+    where = {"setting": "msgd", "seed": 1, "snapshot": AT[2]}
+    right = np.asarray(test.targets)
+    assert parts["ncm_accuracy"].sel(where) == pytest.approx((nearest == right).mean(), abs=1e-6)
+    among = old[outputs[:, old].argmax(-1)]
+    assert parts["old_accuracy"].sel(where) == pytest.approx((among == right).mean(), abs=1e-6)
+
+
+def test_features_are_the_inputs_of_the_head(run):
+    subject, _, states = run
+    state = jax.tree.map(lambda x: x[0, 1], states["sgd"])
+    inputs = subject.test(0).inputs[:7]
+    found = analysis.head_features(subject)(state.params, state.model_state, inputs)
+    np.testing.assert_allclose(found, forward(state.params, inputs)[0], rtol=1e-4, atol=1e-6)
+
+
+def test_cosines_are_those_of_a_plain_calculation(run):
+    subject, _, states = run
+    found = analysis.gradient_angles(subject, states, AT, most=200)
+    one = jax.tree.map(lambda x: x[1, 0], states["sgd"].params)
+    after = jax.tree.map(lambda x: x[1, 1], states["sgd"].params)
+    flat = {}
+    for name, tasks in (("old", [0]), ("new", [1]), ("joint", [0, 1])):
+        examples = subject.train(tasks, 200)
+        hidden, outputs = forward(one, examples.inputs)
+        chance = np.exp(outputs - outputs.max(-1, keepdims=True))
+        chance /= chance.sum(-1, keepdims=True)
+        error = (chance - np.eye(10)[np.asarray(examples.targets)]) / len(outputs)
+        first, second, head = layers(one)
+        x = np.asarray(examples.inputs, np.float64).reshape(len(outputs), -1)
+        below = np.maximum(x @ first, 0)
+        of_hidden = error @ head.T * (hidden > 0)
+        of_below = of_hidden @ second.T * (below > 0)
+        parts = [x.T @ of_below, below.T @ of_hidden, hidden.T @ error]
+        flat[name] = np.concatenate([part.ravel() for part in parts])
+    way = np.concatenate([(b - a).ravel() for a, b in zip(layers(one), layers(after), strict=True)])
+
+    def cosine(u, v):
+        return u @ v / np.linalg.norm(u) / np.linalg.norm(v)
+
+    where = {"setting": "sgd", "seed": 1, "snapshot": AT[0]}
+    assert found["old_and_new"].sel(where) == pytest.approx(
+        cosine(flat["old"], flat["new"]), abs=1e-4
+    )
+    assert found["old_norm"].sel(where) == pytest.approx(np.linalg.norm(flat["old"]), rel=1e-3)
+    assert found["step_and_joint"].sel(where) == pytest.approx(
+        cosine(way, -flat["joint"]), abs=1e-4
+    )
+    assert np.isnan(found["step_and_joint"].isel(snapshot=-1)).all()
+
+
+def test_what_belongs_to_other_snapshots_is_refused(run):
+    subject, _, states = run
+    with pytest.raises(ValueError, match="of 2 snapshots: got shape"):
+        analysis.drop_parts(subject, states, AT[:2])
+    with pytest.raises(ValueError, match="which must be 'evaluated' or 'trained': got 'both'"):
+        analysis.drop_parts(subject, states, AT, which="both")
+    with pytest.raises(ValueError, match="at least one setting"):
+        analysis.drop_parts(subject, {}, AT)
+    with pytest.raises(ValueError, match="switch must be between 1 and"):
+        analysis.snapshots_around(small("split-digits").replace(updates_per_task=[5, 5]), 2)
+    with pytest.raises(ValueError, match="ascending updates between 1 and 20"):
+        analysis.snapshots_around(small("split-digits"), 1, (1, 30))
+
+
+def test_a_network_without_a_linear_head_needs_features_of_the_users():
+    def init(key, x):
+        return {"scale": jnp.ones(()), "shift": jnp.zeros(10)}, {}
+
+    def apply(params, state, x, *, train, key):
+        return params["scale"] * x.reshape(len(x), -1)[:, :10] + params["shift"], state
+
+    bench = small("split-digits").replace(model=gainjax.models.from_functions(init, apply))
+    subject = analysis.Subject(bench)
+    with pytest.raises(ValueError, match="no linear head with 10 outputs"):
+        analysis.head_features(subject)
+    _, states = gainjax.run(bench, ["sgd"], 1, snapshots=AT)
+    parts = analysis.drop_parts(
+        subject, states, AT, features=lambda params, state, x: x.reshape(len(x), -1)
+    )
+    assert (parts["features"] == 0).all()  # they do not depend on the weights
+
+
+@pytest.fixture
+def network():
+    """A network with modulated kernels and free biases, and its loss, in float64."""
+    with jax.enable_x64(True):
+        keys = jax.random.split(jax.random.key(0), 4)
+        params = {
+            "kernel": jax.random.normal(keys[0], (3, 4)),
+            "bias": jax.random.normal(keys[1], (4,)),
+            "head": jax.random.normal(keys[2], (4, 2)),
+        }
+        x = jax.random.normal(keys[3], (6, 3))
+        mask = {"kernel": True, "bias": False, "head": True}
+
+        def loss(p):
+            outputs = jnp.tanh(x @ p["kernel"] + p["bias"]) @ p["head"]
+            return jnp.mean(jax.nn.logsumexp(outputs, -1) - outputs[:, 0])
+
+        yield loss, params, mask
+
+
+def test_curvature_is_that_of_the_whole_hessian(network):
+    loss, params, _ = network
+    flat, unravel = ravel_pytree(params)
+    dense = np.asarray(jax.hessian(lambda x: loss(unravel(x)))(flat))
+    values = np.linalg.eigvalsh(dense)
+    largest = values[np.argsort(-np.abs(values))]
+    found = analysis.curvature(loss, params, eigenvalues=3, samples=4000)
+    np.testing.assert_allclose(found.eigenvalues, largest[:3], rtol=1e-8)
+    assert abs(found.trace - np.trace(dense)) < 4 * found.trace_error
+    assert found.trace_error < 0.1
+    vector = jax.tree.map(jnp.ones_like, params)
+    product = analysis.hessian_vector_product(loss, params, vector)
+    np.testing.assert_allclose(ravel_pytree(product)[0], dense @ np.ones(len(flat)), atol=1e-12)
+
+
+def test_raw_curvature_is_the_effective_one_times_the_squared_gain(network):
+    """With free biases in blocks: g², g and 1."""
+    loss, params, mask = network
+    gain = 1.7
+    raw = jax.tree.map(lambda on, x: x / gain if on else x, mask, params)
+    of_raw = analysis.in_raw_coordinates(loss, gain, mask)
+    assert of_raw(raw) == pytest.approx(float(loss(params)), rel=1e-14)
+    flat, unravel = ravel_pytree(params)
+    of_flat = jax.hessian(lambda x: loss(unravel(x)))(flat)
+    raw_flat = jax.hessian(lambda x: of_raw(unravel(x)))(ravel_pytree(raw)[0])
+    on = ravel_pytree(jax.tree.map(lambda m, x: jnp.full_like(x, m), mask, params))[0] > 0
+    factor = jnp.where(on, gain, 1.0)
+    np.testing.assert_allclose(raw_flat, of_flat * jnp.outer(factor, factor), atol=1e-12)
+    whole = jax.tree.map(lambda _: True, mask)
+    flatter = analysis.in_raw_coordinates(loss, gain, whole)
+    every = jax.tree.map(lambda x: x / gain, params)
+    top, above = (
+        analysis.curvature(f, p, samples=2).eigenvalues
+        for f, p in ((loss, params), (flatter, every))
+    )
+    np.testing.assert_allclose(above, gain**2 * top, rtol=1e-9)
+
+
+def test_wrong_numbers_are_refused(network):
+    loss, params, _ = network
+    with pytest.raises(ValueError, match="eigenvalues must be between 1 and 23: got 24"):
+        analysis.curvature(loss, params, eigenvalues=24)
+    with pytest.raises(ValueError, match="samples must be at least 2: got 1"):
+        analysis.curvature(loss, params, samples=1)
+    with pytest.raises(ValueError, match="corners must be three parameters: got 2"):
+        analysis.on_plane(loss, [params, params])
+    with pytest.raises(ValueError, match="lie on one line"):
+        analysis.on_plane(loss, [params, params, params])
+
+
+def test_landscape_has_the_losses_of_its_weights(network):
+    loss, params, _ = network
+    keys = jax.random.split(jax.random.key(7), 3)
+    corners = [
+        params,
+        *(jax.tree.map(lambda x, k=k: x + jax.random.normal(k, x.shape), params) for k in keys[:2]),
+    ]
+    line = analysis.along_line(loss, corners[0], corners[1], [0.0, 0.3, 1.0])
+    np.testing.assert_allclose(line[[0, 2]], [loss(corners[0]), loss(corners[1])], rtol=1e-12)
+    plane = analysis.on_plane(loss, corners, others=[corners[2]], points=2, margin=0.0)
+    flat = [np.asarray(ravel_pytree(corner)[0]) for corner in corners]
+    for i in range(3):
+        for j in range(3):  # distances on the plane are distances
+            np.testing.assert_allclose(
+                np.linalg.norm(plane.corners[i] - plane.corners[j]),
+                np.linalg.norm(flat[i] - flat[j]),
+            )
+    np.testing.assert_allclose(plane.others[0], plane.corners[2])
+    e1 = (flat[1] - flat[0]) / np.linalg.norm(flat[1] - flat[0])
+    e2 = flat[2] - flat[0] - ((flat[2] - flat[0]) @ e1) * e1
+    e2 /= np.linalg.norm(e2)
+    unravel = ravel_pytree(params)[1]
+    right = loss(unravel(flat[0] + plane.x[1] * e1 + plane.y[0] * e2))
+    assert plane.loss[0, 1] == pytest.approx(float(right), rel=1e-12)
