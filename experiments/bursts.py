@@ -5,8 +5,9 @@
 From the curves of NGM-SGD alone: how high, how soon and how long the gain bursts after a switch;
 whether its recorded decay is the one it ran with; its tonic level in each task, beside the number
 of classes and the fixed point for the uncertainty; the share of the fast part of the weights. From
-the networks some updates after the first switch: whether the raised gain itself lowers the test
-loss there. And the toy models. What came out is told in ``bursts.md``.
+the networks: their uncertainty on test images in the end, and whether the raised gain itself lowers
+the test loss some updates after the first switch. And the toy models. What came out is told in
+``bursts.md``.
 """
 
 from collections.abc import Sequence
@@ -48,13 +49,20 @@ def bursts(
     """
     runs, classes, layers = {}, {}, {}
     boundary: list[pd.DataFrame] = []
+    in_the_end: list[dict[str, Any]] = []
     more: list[xr.Dataset] = []
     for benchmark in lab.benchmarks(benchmarks):
         name = benchmark.name
-        runs[name] = lab.run(f"bursts/{name}", benchmark, [METHOD], seeds)
-        stream = benchmark.load(None if lab.smoke else lab.data_dir)
+        runs[name], states = lab.run(
+            f"bursts/{name}", benchmark, [METHOD], seeds, return_states=True
+        )
+        stream = benchmark.load(None if lab.smoke else lab.data_dir, lab.eval_examples)
+        model = benchmark.model_for(stream)
         classes[name] = analysis.classes_seen(stream)
-        layers[name] = _layers(benchmark.model_for(stream), stream)
+        layers[name] = _layers(model, stream)
+        in_the_end.append({
+            "benchmark": name, **_in_the_end(runs[name], model, states[METHOD], stream)
+        })  # fmt: skip
         lab.draw(f"bursts-{name}", analysis.plot_bursts(runs[name]))
         for after in AFTER:
             rows, curves = _after_the_switch(lab, benchmark, after, seeds)
@@ -65,6 +73,7 @@ def bursts(
     lab.write("bursts", _bursts(runs), every)
     lab.write("bursts-tonic", _tonic(tonic, layers), every)
     lab.write("bursts-trend", _trend(tonic, margin), every)
+    lab.write("bursts-held-out", pd.DataFrame(in_the_end), every)
     lab.write("bursts-loss", pd.concat(boundary, ignore_index=True), more)
     lab.draw("bursts-tonic", analysis.plot_tonic(tonic))
     lab.draw("bursts-timescales", _timescales(runs))
@@ -111,11 +120,32 @@ def _tonic(levels: pd.DataFrame, layers: dict[str, int]) -> pd.DataFrame:
 
 def _trend(levels: pd.DataFrame, margin: float) -> pd.DataFrame:
     """Return the tests of rising and of being flat for each benchmark."""
-    tables = []
-    for name, group in levels.groupby("benchmark", sort=False):
-        tables.append(analysis.tonic_trend(group, margin).assign(benchmark=name))
-    table = pd.concat(tables, ignore_index=True)
-    return table[["benchmark", *table.columns.drop(["benchmark", "setting"])]]
+    return analysis.tonic_trend(levels, margin).drop(columns="setting")
+
+
+def _in_the_end(
+    curves: xr.Dataset, model: Model, states: TrainState, stream: Stream
+) -> dict[str, float]:
+    """Return the final uncertainty on test images beside that on batches, and the gain of each."""
+    entropy_of = jax.vmap(lambda state: analysis.held_out_uncertainty(model, state, stream))
+    held_out = np.asarray(entropy_of(states), np.float64) @ (
+        stream.test_sizes / stream.test_sizes.sum()
+    )
+    levels = analysis.tonic_levels(curves)
+    last = levels[levels["task"] == levels["task"].max()]
+    dynamics = analysis.the_recorded_gain(curves).dynamics
+    measured = {
+        "held_out": held_out,
+        "batches": last["uncertainty"],
+        "held_out_minus_batches": held_out - last["uncertainty"].to_numpy(),
+        "level": last["level"],
+        "level_of_held_out": np.asarray(dynamics.fixed_point(held_out)),
+    }
+    row: dict[str, float] = {}
+    for name, values in measured.items():
+        interval = map(float, mean_interval(values))
+        row |= dict(zip((name, f"{name}_low", f"{name}_high"), interval, strict=True))
+    return row
 
 
 def _timescales(runs: dict[str, xr.Dataset]) -> Figure:

@@ -40,7 +40,13 @@ TABLES = {  # what each program writes, and how many rows of it on the digits
     "league": {},  # below
     "claim": {"claim": 4},
     "sampling": {"sampling": 4},
-    "bursts": {"bursts": 2, "bursts-tonic": 2, "bursts-trend": 1, "bursts-loss": 10},
+    "bursts": {
+        "bursts": 2,
+        "bursts-tonic": 2,
+        "bursts-trend": 1,
+        "bursts-held-out": 1,
+        "bursts-loss": 10,
+    },
     "gain-claims": {"gain-claims": 11},
 }
 

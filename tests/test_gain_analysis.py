@@ -19,6 +19,7 @@ from gainjax.analysis import (
     around_switches,
     boost_effect,
     burst_table,
+    bursts,
     classes_seen,
     effective_step,
     fast_share,
@@ -119,6 +120,34 @@ def test_diverged_seeds_and_schedules_do_not_pass_silently(curves):
         recorded_gains(curves.assign_attrs(spec=json.dumps(spec)))
 
 
+def test_a_gain_that_is_none_or_obeys_something_else_is_not_taken_for_one(curves):
+    """entropy-lr has the numbers of the dynamics, drives its learning rate, and records gain 1."""
+    both = gainjax.run(
+        "split-digits", ["ngm-sgd", "entropy-lr"], 2, updates_per_task=12, progress=False
+    )
+    assert list(recorded_gains(both)) == ["ngm-sgd"]
+    with pytest.raises(ValueError, match=r"no setting .* got \['entropy-lr'\]"):
+        tonic_levels(both.sel(setting=["entropy-lr"]))
+    gain = curves["gain"].copy()
+    gain[0, 1, 70] *= 1.01
+    with pytest.raises(ValueError, match=r"'ngm-sgd' must follow .* 1 % away .* at update 71"):
+        recorded_gains(curves.assign(gain=gain))
+    with pytest.raises(ValueError, match="must follow its uncertainty"):
+        recorded_gains(curves.sel(update=slice(None, None, 2)))
+
+
+def test_every_method_with_the_numbers_of_a_gain_has_that_gain_or_none():
+    """So that a new method cannot be analyzed by dynamics that are not its own."""
+    bench = gainjax.get_benchmark("split-digits")
+    numbers = {"decay", "baseline", "sensitivity"}
+    names = [n for n, m in gainjax.METHODS.items() if numbers <= set(bench.defaults(m))]
+    assert {"ngm-sgd", "ngm-adam", "entropy-lr"} <= set(names)
+    curves = gainjax.run(
+        bench, names, 1, updates_per_task=4, batch_size=8, eval_examples=20, progress=False
+    )
+    assert set(names) - set(recorded_gains(curves)) == {"entropy-lr"}
+
+
 # Decay ------------------------------------------------------------------------------------------
 
 
@@ -174,6 +203,8 @@ def test_measures_of_a_burst_whose_every_number_is_known():
     rows = measure_bursts(curves)
     np.testing.assert_allclose(rows["before"], 1)
     np.testing.assert_allclose(rows["peak"], [1.8, 1.4])
+    np.testing.assert_allclose(rows["height"], [0.8, 0.4])
+    np.testing.assert_allclose(rows["floor"], 0, atol=1e-12)
     np.testing.assert_array_equal(rows["time_to_peak"], 2)
     np.testing.assert_allclose(rows["tonic"], 1, atol=1e-9)
     np.testing.assert_allclose(rows["time_constant"], -1 / np.log(0.9), rtol=1e-4)
@@ -216,6 +247,29 @@ def test_bursts_of_a_real_run(curves):
     assert table["switch"].tolist() == [0, 1, 2, 3, 4]
     assert table["peak"][0] == pytest.approx(table["peak"][1:].mean())
     assert (table["peak_low"] <= table["peak"]).all()
+
+
+def test_a_gain_that_merely_fluctuates_has_heights_but_no_bursts():
+    uncertainty = np.random.default_rng(0).exponential(0.3, size=(50, 800))
+    gain = driven(GainDynamics(), uncertainty)
+    made = made_curves(gain, uncertainty, [200, 400, 600, 800])
+    rows = measure_bursts(made)
+    assert (rows["height"] > 0).mean() > 0.95  # the largest of 200, over the mean of 10
+    assert (rows["height"] > rows["floor"]).mean() < 0.5  # a coin's toss, not a burst
+    claim = judge_claims(made.assign_coords(method=("setting", ["ngm-sgd"])))
+    assert claim.set_index("claim").loc["burst", "verdict"] == "fails"
+    short = made_curves(gain[:, :20], uncertainty[:, :20], [10, 20])
+    assert measure_bursts(short)["floor"].isna().all()
+
+
+def test_floor_is_what_is_left_of_a_line():
+    """A drift is no fluctuation; one raised update is, by its height over the rest."""
+    gain = np.linspace(1.0, 1.2, 200)
+    gain[150] += 0.5
+    late = gain[100:] - np.polyval(np.polyfit(np.arange(100), gain[100:], 1), np.arange(100))
+    means = [late[t : t + 10].mean() for t in range(91)]
+    assert bursts._floor(gain) == pytest.approx(max(late) - min(means), abs=1e-12)
+    assert bursts._floor(gain[:150]) == pytest.approx(0, abs=1e-12)
 
 
 def test_free_time_constant_of_no_memory_is_zero():
@@ -282,6 +336,15 @@ def test_trend_tells_rising_from_flat_from_undecided():
     assert not undecided["flat"]
     assert undecided["p_rising"] > 0.01
     assert np.isnan(tonic_trend(rows_of(2.0 + noise[:, :2])).iloc[0]["p_rising"])
+
+
+def test_trend_keeps_benchmarks_apart():
+    first, second = rows_of(np.ones((3, 4)) + np.arange(4)), rows_of(np.ones((3, 3)))
+    both = pd.concat([first.assign(benchmark="a"), second.assign(benchmark="b")])
+    found = tonic_trend(both).set_index("benchmark")
+    assert found["tasks"].to_dict() == {"a": 4, "b": 3}
+    assert found["flat"].to_dict() == {"a": False, "b": True}
+    assert found.loc["a", "change"] == tonic_trend(first).iloc[0]["change"]
 
 
 def test_trend_refuses_what_has_none():

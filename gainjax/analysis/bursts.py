@@ -31,7 +31,7 @@ _FITTED = 0.2  # of its height: down to there the decay of a burst is fitted
 _LEAST_POINTS = 4  # of a fit
 _LONGEST = 10  # time constant, in lengths of what is fitted
 MEASURES = (
-    "before", "peak", "time_to_peak", "tonic", "area", "time_constant",
+    "before", "peak", "height", "floor", "time_to_peak", "tonic", "area", "time_constant",
     "uncertainty_time_constant", "predicted",
 )  # fmt: skip
 
@@ -164,7 +164,12 @@ def measure_bursts(curves: xr.Dataset) -> pd.DataFrame:
         - ``before``: mean gain of the last 10 forward passes that the new task did not touch: the
           gain follows the uncertainty of the update before, so the first forward pass of a task
           still has the old task's gain;
-        - ``peak``, and ``time_to_peak``, updates since the switch (0: its last update before it);
+        - ``peak``, the largest gain of the task, and ``time_to_peak``, updates since the switch;
+        - ``height``, peak - before, and its ``floor``, about what a gain that merely fluctuates
+          reaches: the largest gain less the smallest mean of 10 successive updates in the second
+          half of the old task, a straight line taken out. The largest of many noisy values lies
+          above the mean of a few, so that a height above 0 is no burst; without bursts about half
+          of all heights lie above their floor. NaN where that half is not longer than 10 updates;
         - ``tonic``: mean gain of the last quarter of the task that the switch begins;
         - ``area`` between gain and tonic (signed) from the switch to the first update from the
           peak on at which the gain is not above the tonic level;
@@ -183,7 +188,7 @@ def measure_bursts(curves: xr.Dataset) -> pd.DataFrame:
         ...     "split-digits", ["ngm-sgd"], 2, updates_per_task=20, progress=False
         ... )
         >>> rows = measure_bursts(curves)
-        >>> len(rows), bool((rows["peak"] >= rows["before"]).all())
+        >>> len(rows), bool((rows["height"] > 0).all())
         (8, True)
 
     References:
@@ -192,12 +197,17 @@ def measure_bursts(curves: xr.Dataset) -> pd.DataFrame:
     ends = task_ends(curves)
     if len(ends) < 2:
         raise ValueError("curves must have at least 2 tasks: with one there is no switch")
+    starts = [0, *ends.tolist()]
     rows = [
-        {"setting": label, "seed": seed, "switch": switch, **_burst(recorded, place, start, end)}
+        {
+            "setting": label, "seed": seed, "switch": switch,
+            **_burst(recorded, place, start, end),
+            "floor": _floor(recorded.gain[place, starts[switch - 1] : start]),
+        }
         for label, recorded in recorded_gains(curves).items()
         for place, seed in enumerate(recorded.seeds.tolist())
         for switch, (start, end) in enumerate(itertools.pairwise(ends), 1)
-    ]
+    ]  # fmt: skip
     return pd.DataFrame(rows)
 
 
@@ -242,6 +252,7 @@ def _burst(recorded: RecordedGain, place: int, start: int, end: int) -> dict[str
     gain, uncertainty = recorded.gain[place], recorded.uncertainty[place]
     first = start  # index of the new task's first forward pass, whose gain is still the old one's
     task = gain[first:end]
+    before = gain[max(0, first + 1 - _BEFORE) : first + 1].mean()
     last = max(1, int(LAST_PART * len(task)))
     tonic, settled = task[-last:].mean(), uncertainty[end - last : end].mean()
     top = int(task.argmax())
@@ -251,8 +262,9 @@ def _burst(recorded: RecordedGain, place: int, start: int, end: int) -> dict[str
     low = np.flatnonzero(task[top:] - tonic <= _FITTED * height)
     fitted = slice(first + top, first + top + (int(low[0]) if low.size else len(task) - top))
     return {
-        "before": gain[max(0, first + 1 - _BEFORE) : first + 1].mean(),
+        "before": before,
         "peak": task[top],
+        "height": task[top] - before,
         "time_to_peak": float(top + 1),
         "tonic": tonic,
         "area": (task[:until] - tonic).sum(),
@@ -260,6 +272,17 @@ def _burst(recorded: RecordedGain, place: int, start: int, end: int) -> dict[str
         "uncertainty_time_constant": _time_constant(uncertainty[fitted] - settled),
         "predicted": free_time_constant(recorded.dynamics),
     }
+
+
+def _floor(old: np.ndarray) -> float:
+    """Return the largest height that fluctuation reached late in the old task."""
+    late = old[len(old) // 2 :]
+    if len(late) <= _BEFORE:
+        return np.nan
+    place = np.arange(len(late))
+    rest = late - np.polyval(np.polyfit(place, late, 1), place)
+    means = np.lib.stride_tricks.sliding_window_view(rest, _BEFORE).mean(axis=1)
+    return float(rest.max() - means.min())
 
 
 def _time_constant(excess: np.ndarray) -> float:

@@ -6,6 +6,7 @@ from typing import cast
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from gainjax.show.plots.looks import clean
 
@@ -28,7 +29,8 @@ def panels(
         ValueError: If another number is given.
     """
     if given is None:
-        figure = Figure(figsize=size, layout="constrained")
+        room = ConstrainedLayoutEngine(w_pad=0.06, h_pad=0.04, wspace=0.04)  # between the panels
+        figure = Figure(figsize=size, layout=room)
         found = list(figure.subplots(rows, count // rows, squeeze=False).ravel())
     else:
         found = list(given)

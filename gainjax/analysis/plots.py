@@ -63,7 +63,7 @@ def plot_bursts(curves: xr.Dataset, *, axes: Sequence[Axes] | None = None) -> Fi
         ...     "split-digits", ["ngm-sgd"], 2, updates_per_task=20, progress=False
         ... )
         >>> [panel.get_ylabel() for panel in plot_bursts(curves).axes]
-        ['gain', 'left of the burst']
+        ['gain', 'burst that remains']
     """
     recorded, ends = the_recorded_gain(curves), task_ends(curves)
     left, right = panels(axes, 2, (WIDTH, 2.7))
@@ -217,7 +217,7 @@ def _draw_decay(panel: Axes, recorded: RecordedGain, ends: np.ndarray, length: i
         shown = np.where(values > _FLOOR / 2, values, np.nan)
         panel.plot(since, shown, color=color, linestyle=dashes, linewidth=width, label=label)
     panel.set_yscale("log")
-    panel.set(xlabel="updates since the peak", ylabel="left of the burst", ylim=(_FLOOR, 1.3))
+    panel.set(xlabel="updates since the peak", ylabel="burst that remains", ylim=(_FLOOR, 1.3))
     panel.set_xlim(0, length - 1)
     panel.set_yticks([0.05, 0.1, 0.2, 0.5, 1], ["5%", "10%", "20%", "50%", "100%"])
     panel.minorticks_off()

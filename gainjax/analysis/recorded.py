@@ -10,6 +10,7 @@ from gainjax.curves import check_rows, has, settings_of
 from gainjax.gain import GainDynamics
 
 _NUMBERS = ("decay", "baseline", "sensitivity")
+_TOLERANCE = 1e-3  # of the gain: room for curves that were written with few digits
 
 
 class RecordedGain(NamedTuple):
@@ -28,15 +29,16 @@ def recorded_gains(curves: xr.Dataset) -> dict[str, RecordedGain]:
 
     Args:
         curves: Curves with ``gain`` and ``uncertainty``. Settings without ``decay``, ``baseline``
-            and ``sensitivity`` (plain SGD, a replayed gain) are passed over, as are seeds that
-            diverged or have no gain.
+            and ``sensitivity`` (plain SGD, a replayed gain) are passed over, as are those that put
+            them to another use than a gain (entropy-lr), and seeds that diverged or have no gain.
 
     Returns:
         What was recorded, by the label of the setting, in their order.
 
     Raises:
         TypeError: If it is no dataset.
-        ValueError: If no setting has a gain of its own, or a number of its dynamics is a schedule.
+        ValueError: If no setting has a gain of its own, a number of its dynamics is a schedule, or
+            a recorded gain does not obey them: then no fixed point and no time constant is its own.
 
     Example:
         >>> import gainjax
@@ -64,10 +66,12 @@ def recorded_gains(curves: xr.Dataset) -> dict[str, RecordedGain]:
             for name in ("gain", "uncertainty")
         )
         kept = (own["diverged_update"].values == 0) & np.isfinite(gain + uncertainty).all(axis=1)
-        if kept.any():
+        dynamics = _dynamics(label, row["hyperparameters"])
+        if kept.any() and not _is_none(gain[kept], uncertainty[kept], dynamics):
+            _check_obeys(label, dynamics, gain[kept], uncertainty[kept])
             found[label] = RecordedGain(
-                label, row["title"], _dynamics(label, row["hyperparameters"]),
-                own["seed"].values[kept], gain[kept], uncertainty[kept],
+                label, row["title"], dynamics, own["seed"].values[kept], gain[kept],
+                uncertainty[kept],
             )  # fmt: skip
     if not found:
         raise ValueError(
@@ -104,3 +108,29 @@ def _dynamics(label: str, values: Mapping[str, float | None]) -> GainDynamics:
             )
     numbers = {name: values[name] for name in _NUMBERS}
     return GainDynamics(**numbers, max_gain=values.get("max_gain"))  # type: ignore[arg-type]
+
+
+def _check_obeys(
+    label: str, dynamics: GainDynamics, gain: np.ndarray, uncertainty: np.ndarray
+) -> None:
+    """Raise if a gain is not where its uncertainty and its dynamics put it."""
+    away = _distance(gain, uncertainty, dynamics)
+    if away.size and away.max() > _TOLERANCE:
+        update = int(np.unravel_index(away.argmax(), away.shape)[1]) + 2
+        raise ValueError(
+            f"gain of {label!r} must follow its uncertainty as its hyper-parameters say: it is "
+            f"{100 * away.max():.2g} % away from that at update {update}. Give curves with every "
+            "update, of a method whose gain obeys GainDynamics"
+        )
+
+
+def _is_none(gain: np.ndarray, uncertainty: np.ndarray, dynamics: GainDynamics) -> bool:
+    """Return whether the recorded gain is the 1 of a method that has none."""
+    away = _distance(gain, uncertainty, dynamics)
+    return bool((gain == 1).all() and away.size and away.max() > _TOLERANCE)
+
+
+def _distance(gain: np.ndarray, uncertainty: np.ndarray, dynamics: GainDynamics) -> np.ndarray:
+    """Return how far each gain but the first is from where it is to be, relative to it."""
+    expected = np.asarray(dynamics.step(gain[:, :-1], uncertainty[:, :-1]), np.float64)
+    return np.abs(gain[:, 1:] / expected - 1)

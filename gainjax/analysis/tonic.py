@@ -89,17 +89,17 @@ def tonic_trend(levels: pd.DataFrame, margin: float = 0.1, measure: str = "level
     .. math:: c_j = \frac{(K - 1)\, \mathrm{slope}_j}{\bar g_j}
 
     Args:
-        levels: Rows of :func:`tonic_levels`, of one stream, with at least 2 tasks.
+        levels: Rows of :func:`tonic_levels`, or of :func:`tonic_comparison`, with at least 2 tasks.
         margin: Change that still counts as flat, > 0: .1 is 10 % of the level over the stream.
         measure: Column to test.
 
     Returns:
-        A row per setting: ``change`` with its 95 % interval; ``p_change``, of the exact two-sided
-        sign-flip test of no change, at least .0625 with 5 seeds; ``p_rising``, of Page's exact test
-        that levels rise in the order of the tasks against any order within a seed, NaN with fewer
-        than 3 tasks; ``flat``, whether the change lies within the margin by two one-sided t tests
-        at 5 % each (its 90 % interval does). Not flat and not rising is a possible answer, and so
-        are both.
+        A row per setting, and per benchmark where that is a column: ``change`` with its 95 %
+        interval; ``p_change``, of the exact two-sided sign-flip test of no change, at least .0625
+        with 5 seeds; ``p_rising``, of Page's exact test that levels rise in the order of the tasks
+        against any order within a seed, NaN with fewer than 3 tasks; ``flat``, whether the change
+        lies within the margin by two one-sided t tests at 5 % each (its 90 % interval does). Not
+        flat and not rising is a possible answer, and so are both.
 
     Raises:
         ValueError: If there are fewer than 2 tasks, or the margin is not above 0.
@@ -120,19 +120,20 @@ def tonic_trend(levels: pd.DataFrame, margin: float = 0.1, measure: str = "level
     """
     if not margin > 0:
         raise ValueError(f"margin must be > 0: got {margin!r}")
+    keys = [name for name in ("benchmark", "setting") if name in levels]
     rows = []
-    for setting, group in levels.groupby("setting", sort=False):
+    for names, group in levels.groupby(keys, sort=False):
         table = group.pivot(index="seed", columns="task", values=measure).to_numpy(np.float64)
         tasks = table.shape[1]
         if tasks < 2:
-            raise ValueError(f"levels must be of at least 2 tasks: got {tasks} for {setting!r}")
+            raise ValueError(f"levels must be of at least 2 tasks: got {tasks} for {names[-1]!r}")
         slope = np.polyfit(np.arange(tasks), table.T, 1)[0]
         change = (tasks - 1) * slope / table.mean(axis=1)
         mean, low, high = mean_interval(change)
         _, lower, upper = mean_interval(change, confidence=0.9)
         page = page_trend_test(table, method="exact").pvalue if tasks >= _LEAST_TASKS else np.nan
         rows.append({
-            "setting": setting, "tasks": tasks, "seeds": len(table),
+            **dict(zip(keys, names, strict=True)), "tasks": tasks, "seeds": len(table),
             "change": float(mean), "change_low": float(low), "change_high": float(high),
             "p_change": float(paired_permutation_test(change, np.zeros_like(change))),
             "p_rising": float(page), "margin": margin,

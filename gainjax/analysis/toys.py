@@ -187,12 +187,15 @@ def onset_toy(key: jax.Array | None = None, noise: Noise | None = None) -> Trace
     References:
         Rodriguez-Garcia et al., arXiv 2507.14056, appendix: 100 updates, target from 0 to 1 at
         update 44, decay .5, drive 1, noise .05 and .025, 50 repeats, a peak of 1.4085 at update 49.
-        The rest is inferred from that peak: the learning rate .1, the weight that starts at 0, the
-        drive with the updated weight and the error before the update, as in :func:`gain_toy`, and
-        that updates are counted from 0 and logged before they are made. Of 144 variants (gradient
-        with or without g, six drives, with or without the term of the baseline, weight from 0, .5
-        or 1, logged before or after the update) at five learning rates no other has that peak at
-        that update. That noise is normal, independent, and added once per update is assumed.
+        The rest is inferred from that peak: the learning rate .1, the drive with the updated weight
+        and the error before the update, as in :func:`gain_toy`, and that updates are counted from
+        0 and logged before they are made. Of some hundred variants (gradient with g, g² or
+        neither, six drives, error before or after the update, with or without the term of the
+        baseline, logged before or after the update) at nine learning rates no other has that peak
+        at that update. The weight at the start is inferred less surely: from 1 the burst has the
+        same four digits, but the gain first rises to 2.43 at update 2, which would then be the
+        peak; from 0 all is at rest before the target changes. That noise is normal, independent,
+        and added once per update is assumed.
     """
     return gain_toy(onset_targets(), ONSET, 0.1, 0.0, key, noise)
 
