@@ -35,6 +35,7 @@ PAGES = {
     "gainjax.metrics": ["gainjax.metrics"],
     "gainjax.statistics": ["gainjax.statistics"],
     "gainjax.show": ["gainjax.show"],
+    "gainjax.analysis": ["gainjax.analysis"],
     "gainjax.callbacks": ["gainjax.callbacks", "gainjax.runs.arrived"],
 }
 
