@@ -47,7 +47,6 @@ _HOME = {
     "run": "runs.api",
     "sweep": "runs.api",
     "comparison": "show.tables",
-    "report": "show.report",
     "ranking": "show.tables",
     "table": "show.tables",
 }

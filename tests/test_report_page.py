@@ -1,97 +1,334 @@
-"""The page: it says what the table says, is one file, harms nobody and works in a browser."""
+"""The page of curves: its numbers, its words, and that it is one file of text that is safe."""
 
 import html
+import importlib.util
+import io
+import json
 import re
-import shutil
 
+import numpy as np
 import pytest
-from synthetic import synthetic_curves, synthetic_sweep
+from rich.console import Console
+from synthetic import CHARACTER, synthetic_curves, synthetic_sweep
 
 import gainjax
+from gainjax import show
 from gainjax.cli import main
-from gainjax.show.sheets import table_sheets
+from gainjax.cli import pages as commands
+from gainjax.curves import Setting
+from gainjax.show import pages
+from gainjax.show.pages import sections
+from gainjax.show.pages.shown import Shown
+from gainjax.show.pages.words import sentences
 
-BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
+HOSTILE = "<script>alert(1)</script>&lt;i&gt; </script><img src=http://a.example/x>'\"${x} {{ 1 }}"
+GRID = {"ngm-sgd": ((0.01, 0.03), (0.2, 0.4)), "sgd": ((0.01, 0.1), (np.nan,))}
 
 
-def page_of(curves, tmp_path):
-    return gainjax.report(curves, tmp_path / "page.html").read_text("utf-8")
+@pytest.fixture(scope="module")
+def curves():
+    return synthetic_curves(seeds=6)
 
 
-def test_numbers_are_those_of_the_command_line(tmp_path):
-    curves = synthetic_curves()
-    page = page_of(curves, tmp_path)
-    for sheet in table_sheets(curves, None, digits=1):
-        for row in sheet.rows:
-            cells = "".join(
-                "<td>" + "".join(f"<span>{html.escape(part)}</span> " for part in cell) + "</td>"
-                for cell in row.cells
-            )
-            assert cells in page
+def foreign(shape=(3, 40, 1), labels=("er", "ewc"), **more):
+    rng = np.random.default_rng(0)
+    every = 10
+    when = {"eval_updates": range(every, every * shape[1] + 1, every), "task_ends": [200, 400]}
+    return gainjax.from_curves({m: rng.uniform(0.7, 1, shape) for m in labels}, **(when | more))
+
+
+def cells(page):
+    """Return the text of every cell of every table."""
+    found = re.findall(r"<t[dh][^>]*>(.*?)</t[dh]>", page, re.DOTALL)
+    return [html.unescape(re.sub(r"<[^>]+>", " ", cell)).split() for cell in found]
+
+
+def text_of(page):
+    """Return what is read, without the scripts."""
+    page = re.sub(r"<(script|style)\b.*?</\1>", " ", page, flags=re.DOTALL)
+    return " ".join(html.unescape(re.sub(r"<[^>]+>", " ", page)).split())
+
+
+def said(dataset):
+    return " ".join(sentences(Shown(dataset, 10_000)))
+
+
+@pytest.mark.parametrize("eval_tasks", [1, 5])
+def test_numbers_are_those_of_the_command_line(eval_tasks):
+    curves = synthetic_curves(seeds=6, eval_tasks=eval_tasks)
+    console = Console(width=400, record=True, file=io.StringIO())
+    show.print_table(curves, console)
+    printed = console.export_text()
+    words = set(printed.split())
+    page = pages.render([curves])
+    shown = {word for cell in cells(page) for word in cell}
+    numbers = {word for word in words if re.fullmatch(r"[≥±+\[-]?\d[\d.,–\]-]*", word)}
+    assert len(numbers) > 50
+    assert numbers <= shown | set(text_of(page).split())
+
+
+def test_the_numbers_of_a_ranking_are_those_of_the_command_line():
+    sweep = synthetic_sweep(GRID, seeds=3)
+    (sheet,) = sections.metrics(Shown(sweep, 10_000)).sheets
+    console = Console(width=400, record=True, file=io.StringIO())
+    show.print_ranking(sweep, console)
+    printed = console.export_text()
+    for row in sheet.rows:
+        for cell in row.cells:
+            assert " ".join(cell) in printed
+
+
+def test_the_gap_of_each_switch_has_avg_sg_as_its_mean(curves):
+    sheet = sections._gap_sheet(Shown(curves, 10_000))
+    table = gainjax.table(curves)
+    for row, expected in zip(sheet.rows, table["avg_sg"], strict=True):
+        assert np.mean([float(cell[0]) for cell in row.cells]) == pytest.approx(expected, abs=1e-3)
+
+
+def test_the_page_is_one_file_that_asks_nobody(curves, tmp_path):
+    path = gainjax.report(curves, tmp_path / "deep" / "page.html")
+    page = path.read_text()
+    assert path.stat().st_size < 5e6
+    assert not re.search(r"<(script|img|iframe)[^>]+src=|@import|http-equiv=\"refresh\"", page)
+    assert re.findall(r"<link[^>]*>", page) == ['<link rel="icon" href="data:,">']
+    assert "default-src 'none'" in page
+
+
+def test_four_methods_and_five_seeds_are_not_thinned():
+    page = pages.render([synthetic_curves()])
+    assert "every stretch" not in page
     assert len(page) < 5e6
-    assert not re.search(r"<(script|link|img)[^>]*(src|href)=", page)
-    assert "no difference can be significant at 5 %" in html.unescape(page)
 
 
-def test_significance_is_told_where_seeds_are_enough(tmp_path):
-    assert "significantly smaller than" in page_of(synthetic_curves(seeds=8), tmp_path)
+def test_long_curves_keep_their_minima_and_the_page_says_so():
+    curves = synthetic_curves(seeds=3, tasks=3, updates_per_task=20_000, methods=("sgd", "adam"))
+    shown = Shown(curves, 5_000)
+    chart = sections.accuracy(shown).charts[0]
+    assert shown.reduced
+    kept = 0
+    for number, label in enumerate(("sgd", "adam")):
+        accuracy = curves.accuracy.sel(setting=label, eval_task=1).values
+        source = next(
+            renderer.data_source.data
+            for renderer, line in zip(chart.figure.renderers, chart.lines, strict=True)
+            if line.setting == number
+        )
+        kept += len(source["x"])
+        assert set(curves.task_end.values) <= set(source["x"])
+        for start in (20_000, 40_000):
+            inside = (source["x"] > start) & (source["x"] <= start + 20_000)
+            for seed in range(3):
+                expected = accuracy[seed, start : start + 20_000].min()
+                assert source[f"seed {seed}"][inside].min() == np.float32(expected)
+    assert kept < 20_000
+    assert "highest and lowest points" in pages.render([synthetic_curves(updates_per_task=20_000)])
+
+
+def test_markup_in_names_is_text():
+    rows = [Setting(f"{m} {HOSTILE}", m, f"{m} {HOSTILE}", {"learning_rate": 0.1}) for m in "ab"]
+    character = {row.label: CHARACTER["sgd"] for row in rows}
+    curves = synthetic_curves(settings=rows, character=character, seeds=2)
+    spec = json.loads(curves.attrs["spec"]) | {"note": HOSTILE}
+    curves = curves.assign_attrs(
+        benchmark=HOSTILE,
+        score=f"accuracy {HOSTILE}",
+        spec=json.dumps(spec),
+        environment=json.dumps({HOSTILE: HOSTILE}),
+    )
+    page, plain = pages.render([curves]), pages.render([synthetic_curves(seeds=2)])
+    assert HOSTILE not in page
+    assert "<script>alert" not in page
+    assert "<img" not in page
+    assert page.count("</script>") == plain.count("</script>")
+    assert f"a {' '.join(HOSTILE.split())}" in text_of(page)
+
+
+def test_words_say_what_is_smallest_and_how_sure_that_is(curves):
+    text = said(curves)
+    table = gainjax.table(curves)
+    assert table["avg_sg"].idxmin() == "ngm-sgd"
+    assert f"of 4 methods: {table['avg_sg'].min():.3f}" in text
+    assert f"{100 * table['anytime_accuracy']['ngm-sgd']:.1f} %" in text
+    assert "not significantly smaller" in text  # 6 seeds and 3 comparisons: p is at least 3/32
+    assert "6 seeds" in text
+    many = said(synthetic_curves(seeds=10))
+    assert "significantly smaller than every other at 5 %" in many
+
+
+def test_words_about_few_seeds_claim_nothing():
+    five, one = said(synthetic_curves(seeds=5)), said(synthetic_curves(seeds=1))
+    assert "too few" in five
+    assert "at least 6" in five
+    assert "significant" not in five + one
+    assert "One seed does not tell" in one
+
+
+def test_words_warn_of_a_small_gap_that_accuracy_pays_for():
+    curves = synthetic_curves(seeds=6)
+    curves = curves.assign(seen_accuracy=curves.seen_accuracy.copy())
+    curves.seen_accuracy.loc[{"setting": "ngm-sgd"}] -= 0.2
+    assert "reaches more" in said(curves)
+
+
+def test_a_diverged_method_is_never_the_best():
+    curves = synthetic_curves(seeds=6, diverged=[("ngm-sgd", 0, 300)])
+    text = said(curves)
+    assert text.startswith("SGD has the smallest")
+    assert "Left out of this: NGM-SGD" in text
+    assert "diverged" in text_of(pages.render([curves]))
 
 
 @pytest.mark.parametrize(
-    "curves",
+    "dataset",
     [
-        synthetic_curves(seeds=1),
-        synthetic_curves(tasks=1),
-        synthetic_curves(diverged=[("sgd", 0, 300)]),
-        synthetic_sweep(),
-        gainjax.from_curves(
-            {"a": [[[0.9], [0.4], [0.8]]]}, eval_updates=[10, 12, 20], task_ends=[10, 20]
+        pytest.param(lambda: synthetic_curves(seeds=1), id="one seed"),
+        pytest.param(lambda: synthetic_curves(methods=("sgd",), seeds=2), id="one method"),
+        pytest.param(lambda: foreign(score="r2"), id="another score"),
+        pytest.param(lambda: foreign((1, 40, 1), ("er",)), id="one curve"),
+        pytest.param(lambda: foreign((2, 20, 1), task_ends=[200]), id="one task"),
+        pytest.param(
+            lambda: synthetic_curves(
+                seeds=2, diverged=[(m, s, 5) for m in CHARACTER for s in (0, 1)]
+            ),
+            id="all diverged",
+        ),
+        pytest.param(lambda: synthetic_curves(seeds=2, without=("eval_loss",)), id="no loss"),
+        pytest.param(
+            lambda: gainjax.concat(
+                [foreign(benchmark="x", labels=("er",)), foreign(benchmark="x", labels=("ewc",))],
+                "setting",
+            ),
+            id="joined",
         ),
     ],
-    ids=["one seed", "one task", "diverged", "sweep", "foreign"],
 )
-def test_whatever_was_recorded_has_a_page(curves, tmp_path):
-    assert "What is seen" in page_of(curves, tmp_path)
+def test_whatever_curves_there_are_have_a_page(dataset, tmp_path):
+    page = gainjax.report(dataset(), tmp_path / "page.html").read_text()
+    assert "<h2>What is seen</h2>" in page
+    assert "nan" not in text_of(page).lower().split()
 
 
-def test_the_command_writes_the_page(tmp_path, capsys):
-    gainjax.save(synthetic_curves(), tmp_path)
-    main(["report", str(tmp_path)])
-    assert "report.html" in capsys.readouterr().out
-    assert (tmp_path / "report.html").exists()
+def test_what_was_not_recorded_is_absent():
+    page = pages.render([foreign()])
+    assert "Around the switches" in page
+    for title in ("Gain, uncertainty and loss", "Gap against accuracy", "Analysis"):
+        assert f"<h2>{title}</h2>" not in page
 
 
-def test_names_are_text(tmp_path):
-    evil = "</script><script>alert(1)</script>"
-    curves = gainjax.from_curves(
-        {evil: [[0.9], [0.4], [0.8]]}, eval_updates=[10, 12, 20], task_ends=[10, 20], benchmark=evil
+def test_a_sweep_of_sixty_settings_stays_usable():
+    grid = {"ngm-sgd": (tuple(np.geomspace(0.001, 0.1, 15)), (0.1, 0.2, 0.4, 0.8))}
+    page = pages.render([synthetic_sweep(grid, seeds=2, tasks=2, updates_per_task=100)])
+    assert len(page) < 5e6
+    boxes = re.findall(r"<input type=\"checkbox\" data-setting[^>]*>", page)
+    assert len(boxes) == 60
+    assert sum("checked" in box for box in boxes) == 8
+
+
+def test_curves_that_belong_together_are_one_chapter_others_their_own():
+    together = [foreign(benchmark="x", labels=(m,)) for m in ("er", "ewc")]
+    assert pages.render(together).count("<article") == 1
+    apart = pages.render([foreign(), synthetic_curves(seeds=2)])
+    assert apart.count("<article") == 2
+    assert "cannot be one table" in apart
+
+
+def test_an_analysis_is_one_more_entry(monkeypatch, curves):
+    monkeypatch.setattr(
+        sections, "ANALYSES", [lambda shown: sections.Section("x", [f"{len(shown.names)} rows"])]
     )
-    page = page_of(curves, tmp_path)
-    assert "<script>alert" not in page
+    page = pages.render([curves])
+    assert "<h2>Analysis</h2>" in page
+    assert "4 rows" in page
 
 
-@pytest.mark.skipif(BROWSER is None, reason="there is no Chromium to open the page in")
-def test_the_page_works_in_a_browser(tmp_path):
-    sync_api = pytest.importorskip("playwright.sync_api")
-    path = gainjax.report(synthetic_curves(), tmp_path / "page.html")
-    asked, errors = [], []
-    with sync_api.sync_playwright() as play:
-        browser = play.chromium.launch(executable_path=BROWSER, args=["--no-sandbox"])
-        page = browser.new_page(viewport={"width": 1400, "height": 1000})
-        page.on("request", lambda request: asked.append(request.url))
-        page.on("console", lambda m: errors.append(m.text) if m.type == "error" else None)
-        page.on("pageerror", lambda error: errors.append(str(error)))
-        page.goto(path.as_uri())
-        box = page.locator("input[type=checkbox]").first
-        box.wait_for()
-        lines = "Bokeh.documents[0].all_models"
-        seen = f"[...{lines}].filter(m => m.type == 'GlyphRenderer' && m.visible).length"
-        before = page.evaluate(seen)
-        box.focus()
-        page.keyboard.press("Space")
-        page.wait_for_function(f"{seen} < {before}")
-        page.get_by_text("switch 1", exact=True).click()
-        page.wait_for_function(f"[...{lines}].some(m => m.type == 'Range1d' && m.end < 400)")
-        browser.close()
-    assert not errors
-    assert not [url for url in asked if not url.startswith(("file:", "data:", "blob:"))]
+def test_without_bokeh_the_extra_is_named(monkeypatch, curves, tmp_path, capsys):
+    found = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name: None if name == "bokeh" else found(name)
+    )
+    with pytest.raises(ImportError, match=r'pip install "gainjax\[report\]"'):
+        gainjax.report(curves, tmp_path / "page.html")
+    gainjax.save(curves, tmp_path)
+    with pytest.raises(SystemExit):
+        main(["report", str(tmp_path)])
+    assert "gainjax[report]" in capsys.readouterr().err.replace("\n", "")
+
+
+def test_the_command_writes_a_page(curves, tmp_path, capsys):
+    gainjax.save(curves, tmp_path / "run")
+    main(["report", str(tmp_path / "run")])
+    assert "page.html" in capsys.readouterr().out
+    assert (tmp_path / "run" / "page.html").exists()
+    main(["report", str(tmp_path / "run" / "curves.nc"), "--out", str(tmp_path / "x.html")])
+    assert (tmp_path / "x.html").exists()
+
+
+def test_a_finished_run_is_not_watched_any_longer(curves, tmp_path):
+    gainjax.save(curves, tmp_path)
+    page = commands.watch(tmp_path, None, 5.0).read_text()
+    assert 'http-equiv="refresh"' not in page
+
+
+def test_a_running_job_has_a_page_that_loads_itself_again(curves, tmp_path, monkeypatch):
+    states = [
+        FileNotFoundError(),
+        curves.isel(seed=[0]).assign_attrs(unfinished='{"adam": [3, 9]}'),
+        curves,
+    ]
+    waited, seen = [], []
+
+    def load(*args, **options):
+        state = states.pop(0)
+        if isinstance(state, Exception):
+            raise state
+        return state
+
+    def sleep(seconds):
+        waited.append(seconds)
+        seen.append((tmp_path / "page.html").read_text())
+
+    monkeypatch.setattr(commands, "load", load)
+    monkeypatch.setattr(commands.time, "sleep", sleep)
+    path = commands.watch(tmp_path, None, 7.0)
+    assert len(seen) == 2
+    assert all('http-equiv="refresh" content="7.0"' in page for page in seen)
+    assert "adam 3 of 9" in seen[1]
+    assert 'http-equiv="refresh"' not in path.read_text()
+    assert [path.name for path in tmp_path.iterdir()] == ["page.html"]
+
+
+def test_watching_once_ends(tmp_path):
+    page = commands.watch(tmp_path, None, 5.0, once=True).read_text()
+    assert "Nothing is running" in page
+    with pytest.raises(FileNotFoundError, match="no folder"):
+        commands.watch(tmp_path / "none", None, 5.0)
+    with pytest.raises(ValueError, match="--every must be at least 1"):
+        commands.watch(tmp_path, None, 0.0)
+
+
+@pytest.mark.parametrize("form", ["markdown", "csv", "latex"])
+def test_tables_have_formats(curves, form, tmp_path, capsys):
+    gainjax.save(curves, tmp_path)
+    main(["table", str(tmp_path), "--format", form])
+    printed = capsys.readouterr().out
+    assert printed == show.formatted(gainjax.load(tmp_path), form)
+    assert f"{gainjax.table(curves)['avg_sg'].iloc[0]:.4f}"[:5] in printed
+    with pytest.raises(SystemExit):
+        main(["table", str(tmp_path), "--format", form, "--json"])
+
+
+def test_latex_is_escaped_and_balanced():
+    names = ["a_b & 50% #1", r"\input{x} ~^", "$x$ {y}"]
+    curves = foreign(labels=tuple(names))
+    text = show.formatted(curves, "latex")
+    assert text.count(r"\begin{tabular}") == text.count(r"\end{tabular}") > 0
+    assert text.count(r"\toprule") == text.count(r"\bottomrule") == text.count(r"\midrule")
+    assert r"a\_b \& 50\% \#1" in text
+    assert r"\textbackslash{}input\{x\} \textasciitilde{}\textasciicircum{}" in text
+    assert r"\$x\$ \{y\}" in text
+    unescaped = re.sub(r"\\[{}]", "", text)
+    assert unescaped.count("{") == unescaped.count("}")
+    body = text.split(r"\toprule")[1].split(r"\bottomrule")[0]
+    lines = [line for line in body.splitlines() if line]
+    assert len({len(re.findall(r"(?<!\\)&", line)) for line in lines}) == 1
+    assert all(r"\\" in line for line in lines)

@@ -22,7 +22,6 @@ from gainjax.runs.benchmarks import BENCHMARKS, get_benchmark
 from gainjax.runs.guard import Interrupted
 from gainjax.runs.partial import load
 from gainjax.runs.resumption import resume
-from gainjax.show.report import report
 
 Name = Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="BENCHMARK")]
 Options = Annotated[RunOptions, tyro.conf.arg(name="")]
@@ -174,24 +173,6 @@ def watch_command(
     shown.show_written([pages.watch(directory, out, every, once=once)])
 
 
-def report_command(
-    directories: Annotated[tyro.conf.Positional[tuple[Path, ...]], tyro.conf.arg(metavar="DIR")],
-    out: Path | None = None,
-) -> None:
-    """Write a page about a run, or several that belong together, for any browser.
-
-    Args:
-        directories: Output folders, or files of curves.
-        out: The page. Default: report.html in the first folder.
-    """
-    if not directories:
-        raise ValueError("report needs at least one output folder of a run: gainjax report DIR")
-    first = directories[0] if directories[0].is_dir() else directories[0].parent
-    found = [load(directory, partial=True) for directory in directories]
-    path = report(found, first / "report.html" if out is None else out)
-    shown.console().print(f"wrote {path}", soft_wrap=True, highlight=False, markup=False)
-
-
 def demo_command(seeds: int = 5, out: Path = Path("gainjax-demo")) -> None:
     """See the stability gap within a minute: four methods on handwritten digits, no download.
 
@@ -256,7 +237,7 @@ def main(args: list[str] | None = None) -> None:
             sys.exit(130)
         errors.print(escape(str(stopped)))
         sys.exit(128 + stopped.signum)
-    except (ImportError, ValueError, OSError, jax.errors.JaxRuntimeError) as error:
+    except (ValueError, OSError, jax.errors.JaxRuntimeError) as error:
         errors.print(f"[bold red]error:[/] {escape(str(error))}")
         if jax.distributed.is_initialized():  # else JAX waits minutes for the other processes
             sys.stdout.flush()
@@ -274,7 +255,6 @@ def _app() -> tyro.extras.SubcommandApp:
     app.command(name="figure")(figure_command)
     app.command(name="report")(report_command)
     app.command(name="watch")(watch_command)
-    app.command(name="report")(report_command)
     app.command(name="list")(list_command)
     return app
 
