@@ -22,6 +22,7 @@ from gainjax.runs.settings import (
     run_settings,
     sweep_settings,
 )
+from gainjax.runs.snapshots import wanted_updates
 from gainjax.training.layout import Kind
 from gainjax.training.loop import reproducible
 from gainjax.training.processes import check_devices
@@ -51,7 +52,7 @@ class Options(TypedDict, total=False):
     on_chunk: Callable[[str, int, Any], None] | None
     extend: bool
     return_states: bool
-    snapshots: Sequence[int]
+    snapshots: Sequence[int] | None
 
 
 # Options of how a run is carried out, which need not be those it was begun with.
@@ -138,9 +139,9 @@ def run(
             to its :class:`gainjax.training.TrainState` with a leading axis of seeds. With ``out``
             they are kept there, too.
 
-            snapshots: Updates, ascending, after which to keep the states: they are returned as with
-            ``return_states``, with leading axes of seeds and snapshots. They are held in memory, so
-            there must be no ``out``.
+            snapshots: Also return the states after these updates, in ascending order from 0
+            (before the first one): as with ``return_states``, with leading axes of seeds and
+            snapshots. They are taken on the way and change no number.
 
     Returns:
         The dataset that :func:`gainjax.curves.make_curves` describes, or with ``return_states`` or
@@ -157,6 +158,11 @@ def run(
         >>> curves = run("split-digits", ["ngm-sgd", "sgd"], seeds=2, updates_per_task=10)
         >>> dict(curves.accuracy.sizes)
         {'setting': 2, 'seed': 2, 'eval_update': 50, 'eval_task': 1}
+        >>> curves, states = run(
+        ...     "split-digits", ["sgd"], seeds=2, updates_per_task=10, snapshots=[0, 10, 11]
+        ... )
+        >>> states["sgd"].params["layer_0"]["kernel"].shape  # seeds, snapshots, ...
+        (2, 3, 64, 200)
 
     References:
         Protocol of Rodriguez-Garcia et al., arXiv 2507.14056.
@@ -231,7 +237,7 @@ def _run(
         check_integer("threads", how.threads, 1)
     stream = bench.load(how.data_dir, known.get("eval_examples"))
     total = int(bench.protocol.task_ends(len(stream.task_end))[-1])
-    _check_snapshots(how.snapshots, total)
+    wanted_updates(how, total)  # raises before anything is compiled
     given_values = {} if (v := known.get("hyperparameters")) is None else v
     fixed = resolve_hyperparameters(bench, by_label, given_values, total)
     settings: Sequence[Setting] = run_settings(by_label, fixed)
@@ -272,14 +278,9 @@ def _run(
 def result_of(plan: Plan, how: How) -> Any:
     """Return what :func:`run` returns for a plan."""
     curves, states = execute(plan, how)
-    return (curves, states) if how.return_states or len(how.snapshots) else curves
-
-
-def _check_snapshots(snapshots: Sequence[int], total: int) -> None:
-    for update in snapshots:
-        check_integer("each of the snapshots", update, 1, total)
-    if list(snapshots) != sorted(set(snapshots)):
-        raise ValueError(f"snapshots must be updates in ascending order: got {list(snapshots)}")
+    if how.return_states:
+        return curves, {k: jax.tree.map(lambda x: x[:, -1], v) for k, v in states.items()}
+    return (curves, states) if how.wants_states else curves
 
 
 def _benchmark(

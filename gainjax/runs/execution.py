@@ -1,12 +1,12 @@
 """Train what a plan says: in parts that fit into memory, each stored until the whole is written."""
 
 import contextlib
-import functools
 import signal
 import threading
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -17,12 +17,12 @@ from gainjax import curves
 from gainjax.files import expanded
 from gainjax.runs import arrived, guard, identity
 from gainjax.runs.cutting import Cut, choose_cut
-from gainjax.runs.final_states import load_states, save_states
 from gainjax.runs.finished import find_finished
 from gainjax.runs.part_store import CheckpointWarning, PartStore
 from gainjax.runs.parts import Part, split
 from gainjax.runs.plan import Group, How, Plan
 from gainjax.runs.progress import Report, progress_bar
+from gainjax.runs.snapshots import load_states, save_states, stacked, wanted_updates
 from gainjax.runs.store import Header, RunStore, is_unfinished, open_store, stored_header
 from gainjax.training import Chunk, Record, TrainState, make_layout, train
 from gainjax.training.keys import as_data
@@ -41,7 +41,7 @@ class Trained(NamedTuple):
 
     record: Record
     seconds: float
-    states: TrainState | None  # on the host, if they are to be kept: final ones, or snapshots
+    states: TrainState | None  # on the host, shape (R, snapshots, ...), if any are kept
 
 
 def execute(plan: Plan, how: How) -> tuple[xr.Dataset, dict[str, Any]]:
@@ -52,7 +52,7 @@ def execute(plan: Plan, how: How) -> tuple[xr.Dataset, dict[str, Any]]:
         how: How to carry it out.
 
     Returns:
-        The curves, and, if asked for, the final states of each setting by label.
+        The curves, and the snapshots of each setting by label, shape (seeds, snapshots, ...).
 
     Raises:
         ValueError: If ``out`` holds another run, or processes were given different ones.
@@ -83,12 +83,11 @@ def execute(plan: Plan, how: How) -> tuple[xr.Dataset, dict[str, Any]]:
         trainer = _Trainer(plan, how, layout, total, store, report)
         trained = _unless_stopped(lambda: trainer.all(parts, header.threads), how)
         dataset = _dataset(plan, parts, trained, environment, header.columns)
-        keeps = how.return_states or len(how.snapshots)
-        states = _states(plan, parts, trained) if keeps else {}
+        states = _states(plan, parts, trained) if how.wants_states else {}
         if store is not None and how.out is not None:
             if jax.process_index() == 0:
-                if how.return_states:
-                    save_states(expanded(how.out), plan.spec, states)
+                if how.wants_states:
+                    save_states(expanded(how.out), plan.spec, trainer.snapshots, states)
                 curves.save(dataset, how.out)
             wait_for_all("gainjax: results are saved")
             store.remove()
@@ -128,6 +127,7 @@ class _Trainer:
     ) -> None:
         self.plan, self.how, self.layout, self.total = plan, how, layout, total
         self.store, self.report = store, report
+        self.snapshots = wanted_updates(how, total)
         self._groups = {group.name: group for group in plan.groups}
         self._failed = threading.Event()
         self._one_at_a_time = threading.Lock()
@@ -135,7 +135,7 @@ class _Trainer:
     def all(self, parts: Sequence[Part], threads: int) -> list[Trained]:
         """Train all parts; return what each gave."""
         hyperparameters = {g.name: self.plan.hyperparameters(g) for g in self.plan.groups}
-        tasks = [functools.partial(self._part, part, hyperparameters[part.group]) for part in parts]
+        tasks = [partial(self._part, part, hyperparameters[part.group]) for part in parts]
         return run_all(tasks, min(threads, len(parts)), self._failed.set)
 
     def _part(self, part: Part, hyperparameters: Mapping[str, np.ndarray]) -> Trained:
@@ -144,31 +144,28 @@ class _Trainer:
         with contextlib.ExitStack() as stack:
             store = None
             if self.store is not None:
-                keep_states = self.how.return_states
-                store = stack.enter_context(self.store.part(part.name, keep_states=keep_states))
+                store = stack.enter_context(self.store.part(part.name, snapshots=self.snapshots))
                 if (kept := store.finished()) is not None:
-                    states = self._final_states(part, store) if keep_states else None
-                    if states is not None or not keep_states:
+                    states = store.snapshots(self._abstract(part), self.total)
+                    if states is not None:
                         self.report(part.name, self.total)
-                        return Trained(*kept, states)
+                        return Trained(*kept, self._stacked(states))
             return self._train(part, hyperparameters, store)
 
     def _train(
         self, part: Part, hyperparameters: Mapping[str, np.ndarray], store: PartStore | None
     ) -> Trained:
         started = time.monotonic()
-        states: TrainState | None = None
+        states: dict[int, TrainState] = {}
 
         def restore(abstract: TrainState) -> tuple[int, TrainState] | None:
-            nonlocal states
             found = None if store is None else store.restore(abstract)
             self.report(part.name, found[0] if found else 0)
-            if store is not None and found is not None and found[0] == self.total:
-                store.finish(self.total)
-                states = found[1]
+            if store is not None and found is not None:
+                states.update(store.snapshots(abstract, found[0]) or {})
             return found
 
-        records, snapshots = [], []
+        records = []
         group = self._groups[part.group]
         seeds = np.tile(self.plan.spec.seeds, len(group.rows))[part.runs]
         values = {name: array[part.runs] for name, array in hyperparameters.items()}
@@ -178,16 +175,16 @@ class _Trainer:
             seeds,
             values,
             chunk=self.how.chunk,
+            stops=self.snapshots,
             layout=self.layout,
             restore=restore,
-            stops=self.how.snapshots,
         ):
+            if chunk.done in self.snapshots:
+                states[chunk.done] = store.keep_snapshot(chunk) if store else chunk.snapshot()
+            if chunk.done == 0:
+                continue
             self.report(part.name, chunk.done - chunk.start)
             self._call_back(group, part.runs, chunk)
-            if self.how.return_states and chunk.done == chunk.total:
-                states = chunk.snapshot()
-            if chunk.done in self.how.snapshots:
-                snapshots.append(chunk.snapshot())
             if store is not None:
                 store.keep(chunk)  # first: after a signal, all parts store what they have
             else:
@@ -198,19 +195,18 @@ class _Trainer:
             kept = store.finished()  # with the updates before the last restart
             if kept is None:
                 raise OSError(f"the curves of {part.name} were removed during the run")
-            return Trained(*kept, states)
-        if snapshots:
-            states = jax.tree.map(lambda *x: np.stack(x, axis=1), *snapshots)
+            return Trained(*kept, self._stacked(states))
         record = jax.tree.map(lambda *x: np.concatenate(x, axis=1), *records)
-        return Trained(record, time.monotonic() - started, states)
+        return Trained(record, time.monotonic() - started, self._stacked(states))
 
-    def _final_states(self, part: Part, store: PartStore) -> TrainState | None:
+    def _stacked(self, states: Mapping[int, TrainState]) -> TrainState | None:
+        return stacked([states[n] for n in self.snapshots], axis=1) if self.snapshots else None
+
+    def _abstract(self, part: Part) -> TrainState:
         group = self._groups[part.group]
         one = as_data(abstract_states(group.program, self.plan.stream, group.arguments))
         number = len(part.runs)
-        return store.final_states(
-            jax.tree.map(lambda x: jax.ShapeDtypeStruct((number, *x.shape), x.dtype), one)
-        )
+        return jax.tree.map(lambda x: jax.ShapeDtypeStruct((number, *x.shape), x.dtype), one)
 
     def _call_back(self, group: Group, index: np.ndarray, chunk: Chunk) -> None:
         if self.how.on_chunk is not None:
@@ -247,11 +243,12 @@ def _kept(
     if not agree(f"{how.out} holds this run already", kept is not None) or kept is None:
         return None
     states: dict[str, Any] | None = {}
-    if how.return_states and how.out is not None:
-        states = load_states(expanded(how.out), plan)
-        if not agree(f"{how.out} holds the final states already", states is not None):
+    if how.wants_states and how.out is not None:
+        total = int(plan.spec.protocol.task_ends(plan.spec.tasks)[-1])
+        states = load_states(expanded(how.out), plan, wanted_updates(how, total))
+        if not agree(f"{how.out} holds the states already", states is not None):
             warnings.warn(
-                f"{how.out} holds this run without its final states, or they are damaged: it is "
+                f"{how.out} holds this run without these states of it, or they are damaged: it is "
                 "trained again",
                 CheckpointWarning,
                 stacklevel=6,
@@ -290,7 +287,7 @@ def _dataset(
 
 
 def _states(plan: Plan, parts: Sequence[Part], trained: Sequence[Trained]) -> dict[str, Any]:
-    """Return the final states of each setting, with a leading axis of seeds."""
+    """Return the snapshots of each setting, with leading axes of seeds and snapshots."""
     states = [part.states for part in trained]
     found = {}
     for group in plan.groups:

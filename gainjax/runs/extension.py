@@ -48,9 +48,9 @@ def extend_run(
         ValueError: If there is no such directory, the run there differs in something else, or
             states are asked for.
     """
-    if how.out is None or how.return_states:
+    if how.out is None or how.wants_states:
         raise ValueError(
-            "extend adds to the run in a directory: give out=DIR, and no return_states"
+            "extend adds to the run in a directory: give out=DIR, and no snapshots or return_states"
         )
     directory = expanded(how.out)
     if not (directory / FILE).exists():

@@ -11,7 +11,7 @@ import shutil
 import signal
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -42,7 +42,7 @@ class PartStore:
         name: Name of the part.
         stop: Whether a signal has asked to stop.
         still_ours: Raises OSError if the directory is not this run's any more.
-        keep_states: Whether final states stay beside the curves of the finished part.
+        snapshots: Updates after which states are kept until the whole run is finished.
     """
 
     def __init__(
@@ -52,10 +52,10 @@ class PartStore:
         stop: guard.Stop,
         still_ours: Callable[[], None],
         *,
-        keep_states: bool = False,
+        snapshots: Collection[int] = (),
     ) -> None:
         self.name = name
-        self._keep_states = keep_states
+        self._snapshots = snapshots
         self._folder = folder
         self._stop = stop
         self._still_ours = still_ours
@@ -79,21 +79,39 @@ class PartStore:
             )
         return found
 
-    def final_states(self, abstract: TrainState) -> TrainState | None:
-        """Return the final states of a finished part, or None if they were not kept or are damaged.
+    def snapshots(self, abstract: TrainState, until: int) -> dict[int, TrainState] | None:
+        """Return the states kept after each of the wanted updates, or None if some are not intact.
 
         Args:
             abstract: Shapes and dtypes of the states of its runs.
+            until: The last update that counts.
         """
-        folder = self._folder / self.name
-        for step in files.sealed_steps(folder)[-1:]:
-            path = folder / str(step)
-            if files.is_intact(path):
-                return self._load(path, abstract)
-        return None
+        if self._first_missing(until) is not None:
+            return None
+        return {
+            update: self._load(self._snapshot_path(update), abstract)
+            for update in self._snapshots
+            if update <= until
+        }
+
+    def keep_snapshot(self, chunk: Chunk) -> TrainState:
+        """Write the states after a chunk and return them, on the host.
+
+        Raises:
+            OSError: If they cannot be written, or the directory is not this run's any more.
+        """
+        self._still_ours()
+        self._wait()
+        self._open_orbax()
+        path, states = self._snapshot_path(chunk.done), chunk.snapshot()
+        files.remove_checkpoint(path)
+        self._save(path, states)
+        return states
 
     def restore(self, abstract: TrainState) -> tuple[int, TrainState] | None:
         """Return the newest intact checkpoint, and forget all that came after it.
+
+        One that comes after a snapshot that is missing or damaged does not count.
 
         Args:
             abstract: Shapes and dtypes of the states of its runs.
@@ -107,6 +125,8 @@ class PartStore:
         folder = self._folder / self.name
         chunks = files.curve_files(folder)
         complete = self._complete_curves(chunks)
+        if (missing := self._first_missing(complete)) is not None:
+            complete = missing - 1
         states, done, steps = None, 0, files.sealed_steps(folder)
         for step in reversed(steps):
             path = folder / str(step)
@@ -148,8 +168,6 @@ class PartStore:
         due = self._sealing is None and time.monotonic() >= self._next
         if chunk.done == chunk.total:
             self._still_ours()
-            if self._keep_states:
-                self._checkpoint(chunk)
             self.finish(chunk.total)
         elif stop is not None or due:
             self._still_ours()
@@ -165,7 +183,7 @@ class PartStore:
             )
 
     def finish(self, total: int) -> None:
-        """Replace what is stored of the part by its curves and maybe its final states.
+        """Replace what is stored of the part by its curves; snapshots stay beside them.
 
         Args:
             total: Number of updates, each of which the curves must cover once.
@@ -190,13 +208,7 @@ class PartStore:
                 str(folder),
             )
         files.write_curves(self._folder / f"{self.name}.npz", parts, seconds)
-        if self._keep_states:
-            for _, _, path in files.curve_files(folder):
-                path.unlink()
-            for step in files.sealed_steps(folder)[:-1]:
-                files.remove_checkpoint(folder / str(step))
-        else:
-            shutil.rmtree(folder, ignore_errors=True)
+        shutil.rmtree(folder, ignore_errors=True)
         self._pending = []
 
     def close(self) -> None:
@@ -207,6 +219,16 @@ class PartStore:
             with contextlib.suppress(Exception):  # the run fails already, with its own error
                 self._orbax.close()
             self._orbax = None
+
+    def _snapshot_path(self, update: int) -> Path:
+        return self._folder / f"{self.name}.states" / str(update)
+
+    def _first_missing(self, until: int) -> int | None:
+        """Return the first of the wanted snapshots up to an update that is not intact, or None."""
+        for update in self._snapshots:
+            if update <= until and not files.is_intact(self._snapshot_path(update)):
+                return update
+        return None
 
     def _complete_curves(self, chunks: list[tuple[int, int, Path]]) -> int:
         """Return the number of updates up to which all curves are there and whole."""
@@ -234,13 +256,16 @@ class PartStore:
 
     def _commit(self, path: Path, states: TrainState, begin: float) -> float:
         """Write a checkpoint, seal it and remove old ones; return when the next one is due."""
-        with files.os_errors(path):
-            self._orbax.save(path, states)
-        write_file(files.seal(path), files.checksum(path).encode())
+        self._save(path, states)
         for step in files.sealed_steps(path.parent)[:-KEEP]:
             files.remove_checkpoint(path.parent / str(step))
         end = time.monotonic()
         return end + SPACING * (end - begin)
+
+    def _save(self, path: Path, states: TrainState) -> None:
+        with files.os_errors(path):
+            self._orbax.save(path, states)
+        write_file(files.seal(path), files.checksum(path).encode())
 
     def _wait(self) -> None:
         """Wait for the checkpoint that is being written; raise what went wrong with it."""

@@ -41,7 +41,7 @@ class How:
         progress: Whether to show a progress bar.
         on_chunk: Called with the method's label, the updates so far and what came in.
         return_states: Whether final states are kept.
-        snapshots: Updates after which states are kept in memory, ascending.
+        snapshots: Updates after which states are kept, or None.
     """
 
     out: str | Path | None = None
@@ -54,7 +54,12 @@ class How:
     progress: bool = False
     on_chunk: Callable[[str, int, Any], None] | None = None
     return_states: bool = False
-    snapshots: Sequence[int] = ()
+    snapshots: Sequence[int] | None = None
+
+    @property
+    def wants_states(self) -> bool:
+        """Whether states are asked for, final ones or others."""
+        return self.return_states or self.snapshots is not None
 
     def __post_init__(self) -> None:
         memory = self.memory
@@ -64,12 +69,8 @@ class How:
             raise TypeError(f"devices must be a list of jax.Device: got {self.devices!r}")
         if self.on_chunk is not None and not callable(self.on_chunk):
             raise TypeError(f"on_chunk must be a function: got {self.on_chunk!r}")
-        if len(self.snapshots) and (self.out is not None or self.return_states):
-            other = "return_states=True" if self.return_states else f"out={str(self.out)!r}"
-            raise ValueError(
-                f"snapshots are returned, and not stored: leave out {other}. The last snapshot "
-                "may be that of the final states"
-            )
+        if self.snapshots is not None and not isinstance(self.snapshots, Sequence):
+            raise TypeError(f"snapshots must be a list of updates: got {self.snapshots!r}")
 
 
 class Kind(NamedTuple):

@@ -28,7 +28,8 @@ def resume(directory: str | Path, **options: Any) -> Any:
         directory: Output directory of a run that was interrupted. A finished one is returned.
         **options: ``data_dir``, if the data are elsewhere now, and how to carry the run out:
             ``chunk``, ``layout``, ``devices``, ``memory``, ``threads``, ``progress``, ``on_chunk``,
-            ``return_states``, as for :func:`run`. The layout is the one it was begun with.
+            ``return_states``, ``snapshots``, as for :func:`run`. The layout is the one it was begun
+            with.
 
     Returns:
         What the uninterrupted run would have returned.
@@ -58,7 +59,7 @@ def resume(directory: str | Path, **options: Any) -> Any:
                 f"{directory} holds a finished run whose extension was interrupted: give the call "
                 "or command with extend again"
             )
-        if not options.get("return_states"):
+        if not (options.get("return_states") or options.get("snapshots")):
             return curves
         spec, data_dir = RunSpec.from_json(spec_of(curves)), None
         layout = json.loads(curves.attrs["environment"]).get("layout")

@@ -18,7 +18,7 @@ import json
 import logging
 import shutil
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -65,9 +65,9 @@ class RunStore:
         self._still_ours = still_ours
 
     @contextlib.contextmanager
-    def part(self, name: str, *, keep_states: bool = False) -> Iterator[PartStore]:
+    def part(self, name: str, *, snapshots: Collection[int] = ()) -> Iterator[PartStore]:
         """Open what is stored of a part, until the block ends."""
-        store = PartStore(self._folder, name, self._stop, self._still_ours, keep_states=keep_states)
+        store = PartStore(self._folder, name, self._stop, self._still_ours, snapshots=snapshots)
         try:
             yield store
         finally:

@@ -28,7 +28,7 @@ class Chunk(NamedTuple):
     """A finished chunk of R runs."""
 
     start: int  # updates finished before it
-    done: int  # updates finished so far
+    done: int  # updates finished so far; 0 in the empty chunk of a run that has just begun
     total: int  # updates of the whole run
     records: Record  # of this chunk: NumPy arrays of shape (R, updates, ...)
     states: TrainState  # after it, on the devices, until the next chunk is asked for
@@ -51,7 +51,7 @@ def train(
     chunk: int = 100,
     layout: Layout | None = None,
     restore: Restore | None = None,
-    stops: Sequence[int] = (),
+    stops: Collection[int] = (),
 ) -> Iterator[Chunk]:
     """Train R runs of one method at once, through all tasks of a stream, chunk by chunk.
 
@@ -66,7 +66,8 @@ def train(
         layout: How the runs are laid out on hardware; None for :func:`make_layout`'s choice.
         restore: Finds states to continue from, see ``Restore``. The rest of the run is what it
             would have been.
-        stops: Updates with which a chunk ends in any case, so that its states can be kept.
+        stops: Updates after which a chunk ends in any case; after 0, an empty one. They change no
+            number.
 
     Yields:
         Each chunk, with curves and states.
@@ -116,9 +117,15 @@ def train(
     while done < total:
         task = int(np.searchsorted(ends, done, side="right"))
         begin, end = int(ends[task - 1]) if task else 0, int(ends[task])
-        count = min(length, *(stop - done for stop in (end, *stops) if stop > done))
+        count = min([length, end - done, *(stop - done for stop in stops if stop > done)])
         work = Work(program, layout, length, program.protocol.batch_size_of(task))
         place = Position(*map(jnp.int32, (task, begin, end, done, count)))
+        if done == 0 and 0 in stops:
+            after = jax.eval_shape(
+                partial(advance_runs, work), states, seed_array, settings, stream, place
+            )
+            empty = jax.tree.map(lambda x: np.zeros((runs, 0, *x.shape[2:]), x.dtype), after[1])
+            yield Chunk(0, 0, total, empty, states)
         with reproducible():
             states, records = advance_runs(work, states, seed_array, settings, stream, place)
             curves = jax.tree.map(lambda x, n=count: np.asarray(x)[:runs, :n], records)

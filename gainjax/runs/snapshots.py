@@ -1,0 +1,145 @@
+"""Snapshots beside the curves of a finished run: an Orbax checkpoint per update and setting.
+
+The states with which a run ends are the snapshot after its last update.
+"""
+
+import hashlib
+import numbers
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from gainjax.files import read_regular, write_file
+from gainjax.runs import files, identity
+from gainjax.runs.plan import How, Plan
+from gainjax.runs.spec import RunSpec
+from gainjax.training import TrainState
+from gainjax.training.keys import as_data
+from gainjax.training.loop import abstract_states
+
+FOLDER = "states"
+
+
+def wanted_updates(how: How, total: int) -> tuple[int, ...]:
+    """Return after which updates states are kept, in ascending order.
+
+    Args:
+        how: How a run is carried out.
+        total: Updates of the whole run.
+
+    Raises:
+        ValueError: If they are not different updates of the run in ascending order, or final
+            states are asked for besides.
+    """
+    if how.snapshots is None:
+        return (total,) if how.return_states else ()
+    if how.return_states:
+        raise ValueError(
+            f"snapshots and return_states are two ways to ask for states: give snapshots alone, "
+            f"with {total} among them for the final ones"
+        )
+    updates = how.snapshots
+    whole = all(isinstance(n, numbers.Integral) and not isinstance(n, bool) for n in updates)
+    if not (len(updates) and whole and list(updates) == sorted(set(updates))):
+        raise ValueError(
+            f"snapshots must be different updates in ascending order: got {list(updates)}"
+        )
+    if updates[0] < 0 or updates[-1] > total:
+        raise ValueError(
+            f"snapshots must be from 0, before the first update, to {total}, after the last one: "
+            f"got {updates[0] if updates[0] < 0 else updates[-1]}"
+        )
+    return tuple(map(int, updates))
+
+
+def save_states(
+    directory: Path, spec: RunSpec, updates: Sequence[int], states: Mapping[str, TrainState]
+) -> None:
+    """Write snapshots of a run: ``states/N/I`` for update N and setting I, then a checksum for N.
+
+    Others that are there stay.
+
+    Args:
+        directory: Directory of the run.
+        spec: What was run.
+        updates: After which updates.
+        states: States of each setting, with leading axes of seeds and snapshots.
+
+    Raises:
+        OSError: If they cannot be written.
+    """
+    from gainjax.runs.host_arrays import make_checkpointer  # late: the import takes a second
+
+    checkpointer = make_checkpointer()
+    try:
+        for n, update in enumerate(updates):
+            folder = directory / FOLDER / str(update)
+            _seal_file(folder).unlink(missing_ok=True)
+            shutil.rmtree(folder, ignore_errors=True)
+            for i, label in enumerate(spec.labels):
+                with files.os_errors(folder / str(i)):
+                    here = jax.tree.map(lambda x, n=n: x[:, n], states[label])
+                    checkpointer.save(folder / str(i), here)
+            write_file(_seal_file(folder), _seal(folder, spec).encode())
+    finally:
+        checkpointer.close()
+
+
+def load_states(
+    directory: Path, plan: Plan, updates: Sequence[int]
+) -> dict[str, TrainState] | None:
+    """Return snapshots of a finished run by label, or None if one is not there or damaged.
+
+    Args:
+        directory: Directory of the run.
+        plan: What was run.
+        updates: After which updates.
+    """
+    from gainjax.runs.host_arrays import make_checkpointer
+
+    folders = [directory / FOLDER / str(update) for update in updates]
+    try:
+        if any(read_regular(_seal_file(f)) != _seal(f, plan.spec).encode() for f in folders):
+            return None
+    except (FileNotFoundError, ValueError):
+        return None
+    kinds = {
+        row.label: as_data(abstract_states(group.program, plan.stream, group.arguments))
+        for group in plan.groups
+        for row in group.rows
+    }
+    seeds = len(plan.spec.seeds)
+    found = {}
+    checkpointer = make_checkpointer()
+    try:
+        for i, label in enumerate(plan.spec.labels):
+            like = jax.tree.map(lambda x: np.empty((seeds, *x.shape), x.dtype), kinds[label])
+            each = [checkpointer.restore(folder / str(i), like) for folder in folders]
+            found[label] = stacked(each, axis=1)
+    finally:
+        checkpointer.close()
+    return found
+
+
+def stacked(states: Sequence[TrainState], axis: int) -> TrainState:
+    """Return states as one, with a new axis.
+
+    Args:
+        states: States of the same shapes, NumPy arrays.
+        axis: Where the new axis is.
+    """
+    joined: TrainState = jax.tree.map(lambda *x: np.stack(x, axis), *states)
+    return joined
+
+
+def _seal_file(folder: Path) -> Path:
+    return folder.with_name(f"{folder.name}.sha256")
+
+
+def _seal(folder: Path, spec: RunSpec) -> str:
+    described: dict[str, Any] = spec.to_json() | {"files": files.checksum(folder)}
+    return hashlib.sha256(identity.canonical(described)).hexdigest()
