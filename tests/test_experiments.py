@@ -41,6 +41,8 @@ TABLES = {  # what each program writes, and how many rows of it on the digits
     "sampling": {"sampling": 4},
     "bursts": {"bursts": 2, "bursts-tonic": 2, "bursts-trend": 1, "bursts-loss": 10},
     "gain-claims": {"gain-claims": 11},
+    "level": {"level": 12},
+    "replay": {"replay": 6},
 }
 
 
