@@ -10,9 +10,11 @@ from experiments.drop import drop
 from experiments.gain_claims import gain_claims
 from experiments.league import claim, league
 from experiments.learning_rates import digits_learning_rates, learning_rates
+from experiments.level import level
 from experiments.paper_claims import paper_claims
 from experiments.paper_table import other_seeds, paper_table
 from experiments.protocols import protocols
+from experiments.replay import replay
 from experiments.sampling import sampling
 from experiments.sensitivity import sensitivity
 
@@ -34,6 +36,8 @@ PROGRAMS = (
     sampling,
     bursts,
     gain_claims,
+    level,
+    replay,
 )
 
 

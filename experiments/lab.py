@@ -12,7 +12,7 @@ import xarray as xr
 from matplotlib.figure import Figure
 
 import gainjax
-from gainjax import Benchmark, get_benchmark
+from gainjax import Benchmark, Method, get_benchmark
 from gainjax.data import Stream
 from gainjax.files import write_file
 
@@ -50,7 +50,7 @@ class Lab:
         self,
         folder: str,
         benchmark: Benchmark,
-        methods: Sequence[str] | Mapping[str, str],
+        methods: Sequence[str] | Mapping[str, str | Method],
         seeds: int | Sequence[int],
         **options: Any,
     ) -> xr.Dataset:
@@ -59,7 +59,7 @@ class Lab:
         Args:
             folder: Where to keep them, below ``runs``.
             benchmark: The benchmark.
-            methods: Names of methods.
+            methods: Names of methods, or methods by label.
             seeds: Number of seeds, or the seeds themselves.
             **options: Further options of :func:`gainjax.run`.
         """

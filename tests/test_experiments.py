@@ -17,7 +17,7 @@ sys.path.append(str(Path(__file__).resolve().parents[1]))
 try:
     from experiments.__main__ import PROGRAMS, main
     from experiments.cifar_full import complete
-    from experiments.league.contest import machine
+    from experiments.league.contest import machine, stages_due
     from experiments.league.entries import ENTRIES
     from experiments.league.page import write_page
     from experiments.paper_table import PUBLISHED, compare
@@ -48,6 +48,8 @@ TABLES = {  # what each program writes, and how many rows of it on the digits
         "bursts-loss": 10,
     },
     "gain-claims": {"gain-claims": 11},
+    "level": {"level": 12},
+    "replay": {"replay": 6},
 }
 
 
@@ -95,10 +97,27 @@ def test_the_league_adds_what_is_missing_and_makes_its_page(folder, monkeypatch)
     rows[rows["method"] == "ngm-sgd"].to_csv(path, index=False)
     run("league", folder)
     pd.testing.assert_frame_equal(pd.read_csv(path), rows)
+    # A default that is another one now is run again, it alone, and in its place.
+    other = rows.copy()
+    stale = (rows["method"] == "ngm-sgd") & (rows["stage"] == "default")
+    other.loc[stale, "setting"] = json.dumps({"learning_rate": 0.5})
+    other.loc[stale, "avg_sg"] = 0.5
+    other.to_csv(path, index=False)
+    run("league", folder)
+    pd.testing.assert_frame_equal(pd.read_csv(path), rows)
     monkeypatch.setattr("gainjax.runs.execution.train", None)
     (folder / "results" / "league.md").unlink()
     run("league", folder)
     assert (folder / "results" / "league.md").read_text() == page
+
+
+def test_the_stored_defaults_of_the_league_are_those_of_the_registry():
+    stored = Path(__file__).resolve().parents[1] / "experiments/results"
+    for path in stored.glob("league-*digits.csv.gz"):
+        there = set(pd.read_csv(path)["method"])
+        for entry in ENTRIES:
+            if entry.method in there:
+                assert stages_due(path, entry) == (), (path.name, entry.method)
 
 
 def test_runs_of_cifar_come_one_by_one_and_are_compared_on_common_seeds(folder, monkeypatch):

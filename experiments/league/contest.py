@@ -5,10 +5,12 @@
 
 Each method has seven settings (:mod:`experiments.league.entries`), which are tried on three seeds.
 The one with the smallest gap within half a point of the method's own best anytime accuracy is run
-on ten fresh seeds, with its switches and without (the floor), and so is the method's one default.
-What came out is written after each method, a row per seed, to ``league-BENCHMARK.csv.gz``; methods
-that are there are not run again, so the program can be stopped at any time. Tables, figures and
-the page are made from these files.
+on ten fresh seeds, with its switches and without (the floor), and so is the method's one default:
+that of the registry, which no benchmark overrides, since a benchmark has rates of its own for a few
+methods only. What came out is written after each method, a row per seed, to
+``league-BENCHMARK.csv.gz``; methods that are there are not run again (but for a default that is
+another one now), so the program can be stopped at any time. Tables, figures and the page are made
+from these files.
 """
 
 import gzip
@@ -16,6 +18,7 @@ import importlib.metadata
 import json
 import platform
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -34,6 +37,7 @@ from gainjax.files import write_file
 DIGITS = ("split-digits", "permuted-digits", "rotated-digits")
 TUNING_SEEDS = (100, 101, 102)
 FRESH_SEEDS = tuple(range(10))
+STAGES = ("tuning", "final", "floor", "default")
 _SMOKE = 2  # methods
 METRICS = (
     *("avg_sg", "anytime_accuracy", "final_accuracy", "min_acc", "lowest_at", "recovery"),
@@ -58,24 +62,33 @@ def league(
     for benchmark in [] if page_only else lab.benchmarks(benchmarks):
         path = lab.results / f"league-{benchmark.name}.csv.gz"
         for entry in ENTRIES[:_SMOKE] if lab.smoke else ENTRIES:
-            if entry.method in methods and entry.method not in done(path):
-                add(path, contest(lab, benchmark, entry))
-                print(f"{benchmark.name}: {entry.method}", flush=True)
-                jax.clear_caches()  # compiled programs of all methods would not fit into memory
+            if entry.method not in methods or not (due := stages_due(path, entry)):
+                continue
+            put(path, contest(lab, benchmark, entry, due))
+            print(f"{benchmark.name}: {entry.method}, {', '.join(due)}", flush=True)
+            jax.clear_caches()  # compiled programs of all methods would not fit into memory
     write_page(lab.results)
 
 
-def contest(lab: Lab, benchmark: Benchmark, entry: Entry) -> pd.DataFrame:
+def contest(
+    lab: Lab, benchmark: Benchmark, entry: Entry, due: Sequence[str] = STAGES
+) -> pd.DataFrame:
     """Return what came out for a method on a benchmark, a row per stage, setting and seed."""
     folder = f"league/{benchmark.name}/{entry.method}"
     options, methods = evaluation(benchmark), [entry.method]
-    tuning = tuned(lab, benchmark, entry)
-    chosen = chosen_setting(tuning, entry)
-    fixed = options | {"hyperparameters": {entry.method: chosen}}
-    final = lab.run(f"{folder}/final", benchmark, methods, FRESH_SEEDS, **fixed)
-    floor = lab.run(f"{folder}/floor", benchmark, methods, FRESH_SEEDS, regime="no-switch", **fixed)
-    default = lab.run(f"{folder}/default", benchmark, methods, FRESH_SEEDS, **options)
-    stages = {"tuning": tuning, "final": final, "floor": floor, "default": default}
+    stages = {}
+    if "tuning" in due:
+        tuning = tuned(lab, benchmark, entry)
+        fixed = options | {"hyperparameters": {entry.method: chosen_setting(tuning, entry)}}
+        final = lab.run(f"{folder}/final", benchmark, methods, FRESH_SEEDS, **fixed)
+        floor = lab.run(
+            f"{folder}/floor", benchmark, methods, FRESH_SEEDS, regime="no-switch", **fixed
+        )
+        stages = {"tuning": tuning, "final": final, "floor": floor}
+    of_registry = options | {"hyperparameters": {entry.method: default_setting(entry)}}
+    stages["default"] = lab.run(
+        f"{folder}/registry-default", benchmark, methods, FRESH_SEEDS, **of_registry
+    )
     rows = pd.concat([_rows(stage, curves) for stage, curves in stages.items()])
     rows.insert(0, "method", entry.method)
     return rows.assign(machine=machine())
@@ -103,6 +116,11 @@ def chosen_setting(tuning: xr.Dataset, entry: Entry) -> dict[str, float]:
     best = ranking[ranking["chosen"]]
     row = (best if len(best) else ranking).iloc[0]
     return {name: float(row[name]) for name in entry.settings[0]}
+
+
+def default_setting(entry: Entry) -> dict[str, float | None]:
+    """Return all numbers of a method as the registry has them, whatever a benchmark prefers."""
+    return dict(gainjax.get_method(entry.method).hyperparameters)
 
 
 def _rows(stage: str, curves: xr.Dataset) -> pd.DataFrame:
@@ -135,13 +153,29 @@ def machine() -> str:
     return ", ".join([f"processor {zlib.crc32(flags.encode()):08x}", *versions])
 
 
-def done(path: Path) -> set[str]:
-    """Return the methods whose numbers are in a file."""
-    return set(pd.read_csv(path, usecols=["method"])["method"]) if path.exists() else set()
+def stages_due(path: Path, entry: Entry) -> tuple[str, ...]:
+    """Return what is to be run: all stages, the default alone if it is another one now, or none."""
+    if not path.exists():
+        return STAGES
+    rows = pd.read_csv(path, usecols=["method", "stage", "setting"])
+    rows = rows[rows["method"] == entry.method]
+    if rows.empty:
+        return STAGES
+    settings = rows["setting"][rows["stage"] == "default"].map(json.loads)
+    current = default_setting(entry)
+    same = len(settings) and all(setting == current for setting in settings)
+    return () if same else ("default",)
 
 
-def add(path: Path, rows: pd.DataFrame) -> None:
-    """Add rows to a file, or leave it as it was."""
-    before = [pd.read_csv(path)] if path.exists() else []
-    text = pd.concat([*before, rows]).to_csv(index=False, float_format="%.9g", lineterminator="\n")
+def put(path: Path, rows: pd.DataFrame) -> None:
+    """Put the rows of some stages of a method into a file, instead of those that are there."""
+    if path.exists():
+        before = pd.read_csv(path)
+        keys = ["method", "stage"]
+        replaced = before.set_index(keys).index.isin(rows.set_index(keys).index)
+        order = {name: i for i, name in enumerate(before["method"].unique())}
+        rows = pd.concat([before[~replaced], rows])
+        place = rows["method"].map(order).fillna(len(order))
+        rows = rows.iloc[place.argsort(kind="stable")]
+    text = rows.to_csv(index=False, float_format="%.9g", lineterminator="\n")
     write_file(path, gzip.compress(text.encode(), mtime=0))

@@ -176,6 +176,11 @@ ENTRIES = (
     Entry(
         "unseen-masked", _rates_and("momentum", 0.9, _OF_MOMENTUM, 0.5, (0.03, 0.1, 0.2)), memory=1
     ),
+    # Class means of features.
+    Entry(
+        "msgd-ncm", _rates_and("mean_decay", 0.9, _OF_MOMENTUM, 0.5, (0.01, 0.03, 0.1)), memory=1
+    ),
+    Entry("ngm-sgd-ncm", _rates_and("sensitivity", 0.4, _OF_GAIN, 0.8, (0.003, 0.01, 0.02))),
     # Flat minima.
     Entry("sam", _rates_and("radius", 0.05, _OF_SGD, 0.2, (0.1, 0.2, 0.3)), forward=2, backward=2),
     Entry(
@@ -213,6 +218,11 @@ ENTRIES = (
         "a-gem",
         _rates_and("momentum", 0.9, _OF_MOMENTUM, 0.5, (0.03, 0.1, 0.2)),
         backward=2,
+        memory=1,
+    ),
+    Entry(
+        "class-mean-init",
+        _rates_and("scale", 1.0, _OF_MOMENTUM, 0.3, (0.01, 0.03, 0.1)),
         memory=1,
     ),
     Entry("msgd-reset", _rates_and("momentum", 0.9, _OF_MOMENTUM, 0.5, (0.03, 0.1, 0.2)), memory=1),

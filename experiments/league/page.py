@@ -219,7 +219,8 @@ _RANKS = {
     ),
     "default": (
         "Untuned",
-        "Over {}: the same ranks of {} methods, each with its one default on all benchmarks.",
+        "Over {}: the same ranks of {} methods, each with the registry's one default on all "
+        "benchmarks, also where a benchmark has numbers of its own for some of them.",
     ),
 }
 

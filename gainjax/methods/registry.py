@@ -6,13 +6,35 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, TypeVar
 
-from gainjax.methods import averages, clipped, controls, flat, gains, level, losses, plain, steps
+from gainjax.methods import (
+    averages,
+    class_means,
+    clipped,
+    controls,
+    flat,
+    gains,
+    level,
+    losses,
+    plain,
+    steps,
+)
 from gainjax.methods.method import Method
 from gainjax.references import absolute, imported
 
 T = TypeVar("T")
 
-_FAMILIES = (gains, plain, averages, level, clipped, steps, losses, flat, controls)
+_FAMILIES = (
+    gains,
+    plain,
+    averages,
+    level,
+    clipped,
+    steps,
+    losses,
+    class_means,
+    flat,
+    controls,
+)
 _METHODS: dict[str, Method] = {
     method.name: method for family in _FAMILIES for method in family.ENTRIES
 }
