@@ -20,7 +20,7 @@ def code_cells(path):
 def shown(cells):
     """Return what kinds of output the cells have, without what differs between machines."""
     return [
-        [output.get("name") or sorted(output.get("data", ())) for output in cell.outputs]
+        {kind for output in cell.outputs for kind in output.get("data", [output.get("name")])}
         for cell in cells
     ]
 
@@ -46,7 +46,7 @@ def test_stored_outputs_are_those_of_one_clean_run(path):
     cells = code_cells(path)
     assert [cell.execution_count for cell in cells] == list(range(1, len(cells) + 1))
     outputs = [output for cell in cells for output in cell.outputs]
-    assert {output.output_type for output in outputs} <= {"stream", "execute_result"}
+    assert all(output.output_type != "error" for output in outputs)
     assert all(output.get("name") != "stderr" for output in outputs), "a warning or a progress bar"
     assert any("image/png" in output.get("data", ()) for output in outputs), "no figure"
 
@@ -76,6 +76,7 @@ def test_first_cell_installs_on_colab_and_nowhere_else(path):
 
 @every_notebook
 def test_readme_has_a_badge(path):
-    place = f"https://colab.research.google.com/github/gainjax/gainjax/blob/main/notebooks/{path.name}"
-    badge = "![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)"
+    colab = "https://colab.research.google.com"
+    badge = f"![Open in Colab]({colab}/assets/colab-badge.svg)"
+    place = f"{colab}/github/gainjax/gainjax/blob/main/notebooks/{path.name}"
     assert f"[{badge}]({place})" in (ROOT / "README.md").read_text()
