@@ -102,6 +102,8 @@ def plot_curves(
     columns[0]["accuracy"].set_ylabel(f"{score_title(dataset)} on task 1")
     if score == "accuracy":
         percent(columns[0]["accuracy"].yaxis)
+        low, high = columns[0]["accuracy"].get_ylim()  # intervals of few seeds reach beyond
+        columns[0]["accuracy"].set_ylim(max(low, -0.05), min(high, 1.05))
         if "loss" in panels:
             columns[0]["loss"].set_ylabel("test loss on\ntask 1 (nats)")
     if len(ends) > 1:
