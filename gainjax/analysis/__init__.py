@@ -18,6 +18,7 @@ from gainjax.analysis.hessian import (
 )
 from gainjax.analysis.landscape import Plane, along_line, on_plane
 from gainjax.analysis.networks import (
+    Examples,
     Network,
     Subject,
     head_features,
@@ -69,6 +70,7 @@ __all__ = [
     "Claim",
     "Curvature",
     "Decay",
+    "Examples",
     "Network",
     "Noise",
     "PartNorms",
