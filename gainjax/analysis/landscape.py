@@ -24,7 +24,7 @@ class Plane(NamedTuple):
 def along_line(loss: Loss, start: Any, end: Any, points: Sequence[float]) -> np.ndarray:
     r"""Return a loss between two weights and beyond.
 
-    .. math:: L\big((1 - s)\, \theta_0 + s\, \theta_1\big)
+    .. math:: L((1 - s)\, \theta_0 + s\, \theta_1)
 
     Args:
         loss: A function of the parameters, shape ().
