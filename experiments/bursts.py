@@ -24,8 +24,6 @@ from matplotlib.figure import Figure
 import gainjax.analysis as analysis
 from experiments.lab import Lab, first_tasks
 from gainjax import Benchmark, get_gain
-from gainjax.data import Stream
-from gainjax.models import Model
 from gainjax.statistics import mean_interval
 from gainjax.training import TrainState
 
@@ -56,13 +54,11 @@ def bursts(
         runs[name], states = lab.run(
             f"bursts/{name}", benchmark, [METHOD], seeds, return_states=True
         )
-        stream = benchmark.load(None if lab.smoke else lab.data_dir, lab.eval_examples)
-        model = benchmark.model_for(stream)
-        classes[name] = analysis.classes_seen(stream)
-        layers[name] = _layers(model, stream)
-        in_the_end.append({
-            "benchmark": name, **_in_the_end(runs[name], model, states[METHOD], stream)
-        })  # fmt: skip
+        subject = _subject(lab, benchmark)
+        classes[name] = analysis.classes_seen(subject.stream)
+        layers[name] = _layers(subject)
+        last = _in_the_end(runs[name], subject, states[METHOD])
+        in_the_end.append({"benchmark": name, **last})
         lab.draw(f"bursts-{name}", analysis.plot_bursts(runs[name]))
         for after in AFTER:
             rows, curves = _after_the_switch(lab, benchmark, after, seeds)
@@ -94,11 +90,15 @@ def _bursts(runs: dict[str, xr.Dataset]) -> pd.DataFrame:
     return pd.concat(tables, ignore_index=True)
 
 
-def _layers(model: Model, stream: Stream) -> int:
+def _subject(lab: Lab, benchmark: Benchmark) -> analysis.Subject:
+    return analysis.Subject(benchmark, None if lab.smoke else lab.data_dir, lab.eval_examples)
+
+
+def _layers(subject: analysis.Subject) -> int:
     """Return the number of modulated layers."""
-    inputs = jnp.asarray(stream.test_inputs[0, :1])
-    params, _ = jax.eval_shape(model.init, jax.random.key(0), inputs)
-    return sum(jax.tree.leaves(model.modulated(params)))
+    inputs = subject.test(0).inputs[:1]
+    params, _ = jax.eval_shape(subject.model.init, jax.random.key(0), inputs)
+    return sum(jax.tree.leaves(subject.model.modulated(params)))
 
 
 def _tonic(levels: pd.DataFrame, layers: dict[str, int]) -> pd.DataFrame:
@@ -124,13 +124,13 @@ def _trend(levels: pd.DataFrame, margin: float) -> pd.DataFrame:
 
 
 def _in_the_end(
-    curves: xr.Dataset, model: Model, states: TrainState, stream: Stream
+    curves: xr.Dataset, subject: analysis.Subject, states: TrainState
 ) -> dict[str, float]:
     """Return the final uncertainty on test images beside that on batches, and the gain of each."""
-    entropy_of = jax.vmap(lambda state: analysis.held_out_uncertainty(model, state, stream))
-    held_out = np.asarray(entropy_of(states), np.float64) @ (
-        stream.test_sizes / stream.test_sizes.sum()
-    )
+    entropy_of = jax.vmap(lambda network: analysis.held_out_uncertainty(subject, network))
+    network = analysis.Network(states.params, states.model_state)
+    sizes = np.asarray(subject.stream.test_sizes)
+    held_out = np.asarray(entropy_of(network), np.float64) @ (sizes / sizes.sum())
     levels = analysis.tonic_levels(curves)
     last = levels[levels["task"] == levels["task"].max()]
     dynamics = analysis.the_recorded_gain(curves).dynamics
@@ -167,15 +167,14 @@ def _after_the_switch(
         f"bursts/{benchmark.name}-after-{after}", whole, [METHOD], seeds,
         eval_every=10_000, dense_updates=0, seen_every=10_000, return_states=True,
     )  # fmt: skip
-    stream = whole.load(None if lab.smoke else lab.data_dir, lab.eval_examples)
-    model = whole.model_for(stream)
-    layers = _layers(model, stream)
+    subject = _subject(lab, whole)
+    layers = _layers(subject)
     before = curves["gain"].sel(setting=METHOD, update=curves["task_end"][0].item() + 1).values
     gain = np.asarray(get_gain(states[METHOD].opt_state))
-    effects = jax.vmap(lambda state, calm: _effects(model, state, stream, layers, calm))
+    effects = jax.vmap(lambda state, calm: _effects(subject, state, layers, calm))
     found = effects(states[METHOD], jnp.asarray(before))
     rows = []
-    for task in range(len(stream.task_end)):
+    for task in range(subject.tasks):
         row: dict[str, Any] = {
             "benchmark": benchmark.name, "after": after, "test_task": task + 1,
             "gain": gain.mean(), "gain_before": before.mean(),
@@ -195,16 +194,16 @@ def _first_switch(benchmark: Benchmark, after: int) -> Benchmark:
 
 
 def _effects(
-    model: Model, state: TrainState, stream: Stream, layers: int, calm: jax.Array
+    subject: analysis.Subject, state: TrainState, layers: int, calm: jax.Array
 ) -> dict[str, jax.Array]:
     """Return test loss and entropy on each task, and what the loss gains over other gains."""
     gain = get_gain(state.opt_state)
     losses: dict[str, list[jax.Array]] = {"loss": [], "minus_baseline": [], "minus_before": []}
-    for task, size in enumerate(np.asarray(stream.test_sizes)):
-        inputs, labels = stream.test_inputs[task, :size], stream.test_targets[task, :size]
-        logits, _ = model.apply(state.params, state.model_state, inputs, train=False, key=None)
+    network = analysis.Network(state.params, state.model_state)
+    for inputs, labels in map(subject.test, range(subject.tasks)):
+        logits = subject.outputs(network, inputs)
         losses["loss"].append(analysis.loss_at(logits, labels, gain, layers, gain))
         for name, other in (("minus_baseline", jnp.ones(())), ("minus_before", calm)):
             losses[name].append(analysis.boost_effect(logits, labels, gain, layers, other))
-    entropy = analysis.held_out_uncertainty(model, state, stream)
+    entropy = analysis.held_out_uncertainty(subject, network)
     return {name: jnp.stack(values) for name, values in losses.items()} | {"entropy": entropy}

@@ -10,7 +10,6 @@ of one seed comes first. Evaluation on 1,000 images of each test set (or all, wh
 after each of the first 16 updates of a task and every 5th; on all tasks seen so far every 50th.
 """
 
-import gzip
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, NamedTuple
@@ -21,7 +20,7 @@ import tyro
 import xarray as xr
 
 import gainjax
-from experiments.lab import Lab
+from experiments.lab import Lab, write_compressed
 from gainjax import Benchmark, plot_curves
 from gainjax.files import write_file
 
@@ -129,8 +128,7 @@ def _train(lab: Lab, run: Run) -> None:
         **_EVALUATION,
     )
     rows = pd.concat([before, _rows(curves, run)]) if len(before) else _rows(curves, run)
-    text = rows.to_csv(index=False, float_format="%.6g", lineterminator="\n")
-    write_file(path, gzip.compress(text.encode(), mtime=0))
+    write_compressed(path, rows, "%.6g")
     print(f"{run.benchmark.name}: {run.method}, seed {run.seed}", flush=True)
 
 

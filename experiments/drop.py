@@ -18,7 +18,7 @@ import tyro
 import xarray as xr
 
 from experiments.lab import Lab, first_tasks
-from gainjax import Benchmark, get_gain, get_method, run
+from gainjax import Benchmark, get_gain, get_method
 from gainjax.analysis import (
     PARTS,
     Network,
@@ -36,7 +36,7 @@ BENCHMARKS = ("split-digits", "rotated-digits", "split-mnist", "rotated-mnist")
 METHODS = ("ngm-sgd", "sgd", "msgd", "adam", "adagrad-ema", "fixed-gain-ema")
 AFTER = (1, 2, 5, 10, 20, 50, 100)
 _LEVEL = {"learning_rate": 0.03, "level": 2.5, "average_decay": 0.9}  # the claim's setting
-_SMOKE_AFTER = (1, 2)
+_SMOKE_AFTER, _SMOKE_UPDATES = (1, 2), 4
 _EXAMPLES, _SAMPLES = 1000, 10  # of the loss whose curvature is taken, and of its trace
 _MEASURED = ("accuracy", "old_accuracy", "ncm_accuracy", "loss", *PARTS)
 
@@ -78,20 +78,17 @@ def drop(
 def _runs(
     lab: Lab, bench: Benchmark, seeds: int
 ) -> tuple[xr.Dataset, Mapping[str, Any], list[int], Subject]:
-    """Return curves and snapshots of the first two tasks; weights are too many to be kept."""
+    """Return curves and snapshots of the first two tasks, and the benchmark that they are of."""
     subject = Subject(bench, None if lab.smoke else lab.data_dir, lab.eval_examples)
-    if lab.smoke:
-        bench = bench.replace(updates_per_task=4, batch_size=8)
-    at = snapshots_around(bench, 1, _SMOKE_AFTER if lab.smoke else AFTER)
-    curves, states = run(
+    short = bench.replace(updates_per_task=_SMOKE_UPDATES) if lab.smoke else bench
+    at = snapshots_around(short, 1, _SMOKE_AFTER if lab.smoke else AFTER)
+    curves, states = lab.run(
+        f"drop/{bench.name}",
         bench,
         METHODS,
-        2 if lab.smoke else seeds,
-        data_dir=None if lab.smoke else lab.data_dir,
-        eval_examples=lab.eval_examples,
+        seeds,
         hyperparameters={"fixed-gain-ema": _LEVEL},
         snapshots=at,
-        progress=not lab.smoke,
     )
     return curves, states, at, subject
 

@@ -7,7 +7,6 @@ holds, fails or stays open (:mod:`gainjax.analysis.claims`). Settings are those 
 found best on other seeds; a constant gain, which is not in it, has the learning rate of NGM-SGD.
 """
 
-import json
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,7 +15,8 @@ import tyro
 
 from experiments.controls import joined
 from experiments.lab import Lab
-from gainjax import Benchmark, get_method
+from experiments.league.contest import settings_of_league
+from gainjax import get_method
 from gainjax.analysis import CLAIMS, judge_claims
 
 OWNER = "ngm-sgd"  # of the gain that others borrow
@@ -40,10 +40,13 @@ def gain_claims(
     methods = dict.fromkeys((OWNER, *named))
     for benchmark in lab.benchmarks(benchmarks):
         folder = f"gain-claims/{benchmark.name}"
-        curves = []
+        best, curves = settings_of_league(LEAGUE, benchmark.name), []
+        if best:  # what is not in it has the learning rate of NGM-SGD
+            others = {"learning_rate": best[OWNER]["learning_rate"]}
+            best = {method: best.get(method, others) for method in methods}
         for method in methods:
-            best = _best_setting(benchmark, method)
-            options: dict[str, Any] = {"eval_examples": None, "hyperparameters": {method: best}}
+            own = {method: best.get(method, {})}
+            options: dict[str, Any] = {"eval_examples": None, "hyperparameters": own}
             if get_method(method).borrows_gain:
                 options["gain_from"] = lab.runs / folder / OWNER
             curves.append(lab.run(f"{folder}/{method}", benchmark, [method], seeds, **options))
@@ -52,14 +55,3 @@ def gain_claims(
         tables.append(table)
         every += curves
     lab.write("gain-claims", pd.concat(tables, ignore_index=True), every)
-
-
-def _best_setting(benchmark: Benchmark, method: str) -> dict[str, Any]:
-    """Return the setting that the league found best, or of what is not in it the defaults."""
-    path = LEAGUE / f"league-{benchmark.name}.csv.gz"
-    if not path.exists():
-        return {}
-    rows = pd.read_csv(path).query("stage == 'final'").groupby("method")["setting"].first()
-    if method in rows:
-        return json.loads(rows[method])
-    return {"learning_rate": json.loads(rows[OWNER])["learning_rate"]}

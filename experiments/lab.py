@@ -1,6 +1,7 @@
 """What the programs share: runs that can be stopped and started again, and results on disk."""
 
 import dataclasses
+import gzip
 import json
 import os
 from collections.abc import Mapping, Sequence
@@ -139,6 +140,18 @@ class Lab:
         smoke = _SMOKE if self.smoke else {}
         data_dir = None if self.smoke else self.data_dir
         return {**shared, **options, **smoke, "data_dir": data_dir, "progress": not self.smoke}
+
+
+def write_compressed(path: Path, rows: pd.DataFrame, digits: str) -> None:
+    """Write a table as ``.csv.gz``; equal tables are equal files.
+
+    Args:
+        path: The file, written whole or not at all.
+        rows: The table, without its index.
+        digits: Format of its numbers.
+    """
+    text = rows.to_csv(index=False, float_format=digits, lineterminator="\n")
+    write_file(path, gzip.compress(text.encode(), mtime=0))
 
 
 def first_tasks(whole: Benchmark, count: int) -> Benchmark:

@@ -7,7 +7,6 @@ choice has seen: joint, and with half of each batch from a memory of ``buffer`` 
 uniform over the past (reservoir) or the same number of each class (balanced).
 """
 
-import json
 from typing import Annotated, Any
 
 import pandas as pd
@@ -16,7 +15,7 @@ import xarray as xr
 
 import gainjax
 from experiments.lab import Lab
-from experiments.league.contest import evaluation
+from experiments.league.contest import evaluation, settings_of_league
 
 METHODS = (
     *("fixed-gain-ema", "adagrad-ema", "ngm-sgd-ema", "sgd-ema", "adagrad", "ngm-sgd", "sgd"),
@@ -47,7 +46,8 @@ def replay(
     rows, every = [], []
     for benchmark in lab.benchmarks(benchmarks):
         methods = METHODS[-_SMOKE:] if lab.smoke else METHODS
-        settings = {} if lab.smoke else chosen(lab, benchmark.name)
+        every_setting = settings_of_league(lab.results, benchmark.name)
+        settings = {m: every_setting[m] for m in methods if m in every_setting}
         for name, options in REGIMES.items():
             size = {"buffer_size": buffer} if options else {}
             curves = lab.run(
@@ -63,13 +63,6 @@ def replay(
             every.append(curves)
             rows.append(_rows(benchmark.name, name, curves))
     lab.write("replay", pd.concat(rows), every)
-
-
-def chosen(lab: Lab, benchmark: str) -> dict[str, dict[str, float | None]]:
-    """Return the settings that the league chose on a benchmark, by method."""
-    rows = pd.read_csv(lab.results / f"league-{benchmark}.csv.gz")
-    final = rows[(rows["stage"] == "final") & rows["method"].isin(METHODS)]
-    return {m: json.loads(part["setting"].iloc[0]) for m, part in final.groupby("method")}
 
 
 def _rows(benchmark: str, regime: str, curves: xr.Dataset) -> pd.DataFrame:

@@ -27,7 +27,7 @@ except ImportError:
 TABLES = {  # what each program writes, and how many rows of it on the digits
     "paper-table": {"paper-table": 38, "paper-table-de-lange": 4},
     "other-seeds": {"other-seeds": 2},
-    "paper-claims": {"paper-claims": 15},
+    "paper-claims": {"paper-claims": 36},
     "learning-rates": {"learning-rates-split-digits-2-tasks": 8},
     "controls": {"controls-split-digits-2-tasks": 16},
     "sensitivity": {"sensitivity-map": 4, "sensitivity": 2},

@@ -16,6 +16,8 @@ from gainjax import GainDynamics, gain_modulation, get_gain
 from gainjax.analysis import (
     CLAIMS,
     Claim,
+    Network,
+    Subject,
     around_switches,
     boost_effect,
     burst_table,
@@ -368,11 +370,23 @@ def test_held_out_uncertainty_is_that_of_each_test_set(run):
     stream = bench.load()
     model = bench.model_for(stream)
     state = jax.tree.map(lambda leaf: leaf[1], run[1]["ngm-sgd"])
-    found = held_out_uncertainty(model, state, stream)
+    network = Network(state.params, state.model_state)
+    found = held_out_uncertainty(Subject(bench), network)
     for task, size in enumerate(stream.test_sizes):
         inputs = stream.test_inputs[task, :size]
         logits, _ = model.apply(state.params, state.model_state, inputs, train=False, key=None)
         np.testing.assert_allclose(found[task], gainjax.predictive_entropy(logits), rtol=1e-5)
+    # A network sees its inputs as in training, whatever the benchmark does to them.
+    blind = gainjax.Benchmark(
+        "blind",
+        stream=stream,
+        model=model,
+        preprocess=lambda inputs: 0 * inputs,
+        updates_per_task=5,
+        batch_size=8,
+    )
+    flat = held_out_uncertainty(Subject(blind), network)
+    np.testing.assert_allclose(flat, np.log(10), rtol=1e-5)  # zeros, and no biases
 
 
 # Timescales -------------------------------------------------------------------------------------

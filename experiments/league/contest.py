@@ -13,7 +13,6 @@ another one now), so the program can be stopped at any time. Tables, figures and
 from these files.
 """
 
-import gzip
 import importlib.metadata
 import json
 import platform
@@ -28,11 +27,10 @@ import tyro
 import xarray as xr
 
 import gainjax
-from experiments.lab import MNIST, Lab
+from experiments.lab import MNIST, Lab, write_compressed
 from experiments.league.entries import ENTRIES, Entry
 from experiments.league.page import write_page
 from gainjax import Benchmark
-from gainjax.files import write_file
 
 DIGITS = ("split-digits", "permuted-digits", "rotated-digits")
 TUNING_SEEDS = (100, 101, 102)
@@ -118,6 +116,20 @@ def chosen_setting(tuning: xr.Dataset, entry: Entry) -> dict[str, float]:
     return {name: float(row[name]) for name in entry.settings[0]}
 
 
+def settings_of_league(results: Path, benchmark: str) -> dict[str, dict[str, Any]]:
+    """Return the setting that was chosen for each method on a benchmark; none before it ran there.
+
+    Args:
+        results: Where the numbers of the league are.
+        benchmark: Name of the benchmark.
+    """
+    path = results / f"league-{benchmark}.csv.gz"
+    if not path.exists():
+        return {}
+    rows = pd.read_csv(path, usecols=["method", "stage", "setting"]).query("stage == 'final'")
+    return {m: json.loads(part.iloc[0]) for m, part in rows.groupby("method")["setting"]}
+
+
 def default_setting(entry: Entry) -> dict[str, float | None]:
     """Return all numbers of a method as the registry has them, whatever a benchmark prefers."""
     return dict(gainjax.get_method(entry.method).hyperparameters)
@@ -177,5 +189,4 @@ def put(path: Path, rows: pd.DataFrame) -> None:
         rows = pd.concat([before[~replaced], rows])
         place = rows["method"].map(order).fillna(len(order))
         rows = rows.iloc[place.argsort(kind="stable")]
-    text = rows.to_csv(index=False, float_format="%.9g", lineterminator="\n")
-    write_file(path, gzip.compress(text.encode(), mtime=0))
+    write_compressed(path, rows, "%.9g")

@@ -110,7 +110,7 @@ ENTRIES = (
     Entry("ramped-gain", _rates_and("level", 2.0, _OF_GAIN, 2.5, (0.003, 0.01, 0.02))),
     Entry("temperature", _rates_and("level", 8.0, _OF_GAIN, 16.0, (0.003, 0.01, 0.02))),
     Entry("larger-init", _rates_and("level", 2.0, _OF_SGD, 2.5, (0.03, 0.1, 0.2))),
-    Entry("entropy-lr", _rates_and("sensitivity", 0.4, _OF_SGD, 0.8, (0.03, 0.1, 0.2))),
+    Entry("entropy-lr", _rates_and("sensitivity", 0.4, _OF_MOMENTUM, 0.8, (0.003, 0.01, 0.03))),
     Entry(
         "ngm-msgd",
         _rates_and("sensitivity", 0.2, (0.0003, 0.001, 0.003, 0.01), 0.4, (0.0003, 0.001, 0.003)),

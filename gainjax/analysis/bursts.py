@@ -21,11 +21,11 @@ from numpy.typing import ArrayLike
 from scipy.optimize import minimize_scalar
 
 from gainjax.analysis.recorded import RecordedGain, recorded_gains
+from gainjax.analysis.tonic import LAST_PART
 from gainjax.curves import task_ends
 from gainjax.gain import GainDynamics
 from gainjax.statistics import mean_interval
 
-LAST_PART = 0.25  # of a task: where its tonic level is taken
 _BEFORE = 10  # updates before a switch whose mean is the level that a burst starts from
 _FITTED = 0.2  # of its height: down to there the decay of a burst is fitted
 _LEAST_POINTS = 4  # of a fit

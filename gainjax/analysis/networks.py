@@ -58,8 +58,7 @@ class Subject:
     model: Model = dataclasses.field(init=False)
 
     def __post_init__(self) -> None:
-        bench = self.benchmark if isinstance(self.benchmark, Benchmark) else None
-        bench = bench or get_benchmark(str(self.benchmark))
+        bench = _benchmark(self.benchmark)
         stream = bench.load(self.data_dir, self.eval_examples)
         object.__setattr__(self, "bench", bench)
         object.__setattr__(self, "stream", stream)
@@ -149,14 +148,14 @@ def snapshots_around(
         after: Updates since the switch, ascending, >= 1.
 
     Raises:
-        ValueError: If the benchmark has no such switch, or its task is shorter than that.
+        ValueError: If the task is shorter than that, or the updates are given by task and there is
+            no such switch.
 
     Example:
         >>> snapshots_around("split-digits", 1, (1, 10))
         [200, 201, 210]
     """
-    bench = benchmark if isinstance(benchmark, Benchmark) else get_benchmark(benchmark)
-    updates = bench.protocol.updates_per_task
+    updates = _benchmark(benchmark).protocol.updates_per_task
     if isinstance(updates, int):
         updates = (updates,) * (switch + 1)
     if not 1 <= switch < len(updates):
@@ -230,6 +229,10 @@ def head_features(subject: Subject) -> Features:
         return jax.vmap(jax.grad(first_output), (None, 0))(jnp.zeros(size, kernel.dtype), inputs)
 
     return features
+
+
+def _benchmark(benchmark: str | Benchmark) -> Benchmark:
+    return benchmark if isinstance(benchmark, Benchmark) else get_benchmark(benchmark)
 
 
 def _method_of(label: str) -> str:

@@ -10,10 +10,11 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from gainjax.analysis.bursts import LAST_PART, around_switches
+from gainjax.analysis.bursts import around_switches
 from gainjax.analysis.panels import early_to_late, figure_of, mark_switches, panels
 from gainjax.analysis.recorded import RecordedGain, recorded_gains, the_recorded_gain
 from gainjax.analysis.timescales import fast_share
+from gainjax.analysis.tonic import LAST_PART
 from gainjax.analysis.toys import (
     Trace,
     fast_slow_toy,

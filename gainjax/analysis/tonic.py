@@ -18,15 +18,14 @@ import pandas as pd
 import xarray as xr
 from scipy.stats import page_trend_test
 
+from gainjax.analysis.networks import Network, Subject
 from gainjax.analysis.recorded import recorded_gains
 from gainjax.curves import task_ends
 from gainjax.data import Stream
 from gainjax.gain import predictive_entropy
-from gainjax.models import Model
 from gainjax.statistics import mean_interval, paired_permutation_test
-from gainjax.training import TrainState
 
-LAST_PART = 0.25
+LAST_PART = 0.25  # of a task: where its tonic level is taken
 _LEAST_TASKS = 3  # of Page's test
 
 
@@ -199,35 +198,28 @@ def classes_seen(stream: Stream) -> list[int]:
     return [len(np.unique(targets[:end])) for end in np.asarray(stream.task_end)]
 
 
-def held_out_uncertainty(model: Model, state: TrainState, stream: Stream) -> jax.Array:
+def held_out_uncertainty(subject: Subject, network: Network) -> jax.Array:
     """Return the mean predictive entropy of a network on the test set of each task.
 
     Args:
-        model: The model.
-        state: State of one run; map over a batch of them with :func:`jax.vmap`.
-        stream: The tasks.
+        subject: The benchmark, with its data and its model.
+        network: One network; map over a batch of them with :func:`jax.vmap`.
 
     Returns:
         Entropies in nats, shape (K,).
 
     Example:
         >>> import gainjax
-        >>> bench = gainjax.get_benchmark("split-digits")
-        >>> stream = bench.load()
-        >>> _, states = gainjax.run(
-        ...     bench, ["ngm-sgd"], 2, updates_per_task=5, progress=False, return_states=True
-        ... )
-        >>> model = bench.model_for(stream)
-        >>> entropies = jax.vmap(lambda state: held_out_uncertainty(model, state, stream))
-        >>> entropies(states["ngm-sgd"]).shape
+        >>> from gainjax.analysis import networks
+        >>> bench = gainjax.get_benchmark("split-digits").replace(updates_per_task=5)
+        >>> _, states = gainjax.run(bench, ["ngm-sgd"], 2, snapshots=[25])
+        >>> last = jax.tree.map(lambda x: x[:, -1], networks(states)["ngm-sgd"])
+        >>> subject = Subject(bench)
+        >>> jax.vmap(lambda network: held_out_uncertainty(subject, network))(last).shape
         (2, 5)
     """
-    sizes = jnp.asarray(stream.test_sizes)
-    counts = jnp.arange(stream.test_inputs.shape[1]) < sizes[:, None]
-
-    def of_task(task: tuple[jax.Array, jax.Array]) -> jax.Array:
-        inputs, where = task
-        logits, _ = model.apply(state.params, state.model_state, inputs, train=False, key=None)
-        return predictive_entropy(logits, where=where)
-
-    return jax.lax.map(of_task, (jnp.asarray(stream.test_inputs), counts))
+    entropies = [
+        predictive_entropy(subject.outputs(network, subject.test(task).inputs))
+        for task in range(subject.tasks)
+    ]
+    return jnp.stack(entropies)
