@@ -73,7 +73,7 @@ class Lab:
         folder: str,
         benchmark: Benchmark,
         grid: Mapping[str, Sequence[float]],
-        methods: Sequence[str],
+        methods: Sequence[str] | Mapping[str, str],
         seeds: int | Sequence[int],
         **options: Any,
     ) -> xr.Dataset:
@@ -83,7 +83,7 @@ class Lab:
             folder: Where to keep them, below ``runs``.
             benchmark: The benchmark.
             grid: Values of hyper-parameters by name.
-            methods: Names of methods.
+            methods: Names of methods, alone or by label.
             seeds: Number of seeds, or the seeds themselves.
             **options: Further options of :func:`gainjax.sweep`.
         """

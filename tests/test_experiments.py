@@ -18,6 +18,7 @@ try:
     from experiments.__main__ import PROGRAMS, main
     from experiments.cifar_full import complete
     from experiments.league.contest import machine, stages_due
+    from experiments.league.cosine import CosineMLP
     from experiments.league.entries import ENTRIES
     from experiments.league.page import write_page
     from experiments.paper_table import PUBLISHED, compare
@@ -38,7 +39,7 @@ TABLES = {  # what each program writes, and how many rows of it on the digits
     "drop": {"drop": 18, "drop-gradients": 18, "drop-curvature": 18},
     "digits-learning-rates": {"digits-learning-rates-split-digits-2-tasks": 8},
     "league": {},  # below
-    "claim": {"claim": 4},
+    "claim": {"claim-split-digits-2-tasks": 4},
     "sampling": {"sampling": 4},
     "bursts": {
         "bursts": 2,
@@ -116,8 +117,8 @@ def test_the_stored_defaults_of_the_league_are_those_of_the_registry():
     for path in stored.glob("league-*digits.csv.gz"):
         there = set(pd.read_csv(path)["method"])
         for entry in ENTRIES:
-            if entry.method in there:
-                assert stages_due(path, entry) == (), (path.name, entry.method)
+            if entry.name in there:
+                assert stages_due(path, entry) == (), (path.name, entry.name)
 
 
 def test_runs_of_cifar_come_one_by_one_and_are_compared_on_common_seeds(folder, monkeypatch):
@@ -151,12 +152,23 @@ def test_the_page_of_the_league_is_made_from_its_numbers(tmp_path):
 
 
 def test_entries_of_the_league_have_seven_settings_that_their_methods_take():
-    names = [entry.method for entry in ENTRIES]
+    names = [entry.name for entry in ENTRIES]
     assert len(set(names)) == len(names)
     for entry in ENTRIES:
-        assert len(entry.settings) == 7, entry.method
+        assert len(entry.settings) == 7, entry.name
         for setting in entry.settings:
             get_method(entry.method).check(setting)
+
+
+def test_a_cosine_head_reads_angles():
+    model = CosineMLP((5, 4), 0.5, outputs=3)
+    x = np.random.default_rng(0).normal(size=(6, 2, 4)).astype(np.float32)
+    params = jax.tree.map(np.float64, model.init(jax.random.key(0), x)["params"])
+    first, second = (params["body"][f"layer_{i}"]["kernel"] for i in range(2))
+    h = np.maximum(np.maximum(x.reshape(6, 8) @ first, 0) @ second, 0)
+    norms = np.linalg.norm(h, axis=1)[:, None] * np.linalg.norm(params["kernel"], axis=0)
+    expected = 10 * (h @ params["kernel"]) / np.maximum(norms, 1e-9)
+    np.testing.assert_allclose(model.apply({"params": params}, x), expected, atol=1e-5)
 
 
 @pytest.mark.parametrize("method", ["ngm-sgd", "fixed-gain-ema"])

@@ -46,7 +46,7 @@ METRICS = (
 def league(
     lab: Annotated[Lab, tyro.conf.arg(name="")],
     benchmarks: tuple[str, ...] = (*DIGITS, *MNIST),
-    methods: tuple[str, ...] = tuple(entry.method for entry in ENTRIES),
+    methods: tuple[str, ...] = tuple(entry.name for entry in ENTRIES),
     page_only: bool = False,
 ) -> None:
     """Tune and compare every method, and write the page.
@@ -60,10 +60,10 @@ def league(
     for benchmark in [] if page_only else lab.benchmarks(benchmarks):
         path = lab.results / f"league-{benchmark.name}.csv.gz"
         for entry in ENTRIES[:_SMOKE] if lab.smoke else ENTRIES:
-            if entry.method not in methods or not (due := stages_due(path, entry)):
+            if entry.name not in methods or not (due := stages_due(path, entry)):
                 continue
             put(path, contest(lab, benchmark, entry, due))
-            print(f"{benchmark.name}: {entry.method}, {', '.join(due)}", flush=True)
+            print(f"{benchmark.name}: {entry.name}, {', '.join(due)}", flush=True)
             jax.clear_caches()  # compiled programs of all methods would not fit into memory
     write_page(lab.results)
 
@@ -72,35 +72,40 @@ def contest(
     lab: Lab, benchmark: Benchmark, entry: Entry, due: Sequence[str] = STAGES
 ) -> pd.DataFrame:
     """Return what came out for a method on a benchmark, a row per stage, setting and seed."""
-    folder = f"league/{benchmark.name}/{entry.method}"
-    options, methods = evaluation(benchmark), [entry.method]
-    stages = {}
+    folder = f"league/{benchmark.name}/{entry.name}"
+    options, methods = evaluation(benchmark), {entry.name: entry.method}
+    network, stages = _network(benchmark, entry), {}
     if "tuning" in due:
         tuning = tuned(lab, benchmark, entry)
-        fixed = options | {"hyperparameters": {entry.method: chosen_setting(tuning, entry)}}
-        final = lab.run(f"{folder}/final", benchmark, methods, FRESH_SEEDS, **fixed)
+        fixed = options | {"hyperparameters": {entry.name: chosen_setting(tuning, entry)}}
+        final = lab.run(f"{folder}/final", network, methods, FRESH_SEEDS, **fixed)
         floor = lab.run(
-            f"{folder}/floor", benchmark, methods, FRESH_SEEDS, regime="no-switch", **fixed
+            f"{folder}/floor", network, methods, FRESH_SEEDS, regime="no-switch", **fixed
         )
         stages = {"tuning": tuning, "final": final, "floor": floor}
-    of_registry = options | {"hyperparameters": {entry.method: default_setting(entry)}}
+    of_registry = options | {"hyperparameters": {entry.name: default_setting(entry)}}
     stages["default"] = lab.run(
-        f"{folder}/registry-default", benchmark, methods, FRESH_SEEDS, **of_registry
+        f"{folder}/registry-default", network, methods, FRESH_SEEDS, **of_registry
     )
     rows = pd.concat([_rows(stage, curves) for stage, curves in stages.items()])
-    rows.insert(0, "method", entry.method)
+    rows.insert(0, "method", entry.name)
     return rows.assign(machine=machine())
 
 
 def tuned(lab: Lab, benchmark: Benchmark, entry: Entry) -> xr.Dataset:
     """Return the curves of a method's seven settings."""
-    folder = f"league/{benchmark.name}/{entry.method}"
-    options = evaluation(benchmark)
+    folder = f"league/{benchmark.name}/{entry.name}"
+    network, options = _network(benchmark, entry), evaluation(benchmark)
+    methods = {entry.name: entry.method}
     parts = [
-        lab.sweep(f"{folder}/tuning-{i}", benchmark, grid, [entry.method], TUNING_SEEDS, **options)
+        lab.sweep(f"{folder}/tuning-{i}", network, grid, methods, TUNING_SEEDS, **options)
         for i, grid in enumerate(entry.grids)
     ]
     return parts[0] if len(parts) == 1 else gainjax.concat(parts, "setting")
+
+
+def _network(benchmark: Benchmark, entry: Entry) -> Benchmark:
+    return benchmark if entry.on is None else entry.on(benchmark)
 
 
 def evaluation(benchmark: Benchmark) -> dict[str, Any]:
@@ -170,7 +175,7 @@ def stages_due(path: Path, entry: Entry) -> tuple[str, ...]:
     if not path.exists():
         return STAGES
     rows = pd.read_csv(path, usecols=["method", "stage", "setting"])
-    rows = rows[rows["method"] == entry.method]
+    rows = rows[rows["method"] == entry.name]
     if rows.empty:
         return STAGES
     settings = rows["setting"][rows["stage"] == "default"].map(json.loads)

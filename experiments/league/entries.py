@@ -1,7 +1,10 @@
 """Who takes part: for each method the seven settings that it is tuned over. One entry adds one."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
+
+from experiments.league.cosine import with_cosine_head
+from gainjax import Benchmark
 
 Grid = Mapping[str, Sequence[float]]
 
@@ -10,7 +13,7 @@ class Entry(NamedTuple):
     """A method in the league."""
 
     method: str
-    """Its name in the registry, and in the league."""
+    """Its name in the registry."""
     grids: tuple[Grid, ...]
     """What it is tuned over: products of values, seven settings in all."""
     forward: int = 1
@@ -19,6 +22,15 @@ class Entry(NamedTuple):
     """Backward passes per update."""
     memory: int = 0
     """Copies of the weights that it keeps besides the weights."""
+    variant: str = ""
+    """What follows its name in the league, where it runs on another network."""
+    on: Callable[[Benchmark], Benchmark] | None = None
+    """That network: the benchmark with it."""
+
+    @property
+    def name(self) -> str:
+        """Its name in the league."""
+        return self.method + self.variant
 
     @property
     def settings(self) -> list[dict[str, float]]:
@@ -181,6 +193,20 @@ ENTRIES = (
         "msgd-ncm", _rates_and("mean_decay", 0.9, _OF_MOMENTUM, 0.5, (0.01, 0.03, 0.1)), memory=1
     ),
     Entry("ngm-sgd-ncm", _rates_and("sensitivity", 0.4, _OF_GAIN, 0.8, (0.003, 0.01, 0.02))),
+    # Another head.
+    Entry(
+        "msgd",
+        _rates_and("momentum", 0.9, _OF_MOMENTUM, 0.5, (0.01, 0.03, 0.1)),
+        memory=1,
+        variant="+cosine-head",
+        on=with_cosine_head,
+    ),
+    Entry(
+        "sgd",
+        _rates(0.003, 0.01, 0.03, 0.1, 0.2, 0.3, 0.5),
+        variant="+cosine-head",
+        on=with_cosine_head,
+    ),
     # Flat minima.
     Entry("sam", _rates_and("radius", 0.05, _OF_SGD, 0.2, (0.1, 0.2, 0.3)), forward=2, backward=2),
     Entry(

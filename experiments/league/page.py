@@ -9,13 +9,13 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator
 
-from experiments.league.entries import ENTRIES
+from experiments.league.entries import ENTRIES, Entry
 from gainjax.files import write_file
 from gainjax.methods import METHODS
 from gainjax.statistics import frontier, holm, mean_interval, paired_permutation_test
 
 REFERENCE = "ngm-sgd"
-_ENTRIES = {entry.method: entry for entry in ENTRIES}
+_ENTRIES = {entry.name: entry for entry in ENTRIES}
 _ERRORS = (1, 1.5, 2, 3, 4, 5, 7, 10, 15, 20, 30)  # %
 _GAPS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
 _AT_A_GLANCE = (
@@ -169,7 +169,7 @@ def draw(table: pd.DataFrame, name: str) -> Figure:
     for method, row in sound.iterrows():
         color = _HIGHLIGHTED.get(str(method), "0.6")
         x, y = 100 * (1 - row["anytime"]), max(row["gap"], smallest / 2)
-        oracle = METHODS[str(method)].needs_boundary
+        oracle = _is_oracle(str(method))
         axes.plot(
             x,
             y,
@@ -265,8 +265,8 @@ def _needs() -> str:
         method = METHODS[entry.method]
         boundary = "yes" if method.needs_boundary else ""
         lines.append(
-            f"| {entry.method} | {method.summary} | {entry.forward} | {entry.backward} | "
-            f"{entry.memory or ''} | {boundary} |"
+            f"| {entry.name} | {method.summary}{_head_of(entry)} | {entry.forward} | "
+            f"{entry.backward} | {entry.memory or ''} | {boundary} |"
         )
     return "\n".join(lines) + "\n"
 
@@ -332,4 +332,12 @@ def _setting(method: str, stored: str) -> str:
 
 
 def _name(method: str) -> str:
-    return method + (" ◆" if method in METHODS and METHODS[method].needs_boundary else "")
+    return method + (" ◆" if _is_oracle(method) else "")
+
+
+def _is_oracle(name: str) -> bool:
+    return name in _ENTRIES and METHODS[_ENTRIES[name].method].needs_boundary
+
+
+def _head_of(entry: Entry) -> str:
+    return f", {entry.variant.strip('+').replace('-', ' ')}" if entry.variant else ""
