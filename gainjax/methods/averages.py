@@ -40,7 +40,7 @@ def averaged(method: Method, average_decay: float = DECAY, of: Averaged = "effec
 
     Args:
         method: The method.
-        average_decay: Default of the hyper-parameter of that name, :math:`\delta` in [0, 1): the
+        average_decay: Default of the hyperparameter of that name, :math:`\delta` in [0, 1): the
             average reaches back about 1 / (1 - decay) updates.
         of: Average the weights as they are used, "effective", or, for a method with a gain, as they
             will be once the gain has decayed, "slow".

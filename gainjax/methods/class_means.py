@@ -39,7 +39,7 @@ def read_by_nearest_mean(method: Method) -> Method:
             :func:`gainjax.optim.class_means.read_by_means`.
 
     Returns:
-        A method with the name of the other and "-ncm", with the hyper-parameter ``mean_decay``.
+        A method with the name of the other and "-ncm", with the hyperparameter ``mean_decay``.
 
     Raises:
         ValueError: If the method is evaluated at something else already.

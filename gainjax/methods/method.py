@@ -23,7 +23,7 @@ _GIVEN = ("mask", TRACE)  # arguments of a factory that the program provides
 
 
 class Range(NamedTuple):
-    """Which values a hyper-parameter may have."""
+    """Which values a hyperparameter may have."""
 
     wanted: str
     holds: Callable[[float], bool]
@@ -55,9 +55,9 @@ def trained_params(params: Any, opt_state: Any) -> Any:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Method:
-    """A named optimizer whose numbers are hyper-parameters.
+    """A named optimizer whose numbers are hyperparameters.
 
-    The numbers among the defaults of ``make``, ``gain`` and ``wrap`` are the hyper-parameters: they
+    The numbers among the defaults of ``make``, ``gain`` and ``wrap`` are the hyperparameters: they
     can be set, swept, and are traced, so that all settings of a method share one compiled program.
     A default of None stands for a number that may be absent. Words and booleans stay as they are.
 
@@ -66,7 +66,7 @@ class Method:
 
     Args:
         name: Name in commands, tables and figures.
-        make: Makes the optimizer from its hyper-parameters, ``make(learning_rate=0.1)``. An
+        make: Makes the optimizer from its hyperparameters, ``make(learning_rate=0.1)``. An
             argument named ``mask`` receives the booleans of the parameters that a gain multiplies.
         summary: One line that says what it does.
         source: Where it is described.
@@ -75,16 +75,16 @@ class Method:
             :class:`gainjax.optim.modulation.GainRule` that modulates the optimizer; None for a
             method without. An argument named ``gain_trace`` receives the gain of another run.
         wrap: Wraps the complete optimizer, gain included, ``wrap(optimizer, average_decay=0.9)``;
-            its other arguments are hyper-parameters, too. None for nothing.
+            its other arguments are hyperparameters, too. None for nothing.
         eval_params: From the trained parameters and the optimizer's state to the parameters to
             evaluate, such as an average.
-        ranges: Ranges of hyper-parameters, where they are not the usual ones.
+        ranges: Ranges of hyperparameters, where they are not the usual ones.
         needs_boundary: Whether it is told when the task changes, as an oracle is.
         reference: ``"module:attribute"`` that it was imported by, so that it can be found again.
 
     Raises:
         TypeError: If ``make``, ``gain`` or ``wrap`` is not callable, or an argument has no default.
-        ValueError: If a range is given for an unknown hyper-parameter.
+        ValueError: If a range is given for an unknown hyperparameter.
 
     Example:
         >>> def lion(learning_rate=1e-3, b1=0.9):
@@ -117,7 +117,7 @@ class Method:
         if unknown := set(self.ranges) - set(found):
             raise ValueError(
                 f"ranges of {self.name} name {', '.join(sorted(unknown))}, which is no "
-                f"hyper-parameter of it: it has {', '.join(found) or 'none'}"
+                f"hyperparameter of it: it has {', '.join(found) or 'none'}"
             )
         object.__setattr__(self, "hyperparameters", MappingProxyType(found))
         self.check(found)
@@ -161,7 +161,7 @@ class Method:
         """Return the optimizer without its gain (of the raw weights, if there is a gain).
 
         Args:
-            hyperparameters: Values of all hyper-parameters: numbers, tracers, schedules or None.
+            hyperparameters: Values of all hyperparameters: numbers, tracers, schedules or None.
             mask: Which parameters a gain multiplies, booleans in their structure.
 
         Raises:
@@ -198,7 +198,7 @@ class Method:
         return optax.with_extra_args_support(wrapped)
 
     def check(self, hyperparameters: Mapping[str, Any]) -> None:
-        """Raise ValueError unless hyper-parameters are known and in range.
+        """Raise ValueError unless hyperparameters are known and in range.
 
         Args:
             hyperparameters: Plain numbers, sequences of them (one per update) or None, by name.
@@ -206,7 +206,7 @@ class Method:
         for name, value in hyperparameters.items():
             if name not in self.hyperparameters:
                 known = ", ".join(self.hyperparameters) or "none"
-                raise ValueError(f"{self.name} has no hyper-parameter {name!r}: it has {known}")
+                raise ValueError(f"{self.name} has no hyperparameter {name!r}: it has {known}")
             if value is None:
                 if self.hyperparameters[name] is not None:
                     raise ValueError(f"{name} of {self.name} must be a number: got None")
@@ -233,7 +233,7 @@ def _parameters(function: Callable[..., Any]) -> Mapping[str, inspect.Parameter]
 
 
 def _numbers(what: str, function: Any, method: str, skip: int = 0) -> dict[str, float | None]:
-    """Return the hyper-parameters among the arguments of a factory, with their defaults.
+    """Return the hyperparameters among the arguments of a factory, with their defaults.
 
     The first `skip` arguments are given otherwise.
     """
@@ -249,7 +249,7 @@ def _numbers(what: str, function: Any, method: str, skip: int = 0) -> dict[str, 
             raise TypeError(
                 f"argument {name!r} of method {method} needs a default, such as {name}=0.1, and "
                 "must be possible as a keyword: the numbers among the defaults are the "
-                "hyper-parameters. An optimizer with fixed numbers needs a label: "
+                "hyperparameters. An optimizer with fixed numbers needs a label: "
                 '{"mine": optax.adam(1e-3)}'
             )
         if default is None:
@@ -272,7 +272,7 @@ def _call(function: Callable[..., Any], hyperparameters: Hyperparameters, mask: 
         scheduled = [key for key, value in values.items() if callable(value) and key != "mask"]
         if isinstance(error, _NEEDS_NUMBER) or "scalar index" in str(error):
             raise TypeError(
-                f"{name!r} needs a plain number where hyper-parameters are traced, so that settings"
+                f"{name!r} needs a plain number where hyperparameters are traced, so that settings"
                 " share one program. Fix that number inside the function instead of making it an "
                 f"argument. {error}"
             ) from error

@@ -59,7 +59,7 @@ def train(
         program: The static part: model, method, protocol.
         stream: The tasks. Arrays are moved to the devices.
         seeds: Seed of each run, shape (R,), integers in [0, 2**32).
-        hyperparameters: Each hyper-parameter of the method: a number, or one per run, shape (R,);
+        hyperparameters: Each hyperparameter of the method: a number, or one per run, shape (R,);
             one that follows a schedule (``program.schedules``) and a borrowed ``gain_trace`` have
             one per run and update, shape (R, updates). One that is None is left out.
         chunk: Updates per call of the compiled program, >= 1. It changes no number.
@@ -73,7 +73,7 @@ def train(
         Each chunk, with curves and states.
 
     Raises:
-        ValueError: If seeds, hyper-parameters, the chunk length or the number of updates done are
+        ValueError: If seeds, hyperparameters, the chunk length or the number of updates done are
             out of range.
 
     Example:
@@ -139,7 +139,7 @@ def abstract_states(program: Program, stream: Stream, names: Collection[str]) ->
     Args:
         program: The static part.
         stream: The tasks.
-        names: Names of the hyper-parameters that are given.
+        names: Names of the hyperparameters that are given.
     """
     updates = int(program.protocol.task_ends(len(stream.task_end))[-1])
     hyperparameters = abstract_hyperparameters(program, names, updates)
@@ -192,7 +192,7 @@ def check_seeds(seeds: Sequence[int] | np.ndarray) -> np.ndarray:
 def check_hyperparameters(
     program: Program, hyperparameters: Mapping[str, Any], runs: int, updates: int
 ) -> dict[str, np.ndarray]:
-    """Return hyper-parameters as arrays with a leading axis of runs, or raise ValueError.
+    """Return hyperparameters as arrays with a leading axis of runs, or raise ValueError.
 
     Args:
         program: The static part.

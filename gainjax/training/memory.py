@@ -44,7 +44,7 @@ def runs_at_once(
         layout: Where and how.
         stream: The tasks.
         runs: Number of runs, >= 1.
-        names: Names of the hyper-parameters that are given.
+        names: Names of the hyperparameters that are given.
         chunk: Updates per call of the compiled program.
         memory: Bytes that all runs of this process may take, > 0; None for half of the machine's
             memory, or three quarters of the accelerators'.
@@ -90,7 +90,7 @@ def traced_update(program: Program, stream: Stream, names: Collection[str]) -> A
     Args:
         program: What is trained.
         stream: The tasks.
-        names: Names of the hyper-parameters that are given.
+        names: Names of the hyperparameters that are given.
     """
     num_tasks = len(stream.task_end)
     updates = int(program.protocol.task_ends(num_tasks)[-1])

@@ -1,6 +1,6 @@
 """The static part of training: what is compiled, and how the state of a new run is made.
 
-A program is static (shapes, structure, which method); hyper-parameters and seeds are data, so all
+A program is static (shapes, structure, which method); hyperparameters and seeds are data, so all
 seeds and settings of a method share one compilation.
 """
 
@@ -43,7 +43,7 @@ class Program:
         augment: ``augment(key, inputs)`` changes a batch of raw training inputs; or None.
         preprocess: ``preprocess(inputs)`` is applied to all inputs, on the device; or None.
         num_classes: Number of classes, for a memory balanced by class; 0 if there are none.
-        schedules: Names of the hyper-parameters that have one value per update.
+        schedules: Names of the hyperparameters that have one value per update.
 
     Raises:
         ValueError: If the form is unknown, the model has no form with a gain, or a balanced memory
@@ -90,7 +90,7 @@ class Program:
                 )
 
     def with_schedules(self, hyperparameters: Hyperparameters) -> Hyperparameters:
-        """Return hyper-parameters with each that has a value per update as a schedule."""
+        """Return hyperparameters with each that has a value per update as a schedule."""
         return {
             name: schedule(value) if name in self.schedules else value
             for name, value in hyperparameters.items()
@@ -139,7 +139,7 @@ def init_runs(
     hyperparameters: Hyperparameters,
     example: jax.ShapeDtypeStruct,
 ) -> TrainState:
-    """Return the states of R new runs for seeds and hyper-parameters of shape (R, ...).
+    """Return the states of R new runs for seeds and hyperparameters of shape (R, ...).
 
     Args:
         program: The static part.
@@ -208,7 +208,7 @@ def init_state(
 
 
 def abstract_hyperparameters(program: Program, names: Any, updates: int) -> Hyperparameters:
-    """Return shapes and dtypes of one run's hyper-parameters.
+    """Return shapes and dtypes of one run's hyperparameters.
 
     Args:
         program: The static part.

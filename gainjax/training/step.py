@@ -13,7 +13,7 @@ from gainjax.training.goal import Goal
 
 
 class TrainState(NamedTuple):
-    """All that the next update of a run needs, besides its seed and hyper-parameters."""
+    """All that the next update of a run needs, besides its seed and hyperparameters."""
 
     params: Any  # what the optimizer trains: effective weights, or raw ones if the model has gains
     model_state: Any  # what the model keeps besides: batch statistics, a gain of its own

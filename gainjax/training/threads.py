@@ -81,7 +81,7 @@ def gain_of_company(
         work: What a call of the compiled program does; compiled here if it was not before.
         stream: The tasks.
         seeds: Seeds of the runs of one thread.
-        hyperparameters: Their hyper-parameters.
+        hyperparameters: Their hyperparameters.
         threads: Number of threads.
         needed: What it must be to be of use.
 
