@@ -118,7 +118,7 @@ def test_hyperparameters_are_resolved_from_general_to_special():
         ({"regime": "replay", "batch_size": 1}, "batch_size must be at least 2 for a replay"),
         (
             {"regime": "replay", "buffer": "balanced", "buffer_size": 9},
-            "buffer_size must be at least 10, an example of each class",
+            "buffer_size must be at least 10, one example of each class",
         ),
     ],
 )

@@ -132,7 +132,7 @@ def as_classes(name: str, values: ArrayLike) -> np.ndarray:
         values: Labels, shape (N,) or (N, 1).
 
     Raises:
-        TypeError: If they are anything else; the message shows how to convert floats or one-hot rows.
+        TypeError: If they are anything else; the message tells how to convert other labels.
 
     Example:
         >>> as_classes("y_train", [[3], [1]])
