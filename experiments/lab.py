@@ -82,7 +82,7 @@ class Lab:
         Args:
             folder: Where to keep them, below ``runs``.
             benchmark: The benchmark.
-            grid: Values of hyper-parameters by name.
+            grid: Values of hyperparameters by name.
             methods: Names of methods, alone or by label.
             seeds: Number of seeds, or the seeds themselves.
             **options: Further options of :func:`gainjax.sweep`.

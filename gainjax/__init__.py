@@ -1,8 +1,8 @@
 """Measure and close the stability gap of continual learning in JAX.
 
-The mechanism is imported at once; what needs Flax, xarray or Matplotlib is imported when it is
-first used, so that a project that only takes the optimizer pays for no more. What comes late is
-in ``__init__.pyi``, too, for editors and type checkers.
+The mechanism is imported eagerly. Names that need Flax, xarray or Matplotlib are imported on first
+use, so that a project that only needs the optimizer does not pay for them; ``__init__.pyi``
+declares them for editors and type checkers.
 """
 
 import importlib

@@ -1,4 +1,4 @@
-"""``python -m gainjax`` is the command ``gainjax``."""
+"""``python -m gainjax`` runs the command ``gainjax``."""
 
 from gainjax.cli import main
 

@@ -1,4 +1,4 @@
-"""Ready callbacks for ``on_chunk``: TensorBoard and Weights & Biases, one run for each seed.
+"""Callbacks for ``on_chunk``: TensorBoard and Weights & Biases, one run per setting and seed.
 
 Both need the extra ``pip install "gainjax[tracking]"``.
 """
@@ -17,13 +17,13 @@ from gainjax.runs.arrived import Arrived
 
 
 class _Callback:
-    """What both have in common: a writer for each setting and seed, closed at the end."""
+    """Base of the callbacks: one writer per setting and seed, closed at the end."""
 
     def __init__(self) -> None:
         self._writers: dict[tuple[str, int], Any] = {}
 
     def __call__(self, label: str, done: int, arrived: Arrived) -> None:
-        """Write what came in.
+        """Write the curves of a chunk.
 
         Args:
             label: Label of the method.
@@ -64,11 +64,11 @@ class _Callback:
 
 
 class TensorBoard(_Callback):
-    """Write curves as TensorBoard scalars, one run for each setting and seed.
+    """Write curves as TensorBoard scalars, one run per setting and seed.
 
     Args:
-        folder: Folder for the event files, ``folder/SETTING/seed-S``. A run that was interrupted
-            and goes on replaces what it had written after its last checkpoint.
+        folder: Folder for the event files, ``folder/SETTING/seed-S``. A run that resumes after an
+            interruption overwrites what it had written after its last checkpoint.
 
     Raises:
         ImportError: If tensorboardX is not installed.
@@ -90,7 +90,7 @@ class TensorBoard(_Callback):
 
     def _open(self, setting: str, seed: int, first: int) -> Any:
         name = quote(setting, safe=" =,+")
-        name = name.replace(".", "%2E") if not name.strip(".") else name  # no "..", which is above
+        name = name.replace(".", "%2E") if not name.strip(".") else name  # not "..", the parent
         path = self._folder / name / f"seed-{seed}"
         return self._package.SummaryWriter(str(path), purge_step=first)
 
@@ -105,12 +105,12 @@ class TensorBoard(_Callback):
 
 
 class WandB(_Callback):
-    """Log curves to Weights & Biases, one run for each setting and seed, grouped by setting.
+    """Log curves to Weights & Biases, one run per setting and seed, grouped by setting.
 
     Args:
         project: Name of the project.
-        **options: Further arguments of ``wandb.init``. The mode is "offline" unless another is
-            given; ``wandb sync`` uploads offline runs. ``dir`` is where they are kept.
+        **options: Further arguments of ``wandb.init``. The mode defaults to "offline";
+            ``wandb sync`` uploads offline runs. ``dir`` is where they are kept.
 
     Raises:
         ImportError: If wandb is not installed.
@@ -152,7 +152,7 @@ def _needs(package: str) -> ModuleType:
 
 
 def _scalars(arrived: Arrived, row: int) -> Iterator[tuple[int, dict[str, float]]]:
-    """Yield each update of a run with its numbers by name."""
+    """Yield each update of a run and its values by name."""
     curves = {"train_loss": arrived.train_loss, "gain": arrived.gain}
     if arrived.uncertainty is not None:
         curves["uncertainty"] = arrived.uncertainty

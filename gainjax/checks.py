@@ -1,10 +1,10 @@
-"""Checks of arguments that many modules make."""
+"""Argument checks that many modules share."""
 
 import numbers
 
 
 def check_integer(name: str, value: object, least: int, most: int = 2**31 - 1) -> None:
-    """Raise unless a value is an integer in a range.
+    """Raise unless a value is an integer within a range.
 
     Args:
         name: Name of the argument, for the message.
@@ -13,7 +13,7 @@ def check_integer(name: str, value: object, least: int, most: int = 2**31 - 1) -
         most: The largest allowed integer.
 
     Raises:
-        ValueError: If it is not.
+        ValueError: If it is not such an integer.
 
     Example:
         >>> check_integer("num_tasks", 3, 1)

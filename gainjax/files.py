@@ -1,4 +1,4 @@
-"""Files that are there completely or not at all, and are files when they are read."""
+"""Atomic writes, and reads that accept regular files only."""
 
 import os
 import stat
@@ -8,7 +8,7 @@ from typing import BinaryIO
 
 
 def expanded(path: str | os.PathLike[str]) -> Path:
-    """Return a path with the home folder in place of ``~``.
+    """Return a path with ``~`` expanded to the home folder.
 
     Args:
         path: Any path.
@@ -29,14 +29,14 @@ def expanded(path: str | os.PathLike[str]) -> Path:
 
 
 def write_file(path: Path, content: bytes) -> None:
-    """Write a file completely or not at all; directories are made as needed.
+    """Write a file atomically; parent directories are created as needed.
 
     Args:
-        path: Where to write. A file that is there is replaced in one step.
-        content: All of it.
+        path: Where to write. An existing file is replaced in one step.
+        content: The whole content.
 
     Raises:
-        OSError: If that fails, with the path. What was there before is intact.
+        OSError: If writing fails, with the path. An existing file is left intact.
     """
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
     try:
@@ -57,7 +57,7 @@ def write_file(path: Path, content: bytes) -> None:
 def open_regular(path: Path) -> BinaryIO:
     """Open a file for reading if it is a regular file or a link to one.
 
-    A named pipe would wait for ever for its other end, a device has no end.
+    A named pipe would block until its other end opens, and a device never ends.
 
     Args:
         path: The file.
@@ -67,7 +67,7 @@ def open_regular(path: Path) -> BinaryIO:
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it is a folder, a pipe, a device or a socket, or may not be read.
+        ValueError: If it is a folder, a pipe, a device or a socket, or is not readable.
 
     Example:
         >>> open_regular(Path("/dev/null"))
@@ -82,21 +82,21 @@ def open_regular(path: Path) -> BinaryIO:
     except OSError as error:
         raise ValueError(f"{path} cannot be read: {error.strerror}") from error
     file = os.fdopen(descriptor, "rb")
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):  # exchanged in between
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):  # replaced since the check
         file.close()
         raise ValueError(f"{path} must be a file")
     return file
 
 
 def check_regular(path: Path) -> None:
-    """Raise unless a path is a regular file or a link to one; nothing is opened.
+    """Raise unless a path is a regular file or a link to one, without opening it.
 
     Args:
         path: The file.
 
     Raises:
         ValueError: If it is something else.
-        OSError: If there is nothing, or it cannot be looked at.
+        OSError: If it does not exist or cannot be inspected.
     """
     mode = path.stat().st_mode
     if stat.S_ISREG(mode):

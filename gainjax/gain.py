@@ -28,7 +28,7 @@ class GainDynamics:
     program covers a whole grid of settings under :func:`jax.vmap`. Only plain numbers are checked.
 
     Args:
-        decay: Decay of the phasic part towards the baseline per update, in [0, 1).
+        decay: Decay of the phasic part toward the baseline per update, in [0, 1).
         baseline: Tonic gain, greater than 0.
         sensitivity: Size of the phasic burst per nat of uncertainty, at least 0.
         max_gain: Upper bound on the gain, greater than or equal to the baseline, or None.
@@ -78,22 +78,22 @@ class GainDynamics:
         *,
         max_gain: ArrayLike | None = None,
     ) -> "GainDynamics":
-        r"""Return dynamics that leave a recipe made without them standing.
+        r"""Return dynamics that are safe to add to an existing training recipe.
 
-        One nat of lasting uncertainty raises the gain so far that all modulated layers together
-        double the output of the network, and more than that is not allowed:
+        One nat of sustained uncertainty raises the gain until all modulated layers together double
+        the output of the network; the gain is capped there:
 
         .. math:: g_{max} = g_0\, 2^{1/L}, \qquad \eta = (1 - \gamma)\,(g_{max} - g_0)
 
-        So the gradients of layers behind each other, and with them the step of the output under
-        SGD, grow at most by :math:`2^2`, whatever the depth and the number of classes.
+        The gradients of stacked layers, and with them the change in the output per SGD step, thus
+        grow at most by a factor of :math:`2^2`, whatever the depth and the number of classes.
 
         Args:
             layers: Number L of modulated layers, at least 1 (0 counts as 1). Layers whose weights
-                are stacked in one array, as a scan over layers does, count each.
+                are stacked in one array, as for a scan over layers, are counted separately.
             decay: Decay per update, in [0, 1).
             baseline: Tonic gain, > 0.
-            max_gain: Upper bound on the gain instead of this one; the sensitivity follows it.
+            max_gain: Upper bound on the gain instead of this one; it determines the sensitivity.
 
         Raises:
             ValueError: As for the class.
@@ -104,7 +104,7 @@ class GainDynamics:
             1.189 0.0189
 
         References:
-            Ours; what it was measured on is in ``docs/adoption.md``.
+            Ours; ``docs/adoption.md`` describes the evaluation.
         """
         cls(decay, baseline, 0.0, max_gain)  # for its checks
         low: Any = baseline
@@ -113,13 +113,13 @@ class GainDynamics:
         return cls(decay, baseline, (1 - kept) * (top - low), top)
 
     def tree_flatten_with_keys(self) -> tuple[list[tuple[jax.tree_util.GetAttrKey, Any]], None]:
-        """Return the numbers as leaves, each with its name."""
+        """Return the numbers as named leaves."""
         names = [field.name for field in dataclasses.fields(self)]
         return [(jax.tree_util.GetAttrKey(name), getattr(self, name)) for name in names], None
 
     @classmethod
     def tree_unflatten(cls, aux: None, leaves: Iterable[Any]) -> "GainDynamics":
-        """Return the object with any leaves, unchecked: JAX and users map to what is no number."""
+        """Return the object with any leaves, unchecked: tree maps may put in non-numbers."""
         del aux
         dynamics = object.__new__(cls)
         for field, leaf in zip(dataclasses.fields(cls), leaves, strict=True):
@@ -131,8 +131,8 @@ class GainDynamics:
 
         .. math:: g \leftarrow \gamma g + (1 - \gamma) g_0 + \eta H
 
-        A non-finite uncertainty says nothing, so it leaves the gain as it was; a negative one
-        counts as 0.
+        A non-finite uncertainty carries no information, so it leaves the gain unchanged; a negative
+        one counts as 0.
 
         Args:
             gain: Current gain, > 0, any shape. Its dtype is the dtype of the result.
@@ -165,7 +165,7 @@ class GainDynamics:
         return jnp.where(jnp.isfinite(uncertainty), new_gain, gain)
 
     def fixed_point(self, uncertainty: ArrayLike) -> jax.Array:
-        r"""Return the gain at which a constant uncertainty holds the dynamics.
+        r"""Return the gain at which the dynamics settle under constant uncertainty.
 
         .. math:: g^* = g_0 + \frac{\eta H}{1 - \gamma}
 
@@ -173,7 +173,7 @@ class GainDynamics:
             uncertainty: Constant uncertainty in nats, >= 0, any shape.
 
         Returns:
-            The fixed point, with the shape of ``uncertainty`` (``max_gain`` applies).
+            The fixed point, at most ``max_gain``, with the shape of ``uncertainty``.
 
         Example:
             >>> float(GainDynamics(decay=0.5, sensitivity=1.0).fixed_point(0.25))
@@ -185,7 +185,7 @@ class GainDynamics:
 
 
 def _check_number(name: str, value: object, holds: object, wanted: str) -> None:
-    """Raise if `value` is no number, or a plain one out of range; arrays and tracers pass."""
+    """Raise if `value` is not a number, or a plain one out of range; arrays and tracers pass."""
     if not (isinstance(value, numbers.Real) or hasattr(value, "dtype")):
         raise TypeError(f"{name} must be a number or an array, {wanted}: got {value!r}")
     if isinstance(value, numbers.Real) and not holds(value):  # type: ignore[operator]
@@ -208,9 +208,9 @@ def predictive_entropy(
     Args:
         logits: Logits, shape (..., C) with any leading batch shape, C >= 2. ``-inf`` masks a class.
         normalize: Divide by ln C, so that uniform predictions give 1 for any number of classes.
-        where: Which rows count, booleans that broadcast to the batch shape (...): False for padded
-            ones, whatever their logits. None: all. If none counts the mean is NaN, which the gain
-            ignores.
+        where: Boolean mask of the rows that count, broadcastable to the batch shape (...): False
+            for padded rows, whatever their logits. None: all rows. If no row counts, the mean is
+            NaN, which the gain ignores.
 
     Returns:
         The mean entropy, shape (), between 0 and ln C (1 if normalized), at least float32.
@@ -231,13 +231,13 @@ def predictive_entropy(
         raise ValueError("logits must have a class axis, shape (..., C): got a scalar")
     if logits.shape[-1] < 2:
         raise ValueError(
-            f"logits must be of at least 2 classes, shape (..., C): got {logits.shape}. One output "
-            "of a sigmoid has gainjax.sigmoid_entropy"
+            f"logits must have at least 2 classes, shape (..., C): got {logits.shape}. For one "
+            "sigmoid output, use gainjax.sigmoid_entropy"
         )
     logits = logits.astype(at_least_float32(logits.dtype))
     where = _rows(where, logits.shape[:-1])
     if where is not None:
-        logits = jnp.where(where[..., None], logits, 0)  # before any NaN gets into the gradient
+        logits = jnp.where(where[..., None], logits, 0)  # before a NaN can reach the gradient
     log_p = jax.nn.log_softmax(logits, axis=-1)
     # 0 ln 0 = 0: a logarithm of 0 makes the term and its gradient 0; with -inf they would be NaN.
     log_p = jnp.where(jnp.isneginf(log_p), 0.0, log_p)
@@ -246,16 +246,16 @@ def predictive_entropy(
 
 
 def sigmoid_entropy(logits: ArrayLike, *, where: ArrayLike | None = None) -> jax.Array:
-    r"""Return the mean entropy of independent yes-no predictions, in nats: one logit, multi-label.
+    r"""Return the mean entropy of independent binary predictions, in nats: one logit, multi-label.
 
     .. math::
         H = -\frac{1}{N} \sum_n \left[p_n \ln p_n + (1 - p_n) \ln(1 - p_n)\right],
         \quad p_n = \frac{1}{1 + e^{-z_n}}
 
     Args:
-        logits: Logits, any shape. The mean is over all of them, so that many labels drive the gain
-            no more than one.
-        where: Which of them count, booleans that broadcast to that shape. None: all.
+        logits: Logits, any shape. The entropy is averaged over all of them, so that many labels
+            drive the gain no more than one.
+        where: Boolean mask of the logits that count, broadcastable to that shape. None: all.
 
     Returns:
         The mean entropy, shape (), between 0 and ln 2, at least float32.
@@ -279,7 +279,7 @@ def sigmoid_entropy(logits: ArrayLike, *, where: ArrayLike | None = None) -> jax
 
 
 def _rows(where: ArrayLike | None, shape: tuple[int, ...]) -> jax.Array | None:
-    """Return which rows count, in the shape of the batch."""
+    """Return the mask of rows that count, in the shape of the batch."""
     if where is None:
         return None
     where = jnp.asarray(where)

@@ -1,8 +1,8 @@
-"""Layers of Flax NNX that carry their gain: twins of those of Linen in :mod:`gainjax.models`.
+"""Flax NNX layers that carry their gain: counterparts of the Linen layers in :mod:`gainjax.models`.
 
-The gain is a variable of its own kind, :class:`Gain`. A layer multiplies its input current by the
-gain and adds the bias; after the logits are known, the model hands their uncertainty to
-:meth:`GainModule.advance`. So one forward pass in training uses g(t) and leaves g(t + 1).
+The gain is a variable of a separate type, :class:`Gain`. A layer multiplies its input current by
+the gain and adds the bias; once the logits are known, the model passes their uncertainty to
+:meth:`GainModule.advance`. A forward pass in training thus uses g(t) and leaves g(t + 1) behind.
 """
 
 import numbers
@@ -26,7 +26,7 @@ _BIAS_INIT = nnx.initializers.zeros_init()
 
 
 class Gain(nnx.Variable):
-    """The gain of a layer, one value per unit. Not an ``nnx.Param``, so nothing trains it.
+    """The gain of a layer, one value per unit. It is not an ``nnx.Param``: nothing trains it.
 
     Example:
         >>> layer = GainLinear(4, 3, rngs=nnx.Rngs(0))
@@ -36,17 +36,17 @@ class Gain(nnx.Variable):
 
 
 class GainModule(nnx.Module):
-    """Base of the modulated layers: it owns the gain, multiplies by it and moves it.
+    """Base class of the modulated layers: it holds the gain, applies it and updates it.
 
-    A layer of your own computes what its units add up, the input current, passes it to
-    :meth:`times_gain`, and adds what a gain should not touch.
+    A custom layer computes the input current of its units, passes it to :meth:`times_gain`, and
+    then adds the terms that the gain should not scale.
 
     Args:
-        features: Number of units, each with a gain of its own (all share one drive).
+        features: Number of units, each with its own gain (one uncertainty drives all).
         dynamics: How the gain follows uncertainty. Its numbers may be arrays.
 
     Raises:
-        TypeError: If ``dynamics`` is anything else.
+        TypeError: If ``dynamics`` is not a :class:`gainjax.GainDynamics`.
 
     Example:
         >>> class Scale(GainModule):
@@ -70,7 +70,7 @@ class GainModule(nnx.Module):
         numbers_alone = all(isinstance(x, numbers.Real) for x in jax.tree.leaves(dynamics))
         self.dynamics = dynamics if numbers_alone else nnx.data(dynamics)
         self.gain = Gain(jnp.full((features,), dynamics.baseline, jnp.result_type(float)))
-        self.deterministic = False  # what `train()` and `eval()` set
+        self.deterministic = False  # set by `train()` and `eval()`
 
     def times_gain(self, current: jax.Array) -> jax.Array:
         """Return the input current of each unit times its gain, in the dtype of the current.
@@ -81,7 +81,7 @@ class GainModule(nnx.Module):
         return times_gain(current, self.gain[...])
 
     def advance(self, uncertainty: ArrayLike) -> None:
-        """Move the gain by one update; after ``model.eval()``, do nothing.
+        """Update the gain once; after ``model.eval()``, do nothing.
 
         Args:
             uncertainty: Uncertainty of this forward pass in nats, shape ().
@@ -92,7 +92,7 @@ class GainModule(nnx.Module):
 
 
 class GainLinear(GainModule):
-    r"""A linear layer whose units share a multiplicative gain.
+    r"""A linear layer with a multiplicative gain on its units.
 
     .. math:: z = g \odot (W x) + b
 
@@ -100,10 +100,10 @@ class GainLinear(GainModule):
         in_features: Number of inputs.
         out_features: Number of units.
         dynamics: How the gain follows uncertainty.
-        use_bias: Whether to add a bias, which the gain does not touch.
+        use_bias: Whether to add a bias, which the gain does not scale.
         kernel_init: Initializer of W, shape (in_features, out_features).
         bias_init: Initializer of b, shape (out_features,).
-        rngs: Random numbers of the initial weights.
+        rngs: Random number generators for the initial weights.
 
     Example:
         >>> layer = GainLinear(4, 3, rngs=nnx.Rngs(0))
@@ -127,7 +127,7 @@ class GainLinear(GainModule):
         rngs: nnx.Rngs,
     ) -> None:
         super().__init__(out_features, dynamics)
-        # Names, shapes and order are those of `nnx.Linear`, so are the initial weights.
+        # Names, shapes and order match `nnx.Linear`, and so do the initial weights.
         shape = (in_features, out_features)
         self.kernel = nnx.Param(kernel_init(rngs.params(), shape, jnp.float32))
         self.bias = _bias(use_bias, bias_init, out_features, rngs)
@@ -138,24 +138,24 @@ class GainLinear(GainModule):
 
 
 class GainConv(GainModule):
-    r"""A convolution whose output channels share a multiplicative gain.
+    r"""A convolution with a multiplicative gain on its output channels.
 
     .. math:: z = g \odot (W * x) + b
 
-    In front of a normalization the gain would do nothing.
+    A normalization layer directly after it would cancel the gain.
 
     Args:
         in_features: Number of input channels.
         out_features: Number of output channels.
         kernel_size: Size of the kernel along each axis of the input between batch and channels.
-        strides: Step between windows, of all axes or of each.
+        strides: Step between windows, one for all axes or one per axis.
         padding: ``"SAME"``, ``"VALID"``, zeros on all sides, or a pair of them for each axis.
         dynamics: How the gain follows uncertainty.
-        use_bias: Whether to add a bias, which the gain does not touch.
+        use_bias: Whether to add a bias, which the gain does not scale.
         kernel_init: Initializer of W, shape
             ``(*kernel_size, in_features, out_features)``.
         bias_init: Initializer of b, shape (out_features,).
-        rngs: Random numbers of the initial weights.
+        rngs: Random number generators for the initial weights.
 
     Example:
         >>> layer = GainConv(3, 8, (3, 3), strides=2, rngs=nnx.Rngs(0))
@@ -166,7 +166,7 @@ class GainConv(GainModule):
         Ours, after the dense layer of Rodriguez-Garcia et al., arXiv 2507.14056.
     """
 
-    # More than nine parameters: those of `nnx.Conv`, so that one can take the place of the other.
+    # More than nine parameters: the same as `nnx.Conv`, so that it is a drop-in replacement.
     def __init__(
         self,
         in_features: int,

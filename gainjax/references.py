@@ -1,4 +1,4 @@
-"""What ``module:attribute`` and ``./file.py:attribute`` refer to: code of the user's own."""
+"""Import the user's own code that ``module:attribute`` and ``./file.py:attribute`` refer to."""
 
 import importlib
 import importlib.util
@@ -11,12 +11,12 @@ from gainjax.files import expanded
 
 
 def imported(kind: str, reference: str) -> Any:
-    """Return what a reference refers to.
+    """Return the object that a reference names.
 
     Args:
-        kind: What it is to be, for the message.
-        reference: ``"package.module:attribute"`` or ``"path/file.py:attribute"``. Modules are also
-            looked for in the working directory.
+        kind: The kind of object expected, for the message.
+        reference: ``"package.module:attribute"`` or ``"path/file.py:attribute"``. The working
+            directory is also searched for modules.
 
     Raises:
         ValueError: If there is no such module, file or attribute.
@@ -34,7 +34,7 @@ def imported(kind: str, reference: str) -> Any:
             if here not in sys.path:
                 sys.path.insert(0, here)
             module = importlib.import_module(where)
-    except Exception as error:  # whatever happens in the user's module
+    except Exception as error:  # anything can be raised in the user's module
         raise ValueError(f"{kind} {reference!r}: cannot import {where!r}: {error}") from error
     found = module
     for name in attribute.split("."):
@@ -53,7 +53,7 @@ def imported(kind: str, reference: str) -> Any:
 
 
 def absolute(reference: str) -> str:
-    """Return a reference that is found from any directory, if it names a file.
+    """Return a reference with any file path made absolute.
 
     Args:
         reference: The reference.
@@ -65,14 +65,14 @@ def absolute(reference: str) -> str:
 def _module_from(path: Path) -> Any:
     if not path.is_file():
         raise FileNotFoundError(f"there is no file {path}")
-    stamp = path.stat()  # a file that was edited is read again
+    stamp = path.stat()  # an edited file is imported again
     identity = (path.resolve(), stamp.st_mtime_ns, stamp.st_size)
     name = f"_gainjax_{path.stem}_{abs(hash(identity))}"
     if name in sys.modules:
         return sys.modules[name]
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
-        raise ImportError(f"{path} is no Python file")
+        raise ImportError(f"{path} is not a Python file")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     here = str(path.resolve().parent)  # as `python mine.py` does

@@ -11,9 +11,9 @@ from gainjax.optim.states import find_gain_states
 
 
 class TrainState(train_state.TrainState):
-    """``flax.training.train_state.TrainState`` that hands extra arguments to the optimizer.
+    """``flax.training.train_state.TrainState`` that passes extra arguments to the optimizer.
 
-    Subclass it to carry more, such as statistics of batches, as you would Flax's.
+    Subclass it to carry more state, such as batch statistics, as you would Flax's class.
 
     Example:
         >>> import jax.numpy as jnp
@@ -24,7 +24,7 @@ class TrainState(train_state.TrainState):
         1 1.92
 
     References:
-        Flax's class, whose ``apply_gradients`` has no way for them.
+        Flax's class, whose ``apply_gradients`` cannot pass extra arguments.
     """
 
     @classmethod
@@ -46,12 +46,12 @@ class TrainState(train_state.TrainState):
 
         Args:
             grads: Gradients, in the structure of ``params``.
-            **kwargs: Fields of the state are replaced (``batch_stats=...``), all others are extra
-                arguments of the optimizer (``uncertainty=...``, ``value=...``, ``grad_fn=...``).
+            **kwargs: Fields of the state are replaced (``batch_stats=...``); all others are passed
+                to the optimizer (``uncertainty=...``, ``value=...``, ``grad_fn=...``).
 
         Raises:
-            TypeError: If there are others and the optimizer takes no extra arguments. (One that
-                does, takes any, and ignores what it does not know.)
+            TypeError: If there are others and the optimizer takes no extra arguments. (An optimizer
+                that does take them ignores those it does not know.)
         """
         fields = {field.name for field in dataclasses.fields(self)}
         extra = {name: value for name, value in kwargs.items() if name not in fields}
@@ -59,8 +59,8 @@ class TrainState(train_state.TrainState):
         if extra and not takes_extra:
             raise TypeError(
                 f"{', '.join(sorted(extra))}: neither a field of {type(self).__name__} "
-                f"({', '.join(sorted(fields))}) nor an argument of the optimizer, which takes none "
-                "beyond gradients: wrap it with gainjax.gain_modulation(...), or correct the name"
+                f"({', '.join(sorted(fields))}) nor an argument of the optimizer, which takes only "
+                "gradients: wrap it with gainjax.gain_modulation(...), or correct the name"
             )
         replaced = {name: value for name, value in kwargs.items() if name in fields}
         # Flax's own update, with the extra arguments bound.

@@ -194,7 +194,7 @@ def test_values_of_a_benchmark_for_what_no_method_has():
 
     with pytest.raises(ValueError, match="'learning_rte': did you mean 'learning_rate'"):
         start({"learning_rte": 0.5})
-    with pytest.raises(ValueError, match="unknown hyper-parameter of sgd 'lr'"):
+    with pytest.raises(ValueError, match="unknown hyperparameter of sgd 'lr'"):
         start({"sgd": {"lr": 3}})
     falling = start({"learning_rate": lambda count: 0.1 / (1 + count)})
     same = gainjax.run(

@@ -114,7 +114,7 @@ def test_folders_of_classes_with_unequal_numbers(tmp_path):
 
 def test_names_of_classes_in_place_of_numbers():
     x, y = np.zeros((6, 2)), np.arange(6) % 2
-    with pytest.raises(TypeError, match="class_names of a data set tells which is which"):
+    with pytest.raises(TypeError, match="class_names of a data set maps names to classes"):
         gainjax.data.class_incremental(x, y, x, y, tasks=[["cat"], ["dog"]])
 
 

@@ -367,7 +367,7 @@ def test_a_choice_is_one_model_each():
 def test_the_mask_of_gains_is_known_after_initialization():
     model = from_linen(MLP((5, 3), (0.5, 0.5)))
     params = MLP((5, 3), (0.5, 0.5)).init(KEY, X)["params"]
-    with pytest.raises(ValueError, match=r"call jax.eval_shape\(model.init, key, x\) before"):
+    with pytest.raises(ValueError, match=r"call jax.eval_shape\(model.init, key, x\) first"):
         model.modulated(params)
     jax.eval_shape(model.init, KEY, X)
     assert all(jax.tree.leaves(model.modulated(params)))
@@ -656,7 +656,7 @@ def test_as_model():
         "Dense(features=3, kernel_init=ones)"
     )
     for other in (Nnx(0.0, nnx.Rngs(0)), len, "mlp"):
-        with pytest.raises(TypeError, match=r"make it one by gainjax\.models\.from_nnx"):
+        with pytest.raises(TypeError, match=r"adapt it with gainjax\.models\.from_nnx"):
             as_model(other)
 
 

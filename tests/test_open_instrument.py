@@ -406,7 +406,7 @@ def test_a_registered_method_is_in_every_list(monkeypatch, capsys):
     assert "my-lion" in capsys.readouterr().out
     curves = gainjax.run("split-digits", ["my-lion"], seeds=1, updates_per_task=2)
     assert curves.setting.values.tolist() == ["my-lion"]
-    with pytest.raises(ValueError, match="there is a method 'my-lion' already"):
+    with pytest.raises(ValueError, match="there is already a method 'my-lion'"):
         gainjax.register(gainjax.Method("my-lion", lion))
 
 

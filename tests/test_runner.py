@@ -95,8 +95,8 @@ def test_hyperparameters_are_resolved_from_general_to_special():
         ({"seeds": 0}, "seeds must be an integer of at least 1"),
         ({"seeds": []}, "seeds must be a list"),
         ({"seeds": [1, 1]}, "seeds must be a list of different"),
-        ({"hyperparameters": {"lr": 0.1}}, "no method has a hyper-parameter 'lr'"),
-        ({"hyperparameters": {"sgd": {"momentum": 0.1}}}, "sgd has no hyper-parameter 'momentum'"),
+        ({"hyperparameters": {"lr": 0.1}}, "no method has a hyperparameter 'lr'"),
+        ({"hyperparameters": {"sgd": {"momentum": 0.1}}}, "sgd has no hyperparameter 'momentum'"),
         ({"hyperparameters": {"adam": {"b1": 0.1}}}, "not among the methods"),
         ({"hyperparameters": {"learning_rate": -1}}, "learning_rate of sgd must be"),
         ({"hyperparameters": {"learning_rate": float("nan")}}, "learning_rate of sgd must be"),
@@ -118,7 +118,7 @@ def test_hyperparameters_are_resolved_from_general_to_special():
         ({"regime": "replay", "batch_size": 1}, "batch_size must be at least 2 for a replay"),
         (
             {"regime": "replay", "buffer": "balanced", "buffer_size": 9},
-            "buffer_size must be at least 10, an example of each class",
+            "buffer_size must be at least 10, one example of each class",
         ),
     ],
 )

@@ -477,7 +477,7 @@ BAD_STREAMS = {
     "untrained": (
         lambda: changed(small, test_targets=lambda y: y + 1),
         ValueError,
-        "test_targets of task 2 have class 3, of which there is no training example",
+        "test_targets of task 2 contain class 3, which has no training example",
     ),
 }
 

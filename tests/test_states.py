@@ -167,7 +167,7 @@ def test_a_mask_that_changes_is_refused(compiled):
         others.append((ngm_sgd(0.1, mask={"first": False, "second": True}), params))
         others.append((ngm_sgd(0.1, mask=True), [FIRST]))
     for optimizer, tree in others:
-        with pytest.raises(ValueError, match="other parameters are modulated than when"):
+        with pytest.raises(ValueError, match="the modulated parameters differ from those at init"):
             update(optimizer, tree)
     update(ngm_sgd(0.5, mask={"first": True, "second": False}), params)
 

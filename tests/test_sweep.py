@@ -175,8 +175,8 @@ def test_draws_from_lists_are_different():
     ("arguments", "message"),
     [
         ({"grid": {}}, "grid must name at least one"),
-        ({"grid": {"lr": [0.1]}}, "no method has a hyper-parameter 'lr'"),
-        ({"grid": {"sgd": {"momentum": [0.1]}}}, "sgd has no hyper-parameter 'momentum'"),
+        ({"grid": {"lr": [0.1]}}, "no method has a hyperparameter 'lr'"),
+        ({"grid": {"sgd": {"momentum": [0.1]}}}, "sgd has no hyperparameter 'momentum'"),
         ({"grid": {"adam": {"b1": [0.1]}}}, "not among the methods"),
         ({"grid": {"learning_rate": []}}, "learning_rate must have at least one value"),
         ({"grid": {"learning_rate": [0.1, -1]}}, "learning_rate of sgd must be"),

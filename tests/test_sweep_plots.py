@@ -273,8 +273,8 @@ def test_wrong_heatmaps_are_refused(sweep):
     wrong = [
         (("adan", *AXES), {}, "one of ngm-sgd, sgd, msgd, adam: got 'adan'"),
         (("ngm-sgd", "rate", "sensitivity"), {}, "x must be a swept.*got 'rate'"),
-        (("sgd", *AXES), {}, "y must be a swept hyper-parameter of sgd, one of learning_rate"),
-        (("ngm-sgd", AXES[0], AXES[0]), {}, "different hyper-parameters: got 'learning_rate' tw"),
+        (("sgd", *AXES), {}, "y must be a swept hyperparameter of sgd, one of learning_rate"),
+        (("ngm-sgd", AXES[0], AXES[0]), {}, "different hyperparameters: got 'learning_rate' tw"),
         (("ngm-sgd", *AXES), {"metric": "nothing"}, "metric must be one of .*got 'nothing'"),
     ]
     for arguments, options, message in wrong:

@@ -364,7 +364,7 @@ def test_wrong_hyperparameters_are_refused(stream):
 
     with pytest.raises(ValueError, match="lack sensitivity"):
         start({k: v for k, v in good.items() if k != "sensitivity"})
-    with pytest.raises(ValueError, match="no hyper-parameter 'momentum'"):
+    with pytest.raises(ValueError, match="no hyperparameter 'momentum'"):
         start(good | {"momentum": 0.9})
     with pytest.raises(ValueError, match=r"shape \(2,\): got shape \(3,\)"):
         start(good | {"decay": np.zeros(3)}, [0, 1])

@@ -360,7 +360,7 @@ def test_default_mask_leaves_biases():
 def test_default_mask_of_nothing_is_refused():
     params = {"w": jnp.ones(3), "b": jnp.ones(())}
     for optimizer in (ngm_sgd(0.1), gain_modulation(optax.sgd(0.1)), optax.flatten(ngm_sgd(0.1))):
-        with pytest.raises(ValueError, match=r"there are none.*give mask=True"):
+        with pytest.raises(ValueError, match=r"contain none: pass mask=True"):
             optimizer.init(params)
     assert get_gain(ngm_sgd(0.1).init({})) == 1.0  # a group without parameters
 
@@ -652,7 +652,7 @@ def test_slow_params_of_other_parameters():
         (ngm_sgd(0.1), {"params": params}),
         (optax.flatten(ngm_sgd(0.1, mask=True)), params),
     ):
-        with pytest.raises(ValueError, match="params must be nested as"):
+        with pytest.raises(ValueError, match="params must be nested like"):
             slow_params(other, optimizer.init(params))
     nothing = ngm_sgd(0.1, mask=lambda p: jax.tree.map(lambda _: False, p))
     jax.tree.map(assert_array_equal, slow_params(params, nothing.init(params)), params)

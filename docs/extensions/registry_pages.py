@@ -65,7 +65,7 @@ def method_page(method: Method) -> str:
     if not method.evaluates_trained:
         notes.append("It is evaluated at other weights than those that it trains.")
     parts += [f"{note}\n" for note in notes]
-    parts.append("## Hyper-parameters\n")
+    parts.append("## Hyperparameters\n")
     rows = [
         (f"`{name}`", "none" if value is None else f"{value:g}", _range(method, name))
         for name, value in method.hyperparameters.items()
@@ -169,7 +169,7 @@ def benchmark_page(benchmark: gainjax.Benchmark) -> str:
         for name, number in values.items()
     ]
     if own:
-        parts += ["## Hyper-parameters that differ here\n", table(["name", "value", "of"], own)]
+        parts += ["## Hyperparameters that differ here\n", table(["name", "value", "of"], own)]
     parts += ["## Use\n", code(_command(benchmark), "sh")]
     return "\n".join(parts)
 

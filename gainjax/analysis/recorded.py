@@ -25,7 +25,7 @@ class RecordedGain(NamedTuple):
 
 
 def recorded_gains(curves: xr.Dataset) -> dict[str, RecordedGain]:
-    """Return the gain of each setting whose hyper-parameters say how it follows uncertainty.
+    """Return the gain of each setting whose hyperparameters say how it follows uncertainty.
 
     Args:
         curves: Curves with ``gain`` and ``uncertainty``. Settings without ``decay``, ``baseline``
@@ -118,7 +118,7 @@ def _check_obeys(
     if away.size and away.max() > _TOLERANCE:
         update = int(np.unravel_index(away.argmax(), away.shape)[1]) + 2
         raise ValueError(
-            f"gain of {label!r} must follow its uncertainty as its hyper-parameters say: it is "
+            f"gain of {label!r} must follow its uncertainty as its hyperparameters say: it is "
             f"{100 * away.max():.2g} % away from that at update {update}. Give curves with every "
             "update, of a method whose gain obeys GainDynamics"
         )

@@ -186,7 +186,7 @@ def demo_command(seeds: int = 5, out: Path = Path("gainjax-demo")) -> None:
 def list_command(
     name: Annotated[tyro.conf.Positional[str | None], tyro.conf.arg(metavar="NAME")] = None,
 ) -> None:
-    """List benchmarks and methods, or the protocol or hyper-parameters of one.
+    """List benchmarks and methods, or the protocol or hyperparameters of one.
 
     Args:
         name: A benchmark or a method.

@@ -118,7 +118,7 @@ class RunOptions:
     out: Path | None = None
     """Folder for curves, table and figure. Default: runs/BENCHMARK."""
     set: tuple[str, ...] = ()
-    """Hyper-parameters: learning_rate=0.1 for all methods, adam.learning_rate=0.001 for one."""
+    """Hyperparameters: learning_rate=0.1 for all methods, adam.learning_rate=0.001 for one."""
     updates_per_task: tuple[int, ...] = ()
     """Updates on each task: one number for all, or one for each."""
     batch_size: int | None = None

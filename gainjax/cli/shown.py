@@ -71,7 +71,7 @@ def show_written(paths: Iterable[Path]) -> None:
 
 
 def show_table(curves: xr.Dataset, output: Output, floor: xr.Dataset | None = None) -> None:
-    """Print curves as a table, a ranking if hyper-parameters vary, or as JSON.
+    """Print curves as a table, a ranking if hyperparameters vary, or as JSON.
 
     Args:
         curves: The curves.
@@ -178,7 +178,7 @@ def show_registries() -> None:
 
 
 def show_entry(name: str) -> None:
-    """Print a benchmark with its protocol, or a method with its hyper-parameters and ranges.
+    """Print a benchmark with its protocol, or a method with its hyperparameters and ranges.
 
     Args:
         name: Name of one, or ``module:attribute``.
@@ -207,7 +207,7 @@ def _print_benchmark(benchmark: Benchmark) -> None:
     for field in dataclasses.fields(benchmark.protocol):
         grid.add_row(field.name, str(getattr(benchmark.protocol, field.name)))
     console().print(grid)
-    grid = Table("hyper-parameter", "value here", box=None, padding=(0, 2))
+    grid = Table("hyperparameter", "value here", box=None, padding=(0, 2))
     for name, value in benchmark.hyperparameters.items():
         rows = value.items() if isinstance(value, Mapping) else [("", value)]
         for own, number in rows:
@@ -218,7 +218,7 @@ def _print_benchmark(benchmark: Benchmark) -> None:
 
 def _print_method(method: Method) -> None:
     _print_head(method.name, method.summary, method.source)
-    grid = Table("hyper-parameter", "default", "range", box=None, padding=(0, 2))
+    grid = Table("hyperparameter", "default", "range", box=None, padding=(0, 2))
     for name, value in method.hyperparameters.items():
         wanted = (method.ranges.get(name) or RANGES.get(name, FINITE)).wanted
         grid.add_row(name, "none" if value is None else f"{value:g}", escape(wanted))

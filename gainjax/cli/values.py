@@ -67,7 +67,7 @@ def parse_methods(words: Sequence[str]) -> dict[str, Method]:
 def parse_settings(
     pairs: tuple[str, ...], option: str = "--set", parse: Callable[[str], Any] | None = None
 ) -> dict[str, Any]:
-    """Return the hyper-parameters that NAME=VALUE or METHOD.NAME=VALUE strings stand for.
+    """Return the hyperparameters that NAME=VALUE or METHOD.NAME=VALUE strings stand for.
 
     Args:
         pairs: The strings.

@@ -47,7 +47,7 @@ def _with_all(part: xr.Dataset, donors: dict[str, xr.Dataset]) -> xr.Dataset:
 
 
 def _with_all_swept(parts: Sequence[xr.Dataset]) -> list[xr.Dataset]:
-    """Add the swept hyper-parameters that others have, of the same type in all."""
+    """Add the swept hyperparameters that others have, of the same type in all."""
     names = dict.fromkeys(name for part in parts for name in swept_names(part))
     for name in names:
         is_text = any(name in part.coords and part[name].dtype.kind in "UO" for part in parts)

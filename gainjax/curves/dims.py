@@ -22,5 +22,5 @@ COORDS: Mapping[str, tuple[str, ...]] = {
     "task": ("update",),
 }
 ATTRS = ("format", "benchmark", "score", "spec", "environment", "wall_time_seconds")
-# What a swept hyper-parameter must not be called: there are columns of these names.
+# What a swept hyperparameter must not be called: there are columns of these names.
 RESERVED = {*DIMS, *COORDS, "diverged_update", "group", "seeds", "diverged", "chosen", "frontier"}

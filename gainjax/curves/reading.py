@@ -41,7 +41,7 @@ def task_ends(dataset: xr.Dataset) -> np.ndarray:
 
 
 def swept_names(dataset: xr.Dataset) -> list[str]:
-    """Return the names of the hyper-parameters that vary between settings, none for a plain run.
+    """Return the names of the hyperparameters that vary between settings, none for a plain run.
 
     Args:
         dataset: Curves. Each name is a coordinate over ``setting``, NaN (or empty, if there are

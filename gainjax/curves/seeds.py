@@ -17,7 +17,7 @@ def per_seed(curves: xr.Dataset) -> pd.DataFrame:
         curves: Curves of a run, a sweep or from elsewhere.
 
     Returns:
-        One row per setting and seed: ``setting``, ``method``, the swept hyper-parameters, ``seed``,
+        One row per setting and seed: ``setting``, ``method``, the swept hyperparameters, ``seed``,
         then each metric of :data:`gainjax.metrics.METRICS` that the curves allow, NaN where
         something that it needs was not recorded, and ``diverged_update``, 0 if the seed did not
         diverge.

@@ -14,7 +14,7 @@ from gainjax.metrics import METRICS
 
 
 class Setting(NamedTuple):
-    """One row of results: a method with values for all its hyper-parameters.
+    """One row of results: a method with values for all its hyperparameters.
 
     Args:
         label: Name of the row, such as ``"sgd"`` or ``"lion learning_rate=0.1"``.
@@ -66,7 +66,7 @@ def make_curves(
         A dataset with these variables and ``diverged_update`` over (setting, seed): the first
         update whose loss is not finite, 0 if none or no loss was recorded. The coordinates are the
         labels, seeds and 1-based numbers of updates and tasks; ``method`` and ``title`` over
-        ``setting``; one over ``setting`` for each swept hyper-parameter: NaN for methods without
+        ``setting``; one over ``setting`` for each swept hyperparameter: NaN for methods without
         it, infinity for "no bound", names (text) if there are schedules among its values;
         ``task``, the task that is trained at each update; ``task_end``. The attributes are those
         given, the nested ones as JSON text.
@@ -136,7 +136,7 @@ def check_settings(settings: Sequence[Setting]) -> None:
         settings: The rows.
 
     Raises:
-        ValueError: If there is none, labels repeat, or a swept hyper-parameter has a name that
+        ValueError: If there is none, labels repeat, or a swept hyperparameter has a name that
             means something else in curves.
     """
     labels = [row.label for row in settings]
@@ -150,13 +150,13 @@ def check_settings(settings: Sequence[Setting]) -> None:
     columns = {f"{name}{end}" for name in METRICS for end in ("", "_low", "_high")}
     if taken := sorted((RESERVED | columns) & {name for row in settings for name in row.swept}):
         raise ValueError(
-            f"a swept hyper-parameter must not be called {taken[0]!r}, which means something else "
+            f"a swept hyperparameter must not be called {taken[0]!r}, which means something else "
             "in curves: give the argument of the method another name"
         )
 
 
 def swept_coordinates(settings: Sequence[Setting]) -> dict[str, tuple[str, list[Any]]]:
-    """Return a coordinate over settings for each swept hyper-parameter.
+    """Return a coordinate over settings for each swept hyperparameter.
 
     Args:
         settings: The rows.
@@ -175,7 +175,7 @@ def swept_coordinates(settings: Sequence[Setting]) -> dict[str, tuple[str, list[
 
 
 def _number(value: Any) -> float | str:
-    """Return a hyper-parameter as a coordinate: "no bound" is infinite, a schedule its name."""
+    """Return a hyperparameter as a coordinate: "no bound" is infinite, a schedule its name."""
     if value is None:
         return np.inf
     if isinstance(value, Mapping):

@@ -1,4 +1,4 @@
-"""Data: arrays from many places (readers), arranged as sequences of tasks (scenarios)."""
+"""Data: arrays from many formats (readers), arranged as sequences of tasks (scenarios)."""
 
 from gainjax.data.augment import crop_and_flip
 from gainjax.data.classic import domain_cifar100, permuted, rotated, split

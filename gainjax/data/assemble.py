@@ -1,4 +1,4 @@
-"""How the arrays of a stream are put together from the examples of its tasks."""
+"""Assemble the arrays of a stream from the examples of its tasks."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -9,8 +9,8 @@ from numpy.typing import ArrayLike
 from gainjax.checks import check_integer
 from gainjax.data.stream import Stream, check_finite, check_stream
 
-_EVAL_SEED = 0  # the evaluation subset is part of a benchmark, so no seed of a run moves it
-_CHUNK = 2**22  # pixels that are counted at once
+_EVAL_SEED = 0  # the evaluation subset is part of a benchmark, so the seed of a run does not matter
+_CHUNK = 2**22  # pixels counted at a time
 
 
 class Task(NamedTuple):
@@ -47,7 +47,7 @@ def assemble(
         The stream, checked.
 
     Raises:
-        ValueError: If the tasks do not fit one another, or the stream would be faulty.
+        ValueError: If the tasks do not match, or the stream would be invalid.
 
     Example:
         >>> x, y = np.zeros((3, 2), np.float32), np.zeros(3, np.int32)
@@ -84,7 +84,7 @@ def assemble(
 def _padded_tests(
     tasks: Sequence[Task], shift: np.ndarray | None, scale: np.ndarray | None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return normalized test inputs and their targets, padded to the largest set, and its sizes."""
+    """Return normalized test inputs and targets, padded to the largest set, and its sizes."""
     first = tasks[0]
     sizes = np.array([len(task.x_test) for task in tasks], np.int32)
     dtype = first.x_train.dtype if shift is None else np.float32
@@ -107,10 +107,10 @@ def normalization(
 ) -> tuple[np.ndarray | None, np.ndarray | None]:
     r"""Return shift and scale of raw inputs, :math:`x = (r - \mu) / \sigma`.
 
-    Given mean and standard deviation are taken as they are. Without them, pixels (uint8) are
+    A given mean and standard deviation are used as they are. Without them, pixels (uint8) are
     standardized: if an input has three or more axes, such as (H, W, C), and the last has at most 4
     entries, these are channels, each with its own mean and deviation; otherwise there is one of
-    each. A constant channel keeps its scale. Booleans become 0 and 1; all else is left as it is.
+    each. A constant channel keeps its scale. Booleans become 0 and 1; anything else is unchanged.
 
     Args:
         inputs: Raw training inputs of each task, shape (N, ...).
@@ -118,11 +118,11 @@ def normalization(
         std: Standard deviation in the same units, or None.
 
     Returns:
-        Shift and scale, float32; None and None if inputs are taken as they are.
+        Shift and scale, float32; None and None if inputs are used as they are.
 
     Raises:
         ValueError: If only one is given, they do not fit the inputs or are in other units, or
-            cannot be divided by.
+            the standard deviation is not positive.
 
     Example:
         >>> normalization([np.array([[0, 10]], np.uint8)])
@@ -165,7 +165,7 @@ def _number(name: str, value: ArrayLike, inputs: np.ndarray) -> np.ndarray:
 
 
 def _pixel_statistics(inputs: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """Return mean and standard deviation of bytes, per channel; exact up to the last rounding."""
+    """Return mean and standard deviation of bytes, per channel; exact up to the final rounding."""
     shape = inputs[0].shape[1:]
     channels = shape[-1] if len(shape) >= 3 and shape[-1] <= 4 else 1
     counts = np.zeros((channels, 256), np.int64)
@@ -200,7 +200,7 @@ def _check_alike(tasks: Sequence[Task]) -> None:
 
 
 def _evaluated(task: Task, size: int) -> Task:
-    """Return a task with at most `size` test examples, drawn without replacement, in their order.
+    """Return a task with at most `size` test examples, a random subset in the original order.
 
     The seed is fixed, so tasks with equally large test sets keep the same examples.
     """

@@ -1,11 +1,11 @@
-"""Random changes of training images, on the device and inside the compiled program."""
+"""Random augmentation of training images, on the device and inside the compiled program."""
 
 import jax
 import jax.numpy as jnp
 
 
 def crop_and_flip(key: jax.Array, images: jax.Array, padding: int = 4) -> jax.Array:
-    """Shift images at random, zeros coming in at the edges, and mirror every other one.
+    """Shift images at random, with zeros at the edges, and mirror each with probability 1/2.
 
     Args:
         key: Key of this batch.

@@ -1,4 +1,4 @@
-"""The field's customary streams of tasks: split, permuted and rotated images, Domain CIFAR-100."""
+"""The standard task streams: split, permuted and rotated images, and Domain CIFAR-100."""
 
 import math
 import numbers
@@ -45,7 +45,7 @@ def split(
         The stream; its labels are those of the data set.
 
     Raises:
-        ValueError: If an argument is out of range, or the data set is faulty.
+        ValueError: If an argument is out of range, or the data set is invalid.
 
     Example:
         >>> from gainjax.data import load_source
@@ -87,13 +87,13 @@ def permuted(
     eval_examples: int | None = None,
     make_rng: Callable[[int], Any] = np.random.default_rng,
 ) -> Stream:
-    """Show all examples in every task, from the second on with permuted pixels.
+    """Use all examples in every task, with permuted pixels from the second task on.
 
     This is domain-incremental. The permutations are drawn in sequence from one NumPy generator and
-    move all channels alike, so more tasks leave the first ones as they are.
+    move all channels together, so adding tasks does not change the first ones.
 
     Args:
-        dataset: The examples; with three or more axes the last one is that of the channels.
+        dataset: The examples; with three or more axes the last one holds the channels.
         num_tasks: Number of tasks, at least 1; the first is the identity.
         seed: Seed of the permutations, at least 0. It belongs to the benchmark, not to a run.
         eval_examples: At most this many test examples per task, a fixed random subset (the same in
@@ -104,7 +104,7 @@ def permuted(
         The stream; its targets are those of the data set.
 
     Raises:
-        ValueError: If an argument is out of range, or the data set is faulty.
+        ValueError: If an argument is out of range, or the data set is invalid.
 
     Example:
         >>> from gainjax.data import load_source
@@ -132,10 +132,10 @@ def rotated(
     angles: Sequence[float] = (0, 80, 160),
     eval_examples: int | None = None,
 ) -> Stream:
-    """Show all images in every task, each time rotated by another angle (domain-incremental).
+    """Use all images in every task, each time rotated by another angle (domain-incremental).
 
-    Raw pixels are rotated about the center by Pillow, counter-clockwise, with the nearest
-    neighbor; corners that come from outside the image are 0.
+    Raw pixels are rotated about the center by Pillow, counterclockwise, by nearest-neighbor
+    interpolation; corners that come from outside the image are 0.
 
     Args:
         dataset: Images of shape (N, H, W) or (N, H, W, C).
@@ -147,7 +147,7 @@ def rotated(
         The stream; its targets are those of the data set.
 
     Raises:
-        ValueError: If an argument is out of range, or the data set is faulty or holds no images.
+        ValueError: If an argument is out of range, or the data set is invalid or holds no images.
 
     Example:
         >>> from gainjax.data import load_source
@@ -172,7 +172,7 @@ def rotated(
             f"got {dataset.x_train.shape}"
         )
     height, width = dataset.x_train.shape[1:3]
-    # Rotate the numbers of the pixels once, instead of every image. 0 stays for the outside.
+    # Rotate the pixel indices once, instead of every image. 0 stands for the outside.
     numbered = Image.fromarray(np.arange(1, height * width + 1, dtype=np.int32).reshape(height, -1))
     nearest = Image.Resampling.NEAREST
     sources = [np.asarray(numbered.rotate(angle, nearest)).ravel() - 1 for angle in angles]
@@ -191,14 +191,14 @@ def domain_cifar100(
 ) -> Stream:
     """Arrange CIFAR-100 by its superclasses, in one of three ways.
 
-    ``"authors"``: three tasks, the five fine classes each of aquatic mammals, fish, and flowers,
-    under their fine labels among 100 outputs. So, in spite of the name, class-incremental.
+    ``"authors"``: three tasks, with the five fine classes each of aquatic mammals, fish, and
+    flowers, under their fine labels among 100 outputs; despite the name, class-incremental.
 
     ``"authors-scripts"``: the same with two flaws of the authors' scripts: pixels are normalized
     with the statistics of CIFAR-10, and test images are shifted and mirrored as training images
-    are. (They draw that anew for each evaluation; here it is drawn once.)
+    are. (The scripts redraw the shifts for each evaluation; here they are drawn once.)
 
-    ``"domain-incremental"``: five tasks, each with one new fine class (by rising fine label) of
+    ``"domain-incremental"``: five tasks, each with one new fine class (in order of fine label) of
     every superclass, under the 20 superclass labels.
 
     Args:
@@ -210,7 +210,7 @@ def domain_cifar100(
         The stream; a network for it needs 100 or 20 outputs.
 
     Raises:
-        ValueError: If an argument is out of range, or the data set is faulty or not CIFAR-100.
+        ValueError: If an argument is out of range, or the data set is invalid or not CIFAR-100.
 
     Example:
         >>> from gainjax.data import load_source

@@ -1,4 +1,4 @@
-"""What users have in memory, as arrays of the types that streams hold."""
+"""Conversion of arrays in memory to the types that streams hold."""
 
 from collections.abc import Sequence
 
@@ -22,7 +22,7 @@ def as_array(name: str, values: ArrayLike) -> np.ndarray:
         The array, in the byte order of this machine.
 
     Raises:
-        TypeError: If it is no array, or masked.
+        TypeError: If it is not an array, or masked.
         ValueError: If its rows have different lengths, or it has no rows.
 
     Example:
@@ -43,17 +43,17 @@ def as_array(name: str, values: ArrayLike) -> np.ndarray:
 
 
 def as_inputs(name: str, values: ArrayLike) -> np.ndarray:
-    """Return inputs in the type in which a stream keeps them.
+    """Return inputs in the type that a stream stores.
 
-    Floats become float32. Integers of 32 or more bits become int32, smaller ones and booleans stay
-    as they are.
+    Floats become float32. Integers of 32 or more bits become int32, smaller ones and booleans
+    are kept.
 
     Args:
         name: Name for messages.
         values: Inputs, shape (N, ...).
 
     Returns:
-        The inputs; not copied where they have that type already.
+        The inputs; not copied if they already have that type.
 
     Raises:
         TypeError: If they are not real numbers.
@@ -87,7 +87,7 @@ def as_inputs(name: str, values: ArrayLike) -> np.ndarray:
 
 
 def as_targets(names: Sequence[str], values: Sequence[ArrayLike]) -> list[np.ndarray]:
-    """Return targets of several parts in the type in which a stream keeps them.
+    """Return targets of several parts in the type that a stream stores.
 
     Integers, booleans and texts of shape (N,) or integers of shape (N, 1) are classes, texts
     numbered in sorted order over all parts. Everything else becomes float32.
@@ -132,7 +132,7 @@ def as_classes(name: str, values: ArrayLike) -> np.ndarray:
         values: Labels, shape (N,) or (N, 1).
 
     Raises:
-        TypeError: If they are anything else; says how to get there from floats or one-hot rows.
+        TypeError: If they are anything else; the message tells how to convert other labels.
 
     Example:
         >>> as_classes("y_train", [[3], [1]])
@@ -151,7 +151,7 @@ def as_classes(name: str, values: ArrayLike) -> np.ndarray:
 
 
 def check_classes(name: str, labels: np.ndarray) -> None:
-    """Raise unless integers can count as classes, which number the outputs of a network.
+    """Raise unless integers are valid classes, which number the outputs of a network.
 
     Args:
         name: Name for messages.
@@ -185,7 +185,7 @@ def is_text(array: np.ndarray) -> bool:
 
 
 def _as_labels(name: str, values: ArrayLike) -> np.ndarray:
-    """Return targets as an array, texts as such, columns of integers as vectors."""
+    """Return targets as an array, with texts kept and columns of integers as vectors."""
     array = as_array(name, values)
     if array.dtype.kind == "O" and all(isinstance(value, str) for value in array.flat):
         array = array.astype(str)
@@ -199,14 +199,14 @@ def _as_labels(name: str, values: ArrayLike) -> np.ndarray:
 
 
 def _kind(array: np.ndarray) -> str:
-    """Return what targets are, in words for messages."""
+    """Return the kind of targets, for messages."""
     if is_text(array):
         return "texts"
     return "classes" if array.ndim == 1 and array.dtype.kind in "iub" else "numbers"
 
 
 def _as_numbers(name: str, array: np.ndarray) -> np.ndarray:
-    """Return targets that are no classes as float32."""
+    """Return targets that are not classes as float32."""
     if not (jnp.issubdtype(array.dtype, jnp.floating) or array.dtype.kind in "iub"):
         raise TypeError(f"{name} must be numbers or texts: got {array.dtype}")
     if array.dtype.kind in "iu" and array.size and max(-int(array.min()), array.max()) > _EXACT:

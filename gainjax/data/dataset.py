@@ -1,4 +1,4 @@
-"""What all readers return: a data set divided into training and test examples."""
+"""The data set that all readers return, divided into training and test examples."""
 
 from typing import NamedTuple
 
@@ -14,8 +14,8 @@ class Dataset(NamedTuple):
         x_test: As the training inputs.
         y_test: As the training targets.
         name: Name for messages.
-        class_names: Names of the classes 0, 1, ..., if they have any.
-        mean: Mean of raw inputs that is customary for this data set, float32, shape (C,); or None.
+        class_names: Names of the classes 0, 1, ..., if there are any.
+        mean: Customary mean of raw inputs for this data set, float32, shape (C,); or None.
         std: Customary standard deviation, as the mean.
         y_train_coarse: Superclasses of the training examples, int32, shape (N,); or None.
         y_test_coarse: As the training superclasses.
@@ -34,9 +34,9 @@ class Dataset(NamedTuple):
 
 
 def check_dataset(dataset: Dataset) -> None:
-    """Raise unless inputs and targets of a data set belong together.
+    """Raise unless the inputs and targets of a data set match.
 
-    What labels may be depends on the scenario, which checks them.
+    Valid labels depend on the scenario, which checks them.
 
     Args:
         dataset: The data set.

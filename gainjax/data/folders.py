@@ -1,4 +1,4 @@
-"""Reader of folders of images, with one sub-folder for each class."""
+"""Reader of image folders with one sub-folder per class."""
 
 from pathlib import Path
 
@@ -34,8 +34,8 @@ def has_class_folders(folder: Path) -> bool:
 def read_class_folders(folder: Path, channels: int | None = None) -> Dataset:
     """Read images from one sub-folder per class, numbered by sorted folder name.
 
-    With ``train`` and ``test`` inside, these hold the classes. Otherwise the first five sixths of
-    the images of each class by sorted file name are for training.
+    If there are sub-folders ``train`` and ``test``, these hold the classes. Otherwise the first
+    five sixths of the images of each class, by sorted file name, are used for training.
 
     Args:
         folder: The folder. Its images are PNG, JPEG or BMP files of one size.
@@ -45,8 +45,8 @@ def read_class_folders(folder: Path, channels: int | None = None) -> Dataset:
         The data set; images are uint8 of shape (N, H, W, C).
 
     Raises:
-        ValueError: If classes or images are missing, or an image is broken or has another size
-            than the first.
+        ValueError: If classes or images are missing, or an image is damaged or differs in size from
+            the first.
 
     Example:
         >>> import tempfile
@@ -66,8 +66,7 @@ def read_class_folders(folder: Path, channels: int | None = None) -> Dataset:
             only = sorted(train.keys() ^ test.keys())
             raise ValueError(
                 f"{folder}: train and test must hold the same classes, but {len(only)} are in one "
-                f"only, e.g. {only[0]!r}. A few-shot division by classes must be put together into "
-                "one folder first"
+                f"only, e.g. {only[0]!r}. Merge a few-shot split by classes into one folder first"
             )
     else:
         train, test = _divided(folder)
@@ -87,7 +86,7 @@ def read_class_folders(folder: Path, channels: int | None = None) -> Dataset:
 
 
 def _divided(folder: Path) -> tuple[dict[str, list[Path]], dict[str, list[Path]]]:
-    """Return the files of each class for training and for testing, from one folder per class."""
+    """Return the training and test files of each class, from one folder per class."""
     classes = _classes(folder)
     if alone := [name for name, paths in classes.items() if len(paths) < 2]:
         raise ValueError(

@@ -26,7 +26,7 @@ def find_idx(folder: Path) -> dict[str, Path] | None:
     """Find the four IDX files of a data set, such as ``train-images-idx3-ubyte.gz``.
 
     Args:
-        folder: The folder that holds them. Of a file and its ``.gz`` form the first is taken.
+        folder: The folder that holds them. A file takes precedence over its ``.gz`` form.
 
     Returns:
         The files by ``x_train``, ``y_train``, ``x_test`` and ``y_test``; None if there are none.
@@ -67,14 +67,14 @@ def read_idx(files: dict[str, Path]) -> Dataset:
         The data set.
 
     Raises:
-        ValueError: If a file is damaged or no IDX file.
+        ValueError: If a file is damaged or not an IDX file.
     """
     arrays: dict[str, Any] = {key: read_idx_file(path) for key, path in files.items()}
     return Dataset(**arrays, name=str(files["x_train"].parent))
 
 
 def read_idx_file(path: Path) -> np.ndarray:
-    """Read one IDX file: four bytes that say type and number of axes, their lengths, the numbers.
+    """Read one IDX file: four bytes for type and number of axes, the axis lengths, the numbers.
 
     Args:
         path: The file, compressed if its name ends in ``.gz``.
@@ -84,8 +84,8 @@ def read_idx_file(path: Path) -> np.ndarray:
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it is no IDX file, truncated, longer than it says, or claims to need more
-            memory than there is.
+        ValueError: If it is not an IDX file, truncated, longer than its header says, or claims to
+            need more memory than there is.
 
     Example:
         >>> import tempfile
@@ -99,7 +99,7 @@ def read_idx_file(path: Path) -> np.ndarray:
             if path.suffix != ".gz":
                 return _parse(raw)
             with gzip.open(raw) as file:
-                return _parse(file)  # type: ignore[arg-type]  # all that is needed is `read`
+                return _parse(file)  # type: ignore[arg-type]  # only `read` is needed
         except Exception as error:  # gzip and zlib raise several kinds
             raise ValueError(f"{path} cannot be read as an IDX file: {error}") from error
 
@@ -107,7 +107,7 @@ def read_idx_file(path: Path) -> np.ndarray:
 def _parse(file: BinaryIO) -> np.ndarray:
     magic = file.read(4)
     if len(magic) < 4 or magic[:2] != b"\0\0" or magic[2] not in _TYPES or not magic[3]:
-        raise ValueError(f"it begins with {magic.hex(' ')}, which no IDX file does")
+        raise ValueError(f"it begins with {magic.hex(' ')}, unlike any IDX file")
     dtype = np.dtype(_TYPES[magic[2]])
     shape = np.frombuffer(_exactly(file, 4 * magic[3]), ">u4").tolist()
     size = math.prod(shape) * dtype.itemsize
@@ -119,7 +119,7 @@ def _parse(file: BinaryIO) -> np.ndarray:
 
 
 def _exactly(file: BinaryIO, size: int) -> bytearray:
-    """Return the next `size` bytes; memory grows with what is there, not with what is claimed."""
+    """Return the next `size` bytes; memory grows with the actual content, not the claimed size."""
     result = bytearray()
     while len(result) < size:
         part = file.read(min(_CHUNK, size - len(result)))

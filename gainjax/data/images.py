@@ -1,4 +1,4 @@
-"""Decoding of image files of one size by Pillow, several at a time."""
+"""Parallel decoding of equally sized image files by Pillow."""
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -11,7 +11,7 @@ from gainjax.data.progress import show_progress
 from gainjax.data.safe import check_claim
 
 SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png")
-_FORMATS = ("BMP", "JPEG", "PNG")  # Pillow has others that start programs
+_FORMATS = ("BMP", "JPEG", "PNG")  # some of Pillow's other formats start programs
 _GRAY = ("1", "L", "LA")
 _COLOR = ("RGB", "RGBA", "P", "PA", "CMYK", "YCbCr", "RGBX")
 _MOST_PIXELS = 2**24  # of one image
@@ -23,7 +23,7 @@ def decode_images(
     """Return images as one array.
 
     Args:
-        names: What each image is called in messages.
+        names: Name of each image in messages.
         open_image: Opens image i.
         channels: 1 or 3; None for 1 if all images are gray, else 3.
 
@@ -31,8 +31,8 @@ def decode_images(
         Images, uint8, shape (N, H, W, C).
 
     Raises:
-        ValueError: If an image is damaged, too large, has more than 8 bits per channel, or is of
-            another size than the first.
+        ValueError: If an image is damaged, too large, has more than 8 bits per channel, or differs
+            in size from the first.
 
     Example:
         >>> import io
@@ -51,7 +51,7 @@ def decode_images(
         convert = lambda image: np.asarray(image.convert(mode))  # noqa: E731
         return _guarded(names[i], open_image, i, convert).reshape(shape)
 
-    with ThreadPoolExecutor() as pool:  # Pillow decodes without holding the interpreter
+    with ThreadPoolExecutor() as pool:  # Pillow releases the GIL while decoding
         headers = list(pool.map(header, range(len(names))))
         width, height = headers[0][0]
         for name, (size, kind) in zip(names, headers, strict=True):
@@ -76,11 +76,11 @@ def decode_images(
 def _guarded(
     name: str, open_image: Callable[[int], BinaryIO], i: int, take: Callable[[Image.Image], Any]
 ) -> Any:
-    """Return what `take` makes of an image; whatever is wrong with it, its name is said."""
+    """Return `take` applied to an image; any error names the image."""
     try:
         with open_image(i) as file, Image.open(file, formats=_FORMATS) as image:
             if image.width * image.height > _MOST_PIXELS:
                 raise ValueError(f"{image.width}×{image.height} pixels are too many")
             return take(image)
-    except Exception as error:  # Pillow raises a great many kinds for damaged files
+    except Exception as error:  # Pillow raises many kinds for damaged files
         raise ValueError(f"{name} cannot be read as an image: {error}") from error

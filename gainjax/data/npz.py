@@ -1,4 +1,4 @@
-"""Reader of ``.npz`` files in the Keras naming. Never unpickles."""
+"""Reader of ``.npz`` files with Keras array names, without unpickling."""
 
 import math
 import zipfile
@@ -20,19 +20,19 @@ _HEADERS = {
 
 
 def read_npz(path: Path) -> dict[str, Any]:
-    """Read the arrays of an ``.npz`` file in the Keras naming.
+    """Read the arrays of an ``.npz`` file with Keras array names.
 
     Args:
         path: The file.
 
     Returns:
         The arrays ``x_train``, ``y_train``, ``x_test`` and ``y_test``, and ``y_train_coarse`` and
-        ``y_test_coarse`` if there are any, as they are.
+        ``y_test_coarse`` if present, unchanged.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it is no ``.npz`` file, is damaged, holds pickled objects, lacks an array, or
-            claims to need more memory than there is.
+        ValueError: If it is not an ``.npz`` file, is damaged, holds pickled objects, lacks an
+            array, or claims to need more memory than there is.
 
     Example:
         >>> import tempfile
@@ -46,7 +46,7 @@ def read_npz(path: Path) -> dict[str, Any]:
             raise ValueError(f"{path} is not an .npz file, or it is truncated")
         try:
             return _read_archive(file)
-        except Exception as error:  # zipfile, zlib and NumPy raise a great many kinds
+        except Exception as error:  # zipfile, zlib and NumPy raise many kinds
             reason = str(error) or type(error).__name__
             raise ValueError(f"{path} cannot be read as a data set: {reason}") from error
 
@@ -66,7 +66,7 @@ def _read_archive(file: BinaryIO) -> dict[str, np.ndarray]:
 
 
 def _read_array(archive: zipfile.ZipFile, key: str, info: zipfile.ZipInfo) -> np.ndarray:
-    """Read one array, whose size must be the one that its header and the archive say."""
+    """Read one array, whose size must match both its header and the archive."""
     with archive.open(info) as member:
         version = np.lib.format.read_magic(member)
         if version not in _HEADERS:
@@ -87,5 +87,5 @@ def _read_array(archive: zipfile.ZipFile, key: str, info: zipfile.ZipInfo) -> np
         for start in range(0, size, _CHUNK):
             part = member.read(min(_CHUNK, size - start))
             raw[start : start + _CHUNK] = np.frombuffer(part, np.uint8)
-        member.read(1)  # the end, where the checksum is compared
+        member.read(1)  # reach the end, where the checksum is verified
     return raw.view(dtype).reshape(shape, order="F" if fortran else "C")

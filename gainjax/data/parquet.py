@@ -1,4 +1,4 @@
-"""Reader of parquet files as the Hugging Face hub exports image sets."""
+"""Reader of image sets in parquet files, as exported by the Hugging Face hub."""
 
 import io
 import json
@@ -28,7 +28,7 @@ def find_parquet(folder: Path) -> dict[str, list[Path]] | None:
         The files for ``train`` and ``test``, sorted by name; None if there are no parquet files.
 
     Raises:
-        ValueError: If there are none for training or testing, or they belong to several sets.
+        ValueError: If training or test files are missing, or there are several data sets.
 
     Example:
         >>> print(find_parquet(Path("no-such-folder")))
@@ -63,7 +63,7 @@ def read_parquet(files: dict[str, list[Path]]) -> Dataset:
         files: What :func:`find_parquet` returns.
 
     Returns:
-        The data set, with the names of its classes if the files tell them.
+        The data set, with class names if the files have them.
 
     Raises:
         ImportError: If pyarrow is not installed.
@@ -87,7 +87,7 @@ def read_parquet(files: dict[str, list[Path]]) -> Dataset:
                 try:
                     table, columns, class_names = _read_table(pyarrow.parquet.ParquetFile(file))
                     images += _encoded(table.column(0))
-                except Exception as error:  # damaged files raise several kinds of pyarrow's
+                except Exception as error:  # pyarrow raises several kinds for damaged files
                     raise ValueError(f"{path} cannot be read as an image set: {error}") from error
             names += [f"image {i} of {path}" for i in range(len(table))]
             for key, column in zip(("", "_coarse"), columns, strict=False):
@@ -136,7 +136,7 @@ def _read_table(file: Any) -> tuple[Any, list[str], tuple[str, ...] | None]:
 
 
 def _encoded(column: Any) -> list[bytes]:
-    """Return the bytes of each image; a path to a file elsewhere is not followed."""
+    """Return the bytes of each image; paths to other files are not followed."""
     result = []
     for i, value in enumerate(column.to_pylist()):
         if value is None or not isinstance(value["bytes"], bytes):
@@ -146,7 +146,7 @@ def _encoded(column: Any) -> list[bytes]:
 
 
 def _names(schema: Any, column: str) -> tuple[str, ...] | None:
-    """Return the names of classes, as the hub stores them beside the columns; None if absent."""
+    """Return the class names that the hub stores in the schema; None if absent."""
     try:
         info = json.loads((schema.metadata or {})[b"huggingface"])
         names = info["info"]["features"][column]["names"]

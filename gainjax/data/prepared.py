@@ -1,7 +1,7 @@
-"""Prepared TensorFlow Datasets folders: found, read without TensorFlow, or made by a download.
+"""Prepared TensorFlow Datasets folders: found, read without TensorFlow, or created by a download.
 
 ``tensorflow_datasets`` is imported only when a folder is read, because that takes over a second.
-Left alone it would retry a download without a network for minutes; so we look before we leap.
+Without a network it would retry a download for minutes, so reachability is checked first.
 """
 
 import contextlib
@@ -68,14 +68,14 @@ def _formats(version: Path) -> list[str]:
     """Return the file formats of a prepared version."""
     try:
         info = read_json(version / "dataset_info.json")
-        # Old versions of tfds wrote no format: it was always tfrecord.
+        # Old versions of tfds did not write the format: it was always tfrecord.
         return [info.get("fileFormat", "tfrecord"), *info.get("alternativeFileFormats", [])]
     except (OSError, ValueError, AttributeError) as error:
         raise _unreadable(version, error) from error
 
 
 def _unreadable(version: Path, error: Exception) -> ValueError:
-    """Return the error of a prepared folder that cannot be read."""
+    """Return the error for a prepared folder that cannot be read."""
     reason = str(error).partition("\n")[0]
     return ValueError(
         f"{version} cannot be read ({type(error).__name__}: {reason}). If it is incomplete or "
@@ -93,9 +93,9 @@ def read_prepared(version: Path) -> Dataset:
         The data set, with superclasses if there is a feature ``coarse_label``.
 
     Raises:
-        ValueError: If files are missing, truncated or hold something else, if a description names
-            code that is not of TensorFlow Datasets or files elsewhere, or if the images claim to
-            need more memory than there is.
+        ValueError: If files are missing, truncated or of other content, if a description names code
+            outside TensorFlow Datasets or files elsewhere, or if the images claim to need more
+            memory than there is.
 
     Example:
         >>> read_prepared(Path("no-such-folder"))
@@ -113,7 +113,7 @@ def read_prepared(version: Path) -> Dataset:
                 arrays |= _read_part(builder, part)
             label = builder.info.features["label"]
             named = not all(name.isdecimal() for name in label.names)
-        except Exception as error:  # tfds, array_record and Pillow raise a great many kinds
+        except Exception as error:  # tfds, array_record and Pillow raise many kinds
             raise _unreadable(version, error) from error
     names = tuple(label.names) if named else None
     return Dataset(**arrays, name=str(version), class_names=names)
@@ -144,7 +144,7 @@ def _read_part(builder: Any, part: str) -> dict[str, np.ndarray]:
 
 
 def _check_files(version: Path) -> None:
-    """Raise unless a version can be handed to tfds: it imports and opens what descriptions name."""
+    """Raise unless a version is safe for tfds, which imports and opens what descriptions name."""
     for path in version.iterdir():
         if not path.is_dir():
             check_regular(path)
@@ -158,9 +158,9 @@ def _check_files(version: Path) -> None:
 
 
 def _check_features(tree: Any) -> None:
-    """Raise if a description of features names a class that is not of TensorFlow Datasets."""
+    """Raise if a feature description names a class outside TensorFlow Datasets."""
     for key, value in tree.items() if isinstance(tree, dict) else ():
-        if "/" in key or os.sep in key or ".." in key:  # a feature's name becomes that of a file
+        if "/" in key or os.sep in key or ".." in key:  # feature names become file names
             raise ValueError(f"features.json names files elsewhere: {key!r}")
         is_class = key in _CLASS_KEYS and isinstance(value, str)
         if is_class and not re.fullmatch(_OWN_CLASS, value):
@@ -175,21 +175,21 @@ def _check_features(tree: Any) -> None:
 
 
 def download(name: str, root: Path, url: str) -> Path:
-    """Download and prepare a data set through TensorFlow Datasets, which shows its progress.
+    """Download and prepare a data set with TensorFlow Datasets, which shows its progress.
 
-    Whether that can succeed is found out first, within a few seconds.
+    Whether this can succeed is checked first, within a few seconds.
 
     Args:
         name: Name of the data set in TensorFlow Datasets.
         root: Folder to put it in.
-        url: An address that the download needs, to see if the network is there.
+        url: An address that the download needs, to test the network.
 
     Returns:
         The folder of the prepared version.
 
     Raises:
         FileNotFoundError: If TensorFlow or the network is missing. The message says what to do.
-        RuntimeError: If the download fails on the way.
+        RuntimeError: If the download fails.
 
     Example:
         >>> download("mnist", Path("data"), url="http://localhost:1/nobody-answers-here")
@@ -235,7 +235,7 @@ def _reachable(url: str) -> bool:
             urllib.request.urlopen(request, timeout=_NETWORK_SECONDS).close()
             answered.set()
 
-    # A thread, because the look-up of a host name has no time limit of its own.
+    # A thread, because a host name lookup has no time limit.
     thread = threading.Thread(target=ask, daemon=True)
     thread.start()
     thread.join(_NETWORK_SECONDS)
@@ -244,7 +244,7 @@ def _reachable(url: str) -> bool:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Silence the warnings and log messages of tfds below errors, here only."""
+    """Silence the warnings and log messages of tfds below errors within this context."""
     from absl import logging
 
     verbosity = logging.get_verbosity()

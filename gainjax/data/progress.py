@@ -1,4 +1,4 @@
-"""A bar on standard error while many files are read."""
+"""A progress bar on standard error for reading many files."""
 
 import sys
 from collections.abc import Iterable
@@ -8,10 +8,10 @@ _T = TypeVar("_T")
 
 
 def show_progress(items: Iterable[_T], total: int, title: str) -> Iterable[_T]:
-    """Pass items on and show a bar on standard error, if that is a terminal.
+    """Pass items on and show a progress bar on standard error, if that is a terminal.
 
     Args:
-        items: What to iterate over.
+        items: The items to iterate over.
         total: Number of items, at least 0.
         title: Text before the bar.
 

@@ -1,4 +1,4 @@
-"""Reading a data set from wherever the user has it, by what is there."""
+"""Reading a data set in any supported format, detected from the path."""
 
 import os
 from pathlib import Path
@@ -15,7 +15,7 @@ from gainjax.files import expanded
 
 
 def read(path: str | os.PathLike[str]) -> Dataset:
-    """Read a data set from a file or folder. Which form it has is found out.
+    """Read a data set from a file or folder; the format is detected.
 
     ===================================================== ==========================================
     ``data.npz``                                          arrays ``x_train, y_train, x_test,
@@ -30,11 +30,11 @@ def read(path: str | os.PathLike[str]) -> Dataset:
                                                           ``array_record``; TensorFlow is not needed
     ===================================================== ==========================================
 
-    Without ``train`` and ``test``, folders of classes are divided: the first five sixths of each
-    class by file name are for training.
+    Without ``train`` and ``test``, class folders are divided: the first five sixths of each class,
+    by file name, are used for training.
 
-    Pixels (uint8) of shape (N, H, W) get an axis of channels, and labels of shape (N, 1) lose
-    their second axis; otherwise arrays are as they are in the file.
+    Pixels (uint8) of shape (N, H, W) get a channel axis, and labels of shape (N, 1) lose their
+    second axis; otherwise arrays are as they are in the file.
 
     Args:
         path: The file or folder.
@@ -43,10 +43,10 @@ def read(path: str | os.PathLike[str]) -> Dataset:
         The data set; ``dataset[:4]`` are the arrays that scenarios take.
 
     Raises:
-        FileNotFoundError: If there is nothing at that path.
-        ValueError: If there is no such data set, or a file is damaged or no regular file. The
+        FileNotFoundError: If nothing exists at that path.
+        ValueError: If there is no such data set, or a file is damaged or not a regular file. The
             message names it. Nothing in a file is executed or read from elsewhere.
-        ImportError: If pyarrow is needed and not installed.
+        ImportError: If pyarrow is needed but not installed.
 
     Example:
         >>> import tempfile
@@ -66,7 +66,7 @@ def read(path: str | os.PathLike[str]) -> Dataset:
     else:
         raise ValueError(
             f"{place} must be an .npz file, or a folder with images by class, IDX files, parquet "
-            "files or prepared TensorFlow Datasets. Of such files give the folder"
+            "files or prepared TensorFlow Datasets. For files in a folder, give the folder"
         )
     dataset = standard_shapes(dataset)
     try:
@@ -77,10 +77,10 @@ def read(path: str | os.PathLike[str]) -> Dataset:
 
 
 def standard_shapes(dataset: Dataset) -> Dataset:
-    """Return a data set whose grayscale images have an axis of channels, and labels one axis.
+    """Return a data set with a channel axis for grayscale images and one axis for labels.
 
     Args:
-        dataset: The data set, as it was read.
+        dataset: The data set, as read.
 
     Example:
         >>> x, y = np.zeros((2, 8, 8), np.uint8), np.zeros((2, 1), int)
@@ -98,7 +98,7 @@ def standard_shapes(dataset: Dataset) -> Dataset:
 
 
 def _read_folder(folder: Path) -> Dataset:
-    """Read the data set of a folder, in the first form that is there."""
+    """Read the data set in a folder, in the first format that is found."""
     if (folder / "dataset_info.json").exists():
         return prepared.read_prepared(folder)
     if (version := prepared.find_version(folder)) is not None:

@@ -1,6 +1,6 @@
-"""Files of strangers: opened only if they are regular files, and not believed beyond memory.
+"""Reading untrusted files: only regular files are opened, and claimed sizes are limited by memory.
 
-Nothing that a reader of this package finds in a file is executed, or leads it to another file.
+Nothing that a reader finds in a file is executed, or leads it to another file.
 """
 
 import json
@@ -21,7 +21,7 @@ def read_json(path: Path) -> Any:
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it is no regular file, too large, or no JSON.
+        ValueError: If it is not a regular file, too large, or not JSON.
 
     Example:
         >>> import tempfile
@@ -41,13 +41,13 @@ def read_json(path: Path) -> Any:
 
 
 def check_claim(claim: int) -> None:
-    """Raise if data claim to need more memory than there is, before any of it is used.
+    """Raise if data claim to need more memory than there is, before they are unpacked.
 
     Args:
-        claim: Bytes that the data need once they are unpacked.
+        claim: Bytes that the unpacked data need.
 
     Raises:
-        ValueError: If there is less.
+        ValueError: If that exceeds the memory.
 
     Example:
         >>> check_claim(10**18)
@@ -63,7 +63,7 @@ def check_claim(claim: int) -> None:
 
 
 def memory_bytes() -> int:
-    """Return the memory of this machine, or of the container that limits this process, in bytes.
+    """Return the memory of this machine, or the limit of this process's container, in bytes.
 
     Example:
         >>> memory_bytes() > 10**8

@@ -3,10 +3,10 @@
 A stream is built once on the host and is the same for all seeds of a run. All its tasks share one
 set of outputs, and nothing in it tells a network which task an example belongs to.
 
-What inputs become is the same for all scenarios. Pixels (uint8) are kept as they are and
+Inputs are treated the same way in all scenarios. Pixels (uint8) are stored unchanged and
 standardized on the device, by the statistics of the training inputs; see
 :func:`gainjax.data.assemble.normalization`. Floats become float32 and integers int32 (token
-sequences, for example); both reach the network as they are. Booleans reach it as 0 and 1.
+sequences, for example); both reach the network unchanged. Booleans reach it as 0 and 1.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -35,11 +35,11 @@ def class_incremental(
     std: ArrayLike | None = None,
     eval_examples: int | None = None,
 ) -> Stream:
-    """Divide classes over tasks: each task brings new ones.
+    """Divide classes among tasks: each task brings new ones.
 
-    Labels stay as they are and number the outputs, so a network needs as many outputs as the
-    highest label in any task, plus one. Texts are numbered in their sorted order among all classes
-    of all tasks. Examples of classes in no task are left out.
+    Labels are kept and number the outputs, so a network needs as many outputs as the highest label
+    in any task, plus one. Text labels are numbered in sorted order over all classes of all tasks.
+    Examples of classes in no task are left out.
 
     Args:
         x_train: Training inputs, shape (N, ...), of any real type.
@@ -56,7 +56,7 @@ def class_incremental(
         The stream.
 
     Raises:
-        TypeError: If inputs or labels are of a wrong kind.
+        TypeError: If inputs or labels are of the wrong kind.
         ValueError: If lengths or shapes do not match, a class is in two tasks or has no training
             examples, a task has no test examples, or a number is not finite.
 
@@ -85,11 +85,11 @@ def domain_incremental(
     std: ArrayLike | None = None,
     eval_examples: int | None = None,
 ) -> Stream:
-    """Show another data set in every task, with one meaning of the outputs.
+    """Use a different data set in every task, with the same meaning of the outputs.
 
-    Integers, booleans and texts of shape (N,) are classes and stay as they are; texts are numbered
-    in their sorted order among all tasks. All other targets, such as floats of shape (N,) or (N, k)
-    for regression, or zeros and ones of shape (N, k) for several labels, become float32.
+    Integers, booleans and texts of shape (N,) are classes and are kept; texts are numbered in
+    sorted order over all tasks. All other targets, such as floats of shape (N,) or (N, k) for
+    regression, or zeros and ones of shape (N, k) for multiple labels, become float32.
 
     Args:
         tasks: Arrays ``(x_train, y_train, x_test, y_test)`` for each task, or a
@@ -103,7 +103,7 @@ def domain_incremental(
         The stream.
 
     Raises:
-        TypeError: If inputs or targets are of a wrong kind.
+        TypeError: If inputs or targets are of the wrong kind.
         ValueError: If lengths, shapes or types do not match, a label is negative, or a number is
             not finite.
 
@@ -141,16 +141,17 @@ def transformed(
     std: ArrayLike | None = None,
     eval_examples: int | None = None,
 ) -> Stream:
-    """Show all examples in every task, their inputs changed by the task's own transformation.
+    """Use all examples in every task, with the inputs changed by the task's own transformation.
 
     Args:
         x_train: Training inputs, shape (N, ...), of any real type.
         y_train: Their targets, as for :func:`domain_incremental`.
         x_test: Test inputs, as the training inputs.
         y_test: Test targets, as the training targets.
-        transforms: For each task a function of raw inputs (N, ...), which it must not change in
-            place, that returns N raw inputs; or None to leave them as they are. It is applied once
-            to the training inputs and once to the test inputs. All tasks need one shape and type.
+        transforms: One function per task, or None to leave the inputs unchanged. A function takes
+            raw inputs (N, ...), which it must not modify in place, and returns N raw inputs. It is
+            applied once each to the training and the test inputs. Shape and type must be the same
+            for all tasks.
         mean: As for :func:`class_incremental`; by default from the pixels of all tasks.
         std: As the mean.
         eval_examples: At most this many test examples per task, a fixed random subset (the same in
@@ -160,8 +161,8 @@ def transformed(
         The stream.
 
     Raises:
-        TypeError: If inputs, targets or a transformation are of a wrong kind.
-        ValueError: As :func:`domain_incremental`, or if a transformation returns another number of
+        TypeError: If inputs, targets or a transformation are of the wrong kind.
+        ValueError: As :func:`domain_incremental`, or if a transformation changes the number of
             inputs.
 
     Example:
@@ -189,8 +190,8 @@ def transformed(
 
 
 def _changed(k: int, transform: Transform, inputs: np.ndarray) -> np.ndarray:
-    """Return what the transformation of task k makes of raw inputs."""
-    result = as_array(f"what the transformation of task {k + 1} returns", transform(inputs))
+    """Return raw inputs after the transformation of task k."""
+    result = as_array(f"the result of the transformation of task {k + 1}", transform(inputs))
     if len(result) != len(inputs):
         raise ValueError(
             f"the transformation of task {k + 1} must return as many inputs as it gets, "
@@ -210,7 +211,7 @@ def _listed(name: str, values: Iterable[Any]) -> list[Any]:
 
 
 def _classes_of_tasks(tasks: Iterable[Iterable[Any]], labels: np.ndarray) -> list[list[Any]]:
-    """Return the classes of each task, checked against each other and the training labels."""
+    """Return the classes of each task, checked for overlap and against the training labels."""
     known = set(np.unique(labels).tolist())
     result: list[list[Any]] = []
     home: dict[Any, int] = {}
@@ -226,7 +227,7 @@ def _classes_of_tasks(tasks: Iterable[Iterable[Any]], labels: np.ndarray) -> lis
         for c in classes:
             if isinstance(c, bool) or not isinstance(c, str if is_text(labels) else int):
                 kind = "a text" if is_text(labels) else "an integer"
-                which = "; class_names of a data set tells which is which" * isinstance(c, str)
+                which = "; class_names of a data set maps names to classes" * isinstance(c, str)
                 raise TypeError(f"a class in tasks must be {kind}, as in y_train: got {c!r}{which}")
             if c in home:
                 where = f"tasks {home[c]} and {k + 1}" if home[c] != k + 1 else f"task {k + 1}"
@@ -244,11 +245,11 @@ def _classes_of_tasks(tasks: Iterable[Iterable[Any]], labels: np.ndarray) -> lis
 
 
 def _of_classes(k: int, classes: list[Any], every: list[Any], arrays: Sequence[np.ndarray]) -> Task:
-    """Return the task of some classes; texts are numbered by their place among `every` class."""
+    """Return the task of some classes; texts are numbered by their index in `every`."""
     result = []
     for x, y in (arrays[:2], arrays[2:]):
         index = np.flatnonzero(np.isin(y, classes))
-        if not index.size:  # there are training examples of each class
+        if not index.size:  # for training examples, this is already checked
             raise ValueError(f"task {k + 1} has no test example: y_test holds none of {classes}")
         labels = np.searchsorted(every, y[index]) if is_text(y) else y[index]
         result += [x[index], labels.astype(np.int32)]
@@ -256,7 +257,7 @@ def _of_classes(k: int, classes: list[Any], every: list[Any], arrays: Sequence[n
 
 
 def _few(values: Sequence[Any]) -> str:
-    """Return the first values in words, for messages."""
+    """Return the first values as text, for messages."""
     shown = ", ".join(repr(value) for value in values[:10])
     return shown if len(values) <= 10 else f"{shown}, ... ({len(values)} classes)"
 

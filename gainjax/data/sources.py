@@ -1,8 +1,8 @@
-"""Image data sets as plain NumPy arrays: the embedded digits, and sets that the user has on disk.
+"""Image data sets as plain NumPy arrays: the embedded digits, and sets on the user's disk.
 
-A data set is looked for in this order: an ``.npz`` file in the Keras naming, a prepared TensorFlow
-Datasets folder (read without TensorFlow), and at last a download, which needs TensorFlow. Whatever
-the origin, the arrays pass the same checks before anything is trained on them.
+A data set is searched for in this order: an ``.npz`` file with Keras array names, a prepared
+TensorFlow Datasets folder (read without TensorFlow), and finally a download, which needs
+TensorFlow. Arrays of any origin pass the same checks before training.
 """
 
 import difflib
@@ -21,7 +21,7 @@ from gainjax.files import expanded
 
 
 class _Facts(NamedTuple):
-    """What is known of a data set beforehand; `url` is a file that its download needs."""
+    """The known properties of a data set; `url` is a file that its download needs."""
 
     shape: tuple[int, int, int]
     num_classes: int
@@ -34,7 +34,7 @@ class _Facts(NamedTuple):
 
 _CIFAR_URL = "https://www.cs.toronto.edu/~kriz/cifar-{}-binary.tar.gz"
 _FACTS = {
-    # The mean and standard deviation of the digits are those of the training part made below.
+    # Mean and standard deviation of the digits are those of the training part made below.
     "digits": _Facts((8, 8, 1), 10, (0.3051,), (0.3762,), max_value=16.0),
     "mnist": _Facts(
         (28, 28, 1),
@@ -69,7 +69,7 @@ def load_source(name: str, data_dir: str | os.PathLike[str] | None = None) -> Da
     """Load an image data set by name, from the first place that has it.
 
     ``"digits"`` comes with scikit-learn: of each class, in the original order, every fifth image is
-    a test image (1,442 + 355 images of 8×8 pixels). All others are looked for in this order:
+    a test image (1,442 + 355 images of 8×8 pixels). All others are searched for in this order:
 
     1. ``data_dir`` itself, if it is an ``.npz`` file, or ``data_dir/NAME.npz``. Keras naming:
        ``x_train, y_train, x_test, y_test``, and for CIFAR-100 optionally ``y_train_coarse,
@@ -81,8 +81,8 @@ def load_source(name: str, data_dir: str | os.PathLike[str] | None = None) -> Da
     ``"mini-imagenet"`` (84×84×3, 100 classes × 600) cannot be downloaded; instead of 2 and 3 it is
     read from ``data_dir/mini-imagenet`` or ``data_dir`` with one sub-folder of images per class, or
     with ``train`` and ``test`` that hold such sub-folders. Classes are numbered by sorted folder
-    name. Without ``train`` and ``test`` the first five sixths of each class by sorted file name
-    (500 of 600) are for training, the rest for testing.
+    name. Without ``train`` and ``test``, the first five sixths of each class by sorted file name
+    (500 of 600) are used for training, the rest for testing.
 
     Args:
         name: One of ``SOURCES``.
@@ -93,10 +93,10 @@ def load_source(name: str, data_dir: str | os.PathLike[str] | None = None) -> Da
         The data set.
 
     Raises:
-        ValueError: If the name is unknown, or a file is broken or does not hold such a data set.
-        FileNotFoundError: If the data are not there and cannot be downloaded; this takes at most
+        ValueError: If the name is unknown, or a file is damaged or holds another data set.
+        FileNotFoundError: If the data are missing and cannot be downloaded; this takes at most
             five seconds, and the message says what to do.
-        RuntimeError: If a download was begun and failed.
+        RuntimeError: If a download failed.
 
     Example:
         >>> digits = load_source("digits")
@@ -130,7 +130,7 @@ def _digits() -> Dataset:
 
 
 def _read(name: str, data_dir: str | os.PathLike[str] | None) -> tuple[Path, Dataset]:
-    """Return where a data set was found, and what is there."""
+    """Return where a data set was found, and the data set."""
     default = os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
     root = expanded(default if data_dir is None else data_dir)
     if root.suffix == ".npz":
@@ -158,7 +158,7 @@ def _read(name: str, data_dir: str | os.PathLike[str] | None) -> tuple[Path, Dat
 
 
 def _standard(name: str, dataset: Dataset) -> Dataset:
-    """Return a known data set with its statistics, after checking that it is the one it claims."""
+    """Return a known data set with its statistics, checked against its known properties."""
     facts = _FACTS[name]
     dataset = standard_shapes(dataset)
     for part in ("train", "test"):
@@ -193,13 +193,13 @@ def customary_statistics(name: str) -> tuple[np.ndarray, np.ndarray]:
         [33.33]
     """
     facts = _FACTS[name]
-    # Products of float32, which all runs of the benchmarks had.
+    # Products of float32, as used by all runs of the benchmarks.
     scale = np.float32(facts.max_value)
     return np.array(facts.mean, np.float32) * scale, np.array(facts.std, np.float32) * scale
 
 
 def _check_labels(field: str, labels: np.ndarray, num_classes: int | None) -> None:
-    """Raise unless labels are classes, each of which has an image if their number is known."""
+    """Raise unless labels are classes, each with an image if the number of classes is known."""
     if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):
         raise ValueError(
             f"{field} must be integers, one per image: got {labels.dtype} of shape {labels.shape}"

@@ -1,4 +1,4 @@
-"""A stream of tasks: the arrays that a compiled run takes, and what must hold of them."""
+"""A stream of tasks: the arrays that a compiled run takes, and their validation."""
 
 from typing import Any, NamedTuple
 
@@ -8,8 +8,8 @@ import numpy as np
 from jax.typing import ArrayLike
 
 Array = np.ndarray | jax.Array
-MOST_CLASSES = 1_000_000  # more outputs than that are a mistake, and would only exhaust memory
-_CHUNK = 2**24  # numbers that are checked at once
+MOST_CLASSES = 1_000_000  # more outputs are surely a mistake, and would only exhaust memory
+_CHUNK = 2**24  # numbers checked at a time
 
 
 class Stream(NamedTuple):
@@ -28,8 +28,8 @@ class Stream(NamedTuple):
             largest test set, shape (K, M, ...).
         test_targets: As the training targets, padded with zeros, shape (K, M) or (K, M, ...).
         test_sizes: Number of test examples of each task, int32, shape (K,).
-        shift: float32, broadcast over the last axes of the inputs; None if inputs are taken as
-            they are.
+        shift: float32, broadcast over the last axes of the inputs; None if inputs are used as they
+            are.
         scale: As the shift.
     """
 
@@ -45,7 +45,7 @@ class Stream(NamedTuple):
 
 
 def normalize(stream: Stream, inputs: ArrayLike) -> jax.Array:
-    r"""Return raw inputs as the network takes them; traceable, so this is done on the device.
+    r"""Return raw inputs as the network takes them; traceable, for use on the device.
 
     .. math:: x = \frac{r - \mu}{\sigma} = (r - \text{shift}) \cdot \text{scale}
 
@@ -67,24 +67,24 @@ def normalize(stream: Stream, inputs: ArrayLike) -> jax.Array:
     if stream.shift is None or stream.scale is None:
         return inputs
     shift, scale = (
-        jax.lax.expand_dims(x, range(inputs.ndim - x.ndim))  # no implicit promotion of ranks
+        jax.lax.expand_dims(x, range(inputs.ndim - x.ndim))  # no implicit rank promotion
         for x in (jnp.asarray(stream.shift), jnp.asarray(stream.scale))
     )
     return (inputs.astype(jnp.float32) - shift) * scale
 
 
 def check_stream(stream: Stream) -> None:
-    """Raise unless a stream of tasks is what it has to be.
+    """Raise unless a stream of tasks is valid.
 
-    The scenarios of this package make no other; this is for streams that are put together by hand.
+    The scenarios of this package always return valid streams; this is for custom ones.
 
     Args:
         stream: The tasks.
 
     Raises:
-        TypeError: If it is no stream, or a field is no array.
+        TypeError: If it is not a stream, or a field is not an array.
         ValueError: If shapes or types do not match, a task has no training or test examples, a
-            label is out of range, or a number is not finite. Names the field and the remedy.
+            label is out of range, or a number is not finite. The message names field and remedy.
 
     Example:
         >>> from gainjax.data import load_source, split
@@ -164,7 +164,7 @@ def _check_inputs(stream: Stream) -> None:
 
 
 def _check_shift(stream: Stream) -> None:
-    """Raise unless shift and scale are both there and fit the inputs, or both absent."""
+    """Raise unless shift and scale are both present and fit the inputs, or both absent."""
     if (stream.shift is None) != (stream.scale is None):
         raise ValueError("shift and scale must both be arrays, or both None")
     shape = stream.train_inputs.shape[1:]
@@ -185,7 +185,7 @@ def _check_shift(stream: Stream) -> None:
 
 
 def _check_targets(stream: Stream) -> None:
-    """Raise unless targets belong to the inputs, and labels are classes that are trained."""
+    """Raise unless targets match the inputs, and test labels occur in training."""
     train, test = stream.train_targets, stream.test_targets
     classes = train.ndim == 1 and train.dtype == np.int32
     if len(train) != len(stream.train_inputs) or not (classes or train.dtype == np.float32):
@@ -211,8 +211,8 @@ def _check_targets(stream: Stream) -> None:
         unknown = labels[:size][~trained[labels[:size]]]
         if unknown.size:
             raise ValueError(
-                f"test_targets of task {k + 1} have class {unknown[0]}, of which there is no "
-                "training example in any task: leave these test examples out"
+                f"test_targets of task {k + 1} contain class {unknown[0]}, which has no training "
+                "example in any task: leave these test examples out"
             )
 
 
@@ -224,7 +224,7 @@ def check_finite(name: str, values: np.ndarray | None) -> None:
         values: The array, of any shape and real type; or None.
 
     Raises:
-        ValueError: If one is not finite; says how many and where the first is.
+        ValueError: If one is not finite; the message says how many and where the first is.
 
     Example:
         >>> check_finite("x_train", np.array([1.0, np.nan]))

@@ -1,4 +1,4 @@
-"""Training methods: Optax transformations with named hyper-parameters, and their registry."""
+"""Training methods: Optax transformations with named hyperparameters, and their registry."""
 
 from gainjax.methods.averages import averaged
 from gainjax.methods.method import TRACE, Hyperparameters, Method, Range, schedule

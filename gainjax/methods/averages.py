@@ -1,4 +1,4 @@
-"""Averaging for evaluation: any method, evaluated at a moving average of its weights."""
+"""Averaging for evaluation: evaluate any method at a moving average of its weights."""
 
 import dataclasses
 from functools import partial
@@ -31,26 +31,26 @@ def _slow(
 
 
 def averaged(method: Method, average_decay: float = DECAY, of: Averaged = "effective") -> Method:
-    r"""Return a method that trains alike and is evaluated at a moving average of its weights.
+    r"""Return a method with the same training, evaluated at a moving average of its weights.
 
     .. math:: \bar\theta_{t+1} = \delta \bar\theta_t + (1 - \delta) \theta_{t+1}
 
-    The averaged network has batch statistics of its own, of the batches that were trained on: one
-    forward pass more per update, for networks that have such.
+    The averaged network has its own batch statistics, collected on the training batches: one more
+    forward pass per update, for networks with batch statistics.
 
     Args:
         method: The method.
-        average_decay: Default of the hyper-parameter of that name, :math:`\delta` in [0, 1): the
+        average_decay: Default of the hyperparameter of that name, :math:`\delta` in [0, 1): the
             average reaches back about 1 / (1 - decay) updates.
-        of: Average the weights as they are used, "effective", or, for a method with a gain, as they
-            will be once the gain has decayed, "slow".
+        of: "effective" to average the weights as they are used, or, for a method with a gain,
+            "slow" to average their values once the gain has decayed.
 
     Returns:
-        A method with the name of the other and "-ema", or "-slow-ema".
+        A method with "-ema" or "-slow-ema" appended to the name.
 
     Raises:
-        ValueError: If the method is evaluated at something else already, or has no gain to leave
-            out.
+        ValueError: If the method is not evaluated at its own weights, or ``of`` is "slow" and it
+            has no gain.
 
     Example:
         >>> from gainjax import get_method
@@ -59,14 +59,14 @@ def averaged(method: Method, average_decay: float = DECAY, of: Averaged = "effec
 
     References:
         Temporal ensembles in online continual learning: Soutif-Cormerais et al., arXiv 2306.16817;
-        Polyak & Juditsky 1992. That they close most of the stability gap is ours.
+        Polyak & Juditsky 1992. The finding that they close most of the stability gap is ours.
     """
     if not method.evaluates_trained or method.wrap is not None:
         raise ValueError(f"method must be evaluated at its own weights: {method.name} is not")
     if of not in get_args(Averaged):
         raise ValueError(f"of must be one of {get_args(Averaged)}: got {of!r}")
     if of == "slow" and method.gain is None:
-        raise ValueError(f"of='slow' leaves a gain out, and {method.name} has none")
+        raise ValueError(f"of='slow' removes a gain, and {method.name} has none")
     wrap: Any = _slow if of == "slow" else _effective
     suffix, what = ("-slow-ema", "slow weights") if of == "slow" else ("-ema", "weights")
     return dataclasses.replace(

@@ -1,4 +1,4 @@
-"""Methods with class means of features: heads that begin at them, or are replaced by them."""
+"""Methods that use class means of features: to initialize heads, or to replace them."""
 
 import dataclasses
 from typing import Any
@@ -28,21 +28,21 @@ def _read(
 
 
 def read_by_nearest_mean(method: Method) -> Method:
-    r"""Return a method that trains alike and is evaluated by the nearest class mean of features.
+    r"""Return a method with the same training, evaluated by the nearest class mean of features.
 
     .. math:: \hat y(x) = \arg\max_c \bar m_c^\top h(x) / \|\bar m_c\|
 
-    So a gap that is left is one of the features, and not of the head.
+    A gap that remains is one of the features, and not of the head.
 
     Args:
         method: The method. Its network needs a linear head that a gain may multiply; see
             :func:`gainjax.optim.class_means.read_by_means`.
 
     Returns:
-        A method with the name of the other and "-ncm", with the hyper-parameter ``mean_decay``.
+        A method with "-ncm" appended to the name and the hyperparameter ``mean_decay``.
 
     Raises:
-        ValueError: If the method is evaluated at something else already.
+        ValueError: If the method is not evaluated at its own weights.
 
     Example:
         >>> from gainjax import get_method
@@ -50,8 +50,8 @@ def read_by_nearest_mean(method: Method) -> Method:
         0.9
 
     References:
-        Nearest class mean: Mensink et al. 2013; iCaRL, Rebuffi et al. 2017. By the angle instead of
-        the distance, and moving averages of batches for means: ours.
+        Nearest class mean: Mensink et al. 2013; iCaRL, Rebuffi et al. 2017. The angle instead of
+        the distance, and moving averages of batches as means, are ours.
     """
     if not method.evaluates_trained or method.wrap is not None:
         raise ValueError(f"method must be evaluated at its own weights: {method.name} is not")

@@ -1,4 +1,4 @@
-"""Controls: what else could explain the effect of a gain, each as a method of its own."""
+"""Controls: methods that isolate alternative explanations of a gain's effect."""
 
 import jax
 import jax.numpy as jnp

@@ -1,4 +1,4 @@
-"""Gain modulation over several optimizers: the paper's method and its relatives."""
+"""Gain modulation of several optimizers: the paper's method and its variants."""
 
 from typing import Any
 
@@ -25,7 +25,7 @@ def sgd_with_backbone(
         "backbone": optax.sgd(learning_rate, backbone_momentum),
     }
     labels = jax.tree.map(lambda on: "modulated" if on else "backbone", mask)
-    return optax.partition(groups, lambda _: labels)  # a module that can be called is no function
+    return optax.partition(groups, lambda _: labels)  # labels may be a callable module
 
 
 def dynamics(

@@ -1,4 +1,4 @@
-"""Level only: what of the gain is a raised level, and what of that is which of its effects."""
+"""Level only: how much of the gain's effect is a raised level, and through which mechanism."""
 
 import optax
 from jax.typing import ArrayLike
@@ -24,7 +24,7 @@ def _ramped(level: Rate = 2.0, decay: Rate = 0.98) -> GainRule:
 
 
 def _compensated(learning_rate: Rate = 0.01, level: Rate = 2.0) -> optax.GradientTransformation:
-    # A fixed gain makes steps level**2 as large: without that, its initial weights are left.
+    # A fixed gain makes steps level**2 as large: undoing that leaves its initial weights alone.
     return sgd(learning_rate / level**2)
 
 

@@ -1,4 +1,4 @@
-"""Methods that train on another loss: on which outputs, and on how much of the new task."""
+"""Methods that train on a modified loss: over fewer outputs, or with less of the new task."""
 
 import optax
 from jax.typing import ArrayLike

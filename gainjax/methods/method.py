@@ -1,4 +1,4 @@
-"""What a training method is: an Optax transformation with named numbers."""
+"""A training method: an Optax transformation with named hyperparameters."""
 
 import dataclasses
 import inspect
@@ -18,12 +18,12 @@ from gainjax.gain import GainDynamics
 from gainjax.optim.modulation import GainRule, gain_modulation, modulate
 
 Hyperparameters = Mapping[str, Any]  # numbers, tracers, schedules (callables) or None, by name
-TRACE = "gain_trace"  # the argument that is another run's gain, shape (updates,)
+TRACE = "gain_trace"  # the argument that receives another run's gain, shape (updates,)
 _GIVEN = ("mask", TRACE)  # arguments of a factory that the program provides
 
 
 class Range(NamedTuple):
-    """Which values a hyper-parameter may have."""
+    """The values that a hyperparameter may have."""
 
     wanted: str
     holds: Callable[[float], bool]
@@ -33,7 +33,7 @@ UNIT = Range("in [0, 1)", lambda x: 0 <= x < 1)
 POSITIVE = Range("finite and > 0", lambda x: 0 < x < math.inf)
 NOT_NEGATIVE = Range("finite and >= 0", lambda x: 0 <= x < math.inf)
 FINITE = Range("finite", math.isfinite)
-# What these names mean everywhere; a method may give a range of its own.
+# The usual ranges of these names; a method may override them.
 RANGES: Mapping[str, Range] = {
     "learning_rate": NOT_NEGATIVE,
     "momentum": UNIT,
@@ -48,43 +48,45 @@ RANGES: Mapping[str, Range] = {
 
 
 def trained_params(params: Any, opt_state: Any) -> Any:
-    """Return the parameters as they are trained: what most methods evaluate."""
+    """Return the parameters as trained, which most methods evaluate."""
     del opt_state
     return params
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Method:
-    """A named optimizer whose numbers are hyper-parameters.
+    """A named optimizer and its hyperparameters.
 
-    The numbers among the defaults of ``make``, ``gain`` and ``wrap`` are the hyper-parameters: they
-    can be set, swept, and are traced, so that all settings of a method share one compiled program.
-    A default of None stands for a number that may be absent. Words and booleans stay as they are.
+    The hyperparameters are the numeric defaults of ``make``, ``gain`` and ``wrap``: they can be set
+    and swept, and they are traced, so that all settings of a method share one compiled program. A
+    default of None stands for an optional number. Strings and booleans stay fixed.
 
     The training step calls ``update(grads, state, params, ...)`` with the extra arguments that
     :func:`gainjax.training.step.train_step` lists; a method takes those it needs.
 
     Args:
         name: Name in commands, tables and figures.
-        make: Makes the optimizer from its hyper-parameters, ``make(learning_rate=0.1)``. An
-            argument named ``mask`` receives the booleans of the parameters that a gain multiplies.
-        summary: One line that says what it does.
-        source: Where it is described.
+        make: Makes the optimizer from its hyperparameters, ``make(learning_rate=0.1)``. An
+            argument named ``mask`` receives a boolean mask of the parameters that a gain
+            multiplies.
+        summary: One-line description.
+        source: Where the method is described.
         title: Name in figures and tables, or None for ``name``.
         gain: Makes, from its own arguments, the :class:`gainjax.GainDynamics` or
             :class:`gainjax.optim.modulation.GainRule` that modulates the optimizer; None for a
-            method without. An argument named ``gain_trace`` receives the gain of another run.
+            method without a gain. An argument named ``gain_trace`` receives another run's gain.
         wrap: Wraps the complete optimizer, gain included, ``wrap(optimizer, average_decay=0.9)``;
-            its other arguments are hyper-parameters, too. None for nothing.
-        eval_params: From the trained parameters and the optimizer's state to the parameters to
+            its other arguments are also hyperparameters. None: not wrapped.
+        eval_params: Maps the trained parameters and the optimizer's state to the parameters to
             evaluate, such as an average.
-        ranges: Ranges of hyper-parameters, where they are not the usual ones.
-        needs_boundary: Whether it is told when the task changes, as an oracle is.
+        ranges: Ranges of hyperparameters that differ from the usual ones.
+        needs_boundary: Whether it is informed of task changes, like an oracle.
+        reference: The ``"module:attribute"`` that it was imported from, to import it again.
         reference: ``"module:attribute"`` that it was imported by, so that it can be found again.
 
     Raises:
         TypeError: If ``make``, ``gain`` or ``wrap`` is not callable, or an argument has no default.
-        ValueError: If a range is given for an unknown hyper-parameter.
+        ValueError: If a range is given for an unknown hyperparameter.
 
     Example:
         >>> def lion(learning_rate=1e-3, b1=0.9):
@@ -116,8 +118,8 @@ class Method:
             found |= _numbers("wrap", self.wrap, self.name, skip=1)
         if unknown := set(self.ranges) - set(found):
             raise ValueError(
-                f"ranges of {self.name} name {', '.join(sorted(unknown))}, which is no "
-                f"hyper-parameter of it: it has {', '.join(found) or 'none'}"
+                f"ranges of {self.name} name {', '.join(sorted(unknown))}, which is not a "
+                f"hyperparameter of it: it has {', '.join(found) or 'none'}"
             )
         object.__setattr__(self, "hyperparameters", MappingProxyType(found))
         self.check(found)
@@ -133,14 +135,14 @@ class Method:
 
     @property
     def borrows_gain(self) -> bool:
-        """Whether the gain of another run is one of its arguments."""
+        """Whether another run's gain is among its arguments."""
         return any(TRACE in _parameters(f) for f in (self.make, self.gain) if f is not None)
 
     def dynamics(self, hyperparameters: Hyperparameters) -> GainDynamics | None:
         """Return how uncertainty moves the gain of a model, or None without a gain.
 
         Raises:
-            ValueError: If the method's gain follows something else than uncertainty.
+            ValueError: If the method's gain does not follow uncertainty.
         """
         gain = self._rule(hyperparameters)
         if isinstance(gain, GainRule):
@@ -161,11 +163,11 @@ class Method:
         """Return the optimizer without its gain (of the raw weights, if there is a gain).
 
         Args:
-            hyperparameters: Values of all hyper-parameters: numbers, tracers, schedules or None.
+            hyperparameters: Values of all hyperparameters: numbers, tracers, schedules or None.
             mask: Which parameters a gain multiplies, booleans in their structure.
 
         Raises:
-            TypeError: If the factory returns something else than an optimizer.
+            TypeError: If the factory does not return an optimizer.
         """
         base = _call(self.make, hyperparameters, mask)
         if not (hasattr(base, "init") and hasattr(base, "update")):
@@ -198,7 +200,7 @@ class Method:
         return optax.with_extra_args_support(wrapped)
 
     def check(self, hyperparameters: Mapping[str, Any]) -> None:
-        """Raise ValueError unless hyper-parameters are known and in range.
+        """Raise ValueError unless hyperparameters are known and in range.
 
         Args:
             hyperparameters: Plain numbers, sequences of them (one per update) or None, by name.
@@ -206,7 +208,7 @@ class Method:
         for name, value in hyperparameters.items():
             if name not in self.hyperparameters:
                 known = ", ".join(self.hyperparameters) or "none"
-                raise ValueError(f"{self.name} has no hyper-parameter {name!r}: it has {known}")
+                raise ValueError(f"{self.name} has no hyperparameter {name!r}: it has {known}")
             if value is None:
                 if self.hyperparameters[name] is not None:
                     raise ValueError(f"{name} of {self.name} must be a number: got None")
@@ -233,9 +235,9 @@ def _parameters(function: Callable[..., Any]) -> Mapping[str, inspect.Parameter]
 
 
 def _numbers(what: str, function: Any, method: str, skip: int = 0) -> dict[str, float | None]:
-    """Return the hyper-parameters among the arguments of a factory, with their defaults.
+    """Return the hyperparameters among the arguments of a factory, with their defaults.
 
-    The first `skip` arguments are given otherwise.
+    The first `skip` arguments are supplied by the program.
     """
     if not callable(function):
         raise TypeError(f"{what} of method {method} must be a function: got {function!r}")
@@ -248,8 +250,8 @@ def _numbers(what: str, function: Any, method: str, skip: int = 0) -> dict[str, 
         if default is parameter.empty or parameter.kind is parameter.POSITIONAL_ONLY:
             raise TypeError(
                 f"argument {name!r} of method {method} needs a default, such as {name}=0.1, and "
-                "must be possible as a keyword: the numbers among the defaults are the "
-                "hyper-parameters. An optimizer with fixed numbers needs a label: "
+                "must be allowed as a keyword: the numbers among the defaults are the "
+                "hyperparameters. An optimizer with fixed numbers needs a label: "
                 '{"mine": optax.adam(1e-3)}'
             )
         if default is None:
@@ -260,7 +262,7 @@ def _numbers(what: str, function: Any, method: str, skip: int = 0) -> dict[str, 
 
 
 def _call(function: Callable[..., Any], hyperparameters: Hyperparameters, mask: Any) -> Any:
-    """Call a factory with what it has arguments for; None stands for its own default."""
+    """Call a factory with the arguments that it takes; None stands for its own default."""
     names = _parameters(function)
     values = {k: v for k, v in hyperparameters.items() if k in names and v is not None}
     if "mask" in names:
@@ -272,8 +274,8 @@ def _call(function: Callable[..., Any], hyperparameters: Hyperparameters, mask: 
         scheduled = [key for key, value in values.items() if callable(value) and key != "mask"]
         if isinstance(error, _NEEDS_NUMBER) or "scalar index" in str(error):
             raise TypeError(
-                f"{name!r} needs a plain number where hyper-parameters are traced, so that settings"
-                " share one program. Fix that number inside the function instead of making it an "
+                f"{name!r} needs a plain number, but hyperparameters are traced, so that settings "
+                "share one program. Fix that number inside the function instead of making it an "
                 f"argument. {error}"
             ) from error
         if scheduled:
@@ -303,7 +305,7 @@ def _scheduled(gain: Callable[..., Any], hyperparameters: Hyperparameters) -> Ga
 
 
 def schedule(values: jax.Array) -> Callable[[jax.Array], jax.Array]:
-    """Return the schedule that looks a value up for each update; the last one holds for ever.
+    """Return the schedule that looks up a value for each update; the last one holds forever.
 
     Args:
         values: One value per update, shape (updates,).

@@ -1,4 +1,4 @@
-"""The registry of methods: names are looked up here once, at the door, and nowhere else."""
+"""The registry of methods: the only place where names are looked up."""
 
 import dataclasses
 import difflib
@@ -42,7 +42,7 @@ METHODS: Mapping[str, Method] = MappingProxyType(_METHODS)
 
 
 def register(method: Method) -> Method:
-    """Add a method to the registry, so that it has a name in every command of this process.
+    """Add a method to the registry, so that every command in this process knows its name.
 
     Args:
         method: The method.
@@ -51,7 +51,7 @@ def register(method: Method) -> Method:
         The same method.
 
     Raises:
-        ValueError: If another method has that name.
+        ValueError: If a method of that name exists.
 
     Example:
         >>> import optax
@@ -64,7 +64,7 @@ def register(method: Method) -> Method:
     if not isinstance(method, Method):
         raise TypeError(f"method must be a gainjax.Method: got {method!r}")
     if _METHODS.setdefault(method.name, method) is not method:
-        raise ValueError(f"there is a method {method.name!r} already: choose another name")
+        raise ValueError(f"there is already a method {method.name!r}: choose another name")
     return method
 
 
@@ -75,7 +75,7 @@ def get_method(name: str) -> Method:
         name: Name of the method, as ``gainjax list`` shows it.
 
     Raises:
-        ValueError: If there is no such method; names the nearest one.
+        ValueError: If there is no such method; the message suggests the nearest name.
 
     Example:
         >>> get_method("adam").summary
@@ -90,11 +90,11 @@ def lookup(registry: Mapping[str, T], kind: str, name: str) -> T:
         return registry[name]
     nearest = difflib.get_close_matches(str(name), registry, n=1)
     hint = f"did you mean {nearest[0]!r}? " if nearest else ""
-    raise ValueError(f"unknown {kind} {name!r}: {hint}There are {', '.join(registry)}")
+    raise ValueError(f"unknown {kind} {name!r}: {hint}Known: {', '.join(registry)}")
 
 
 def as_methods(methods: Any) -> dict[str, Method]:
-    """Return methods by label, from whatever names or makes them.
+    """Return methods by label, given names, objects or factories.
 
     Args:
         methods: A list of names, :class:`Method` objects, factories (functions whose arguments have
@@ -102,8 +102,8 @@ def as_methods(methods: Any) -> dict[str, Method]:
             mapping from labels to those or to Optax transformations.
 
     Raises:
-        TypeError: If something is none of those.
-        ValueError: If there is no method, a label is repeated or a name is unknown.
+        TypeError: If an entry is none of those.
+        ValueError: If the list is empty, a label is repeated or a name is unknown.
 
     Example:
         >>> import optax
@@ -132,8 +132,8 @@ def as_method(thing: Any, label: str | None = None) -> Method:
     """Return one method; see :func:`as_methods`.
 
     Args:
-        thing: What names or makes it.
-        label: Its label, which a factory or transformation takes as its name.
+        thing: A name, method, factory or, with a label, an optimizer.
+        label: Its label, which becomes the name of a factory or transformation.
     """
     if isinstance(thing, Method):
         return thing
@@ -145,7 +145,7 @@ def as_method(thing: Any, label: str | None = None) -> Method:
     if hasattr(thing, "init") and hasattr(thing, "update"):
         if label is None:
             raise TypeError(
-                "a transformation of Optax has no name: give methods as a mapping, such as "
+                "an Optax transformation has no name: give methods as a mapping, such as "
                 '{"mine": optax.sgd(0.1)}'
             )
         return Method(label, lambda: thing, summary="an optimizer with fixed numbers")

@@ -1,4 +1,4 @@
-"""Optimizers whose steps have another size or direction than a gradient's."""
+"""Optimizers whose steps differ from the gradient in size or direction."""
 
 from typing import Any
 

@@ -1,6 +1,6 @@
-"""Networks as pure functions: what the package asks of one, adapters, layers with a gain, presets.
+"""Networks as pure functions: the model interface, adapters, layers with a gain, and presets.
 
-What needs Flax or Equinox is imported when it is first used.
+Modules that need Flax or Equinox are imported on first use.
 """
 
 import importlib

@@ -1,12 +1,12 @@
-"""Convolution, and the one place where its algorithm is chosen.
+"""Convolution, with an algorithm that depends on the platform.
 
-Accelerators run XLA's native convolution. On a CPU that one is a trap: inside a compiled loop,
-where all training happens here, a weight gradient takes up to sixty times as long as outside; and
-under :func:`jax.vmap` over seeds it becomes a grouped convolution, slow on every back end. So on a
-CPU the windows that the kernel sees are gathered as rows of matrices, one for each row of the
-kernel, and multiplied by it, which `vmap` turns into batched matrix products. The gathered matrices
-are nine times the input; to keep them in the processor's cache, the batch is worked off in blocks
-of a few images.
+Accelerators run XLA's native convolution. On a CPU it is slow: inside a compiled loop, where all
+training happens here, a weight gradient takes up to sixty times as long as outside, and
+:func:`jax.vmap` over seeds turns it into a grouped convolution, slow on every back end. So on a CPU
+the windows that the kernel sees are gathered as rows of matrices, one for each row of the kernel,
+and multiplied by it, which `vmap` turns into batched matrix products. The gathered matrices are
+nine times the size of the input; to keep them in the processor's cache, the batch is processed in
+blocks of a few images.
 
 Measured by ``perf/resnet_step.py``.
 """
@@ -19,8 +19,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-# Size of one gathered matrix of a block, in bytes. Half of it is slower by a twentieth, twice of it
-# is no faster.
+# Size of one gathered matrix of a block, in bytes. Half of it is 5% slower, twice of it is no
+# faster.
 _BLOCK_BYTES = 2 * 2**20
 
 _Pair = tuple[jax.Array, jax.Array]
@@ -75,12 +75,12 @@ def conv2d(x: jax.Array, kernel: jax.Array, stride: int = 1, padding: int = 0) -
 def convolve(
     x: jax.Array, kernel: jax.Array, strides: int | Sequence[int], padding: Padding
 ) -> jax.Array:
-    """Convolve along any number of axes, as the layers of Flax do; images by :func:`conv2d`.
+    """Convolve along any number of axes, as Flax layers do; images use :func:`conv2d`.
 
     Args:
         x: Inputs, shape (..., *sizes, C).
         kernel: Kernel, shape (*windows, C, outputs), with one to three windows.
-        strides: Step between windows, of all axes or of each.
+        strides: Step between windows, one for all axes or one per axis.
         padding: ``"SAME"``, ``"VALID"``, zeros on all sides, or a pair of them for each axis.
 
     Returns:
@@ -131,8 +131,8 @@ def _output_size(
     return height, width
 
 
-# The choice is made when a program is lowered for a platform. Both rules of differentiation make it
-# themselves: differentiating through it would save the intermediates of both algorithms.
+# The choice is made when a program is lowered for a platform. Both differentiation rules make it
+# again: differentiating through it would save the intermediates of both algorithms.
 def _chosen(x: jax.Array, kernel: jax.Array, stride: int, padding: int) -> jax.Array:
     return lax.platform_dependent(
         x,
@@ -204,7 +204,7 @@ def _gathered_gradients(
 def _gradients_from_windows_of_output(
     x: jax.Array, kernel: jax.Array, dy: jax.Array, padding: int
 ) -> _Pair:
-    """The gradient of x is dy convolved with the turned kernel; one gathering serves both."""
+    """The gradient of x is dy convolved with the flipped kernel; one gathering serves both."""
     height, width, inputs, outputs = kernel.shape
     matrices = _matrices(_turn(kernel))
     images = _images_per_block(len(x), x.shape[1:3], matrices)
@@ -226,7 +226,7 @@ def _gradients_from_windows_of_output(
 def _gradients_from_windows_of_input(
     x: jax.Array, kernel: jax.Array, dy: jax.Array, stride: int, padding: int
 ) -> _Pair:
-    """The general case: the gradient of each window is added up where the window came from."""
+    """The general case: the gradient of each window is added back where the window came from."""
     window = kernel.shape[:2]
     matrix = _rows(kernel)
     matrices = _matrices(kernel)
@@ -248,7 +248,7 @@ def _gradients_from_windows_of_input(
     return _join(dx), _kernel(dmatrices, kernel.shape)
 
 
-# A kernel is worked with as a matrix (width * C, outputs) for each of its rows.
+# A kernel is handled as one matrix (width * C, outputs) per row.
 def _matrices(kernel: jax.Array) -> jax.Array:
     height, *_, outputs = kernel.shape
     return kernel.reshape(height, -1, outputs)
@@ -281,11 +281,11 @@ def _images_per_block(n: int, size: Sequence[int], matrices: jax.Array) -> int:
 
 
 def _gather(x: jax.Array, window: Sequence[int], stride: int) -> list[jax.Array]:
-    """Return what each row of the kernel sees of padded images, shapes (N, H', W', width * C)."""
+    """Return what each kernel row sees of padded images, shapes (N, H', W', width * C)."""
     n, rows, columns, channels = x.shape
     height, width = window
-    # The pixels of a row of a window are neighbours in memory. Copying them together is what XLA
-    # turns into a parallel loop of long copies.
+    # The pixels of a window row are adjacent in memory. XLA turns copying them together into a
+    # parallel loop of long copies.
     shape = (n, (rows - height) // stride + 1, (columns - width) // stride + 1, 1)
     image, row, column = (lax.broadcasted_iota(jnp.int32, shape, axis) for axis in range(3))
     first_pixel = (image * rows + stride * row) * columns + stride * column
@@ -303,7 +303,7 @@ def _gather(x: jax.Array, window: Sequence[int], stride: int) -> list[jax.Array]
 
 
 def _slices(x: jax.Array, window: Sequence[int], stride: int, padding: int) -> list[jax.Array]:
-    """Return what each element of the kernel sees, shape (N, H', W', C) each."""
+    """Return what each kernel element sees, shape (N, H', W', C) each."""
     around = (padding, padding, 0)
     x = lax.pad(x, jnp.zeros((), x.dtype), ((0, 0, 0), around, around, (0, 0, 0)))
     height, width = window
@@ -315,8 +315,8 @@ def _slices(x: jax.Array, window: Sequence[int], stride: int, padding: int) -> l
     ]
 
 
-# Images are padded by writing them into zeros that stay from block to block. XLA would merge an
-# ordinary padding into each of the loops of `_gather`, which makes them over ten times slower.
+# Images are padded by writing them into zeros that are reused from block to block. XLA would merge
+# an ordinary padding into each of the loops of `_gather`, which makes them over ten times slower.
 def _zeros(x: jax.Array, images: int, rows: int, columns: int) -> jax.Array:
     _, height, width, channels = x.shape
     return jnp.zeros((images, height + 2 * rows, width + 2 * columns, channels), x.dtype)

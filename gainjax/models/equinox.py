@@ -1,4 +1,4 @@
-"""Modules of Equinox as models."""
+"""Adapter from Equinox modules to models."""
 
 import functools
 import inspect
@@ -11,28 +11,28 @@ from gainjax.models.model import Mask, Model, name_of, strong_arrays
 
 
 def from_equinox(make: Callable[[jax.Array], Any], *, mask: Mask = None) -> Model:
-    """Make a model of an Equinox module.
+    """Make a model from an Equinox module.
 
     The module takes one example; the batch is an axis of :func:`jax.vmap` with the name
     ``"batch"``, which ``eqx.nn.BatchNorm(..., axis_name="batch")`` needs. It is called as
-    ``module(x)``, with ``state`` or ``key`` or both if its call takes them, and with ``state`` it
-    returns a pair ``(outputs, state)``. Each example has a key of its own. In evaluation it is
-    changed by ``eqx.nn.inference_mode`` and gets no key.
+    ``module(x)``, with ``state`` or ``key`` or both if its call takes them; with ``state`` it
+    returns a pair ``(outputs, state)``. Each example has its own key. For evaluation the module is
+    put into inference mode by ``eqx.nn.inference_mode`` and gets no key.
 
     Args:
-        make: Makes the module from a key: ``lambda key: Net(key)``. It is called for each
-            initialization, and must make the same structure each time.
+        make: Makes the module from a key: ``lambda key: Net(key)``. It is called once per
+            initialization, and must return the same structure each time.
         mask: Which parameters a gain multiplies; see :class:`gainjax.models.Model`. A tree of
-            booleans may be made from any module of the same structure, as by
+            booleans may be built from any module of the same structure, for example with
             ``eqx.tree_at(lambda net: net.head.weight, jax.tree.map(lambda _: False, net), True)``.
 
     Returns:
-        The model. Its parameters are the module with its arrays of floating point alone, its state
-        is a pair: the module with all other arrays alone, and its ``eqx.nn.State``.
+        The model. Its parameters are the module with only its floating-point arrays; its state is a
+        pair: the module with only its other arrays, and its ``eqx.nn.State``.
 
     Raises:
-        TypeError: If ``make`` is a module or no function.
-        ValueError: If the mask leaves out a parameter.
+        TypeError: If ``make`` is a module or not a function.
+        ValueError: If the mask does not mark every parameter.
 
     Example:
         >>> import equinox as eqx
@@ -59,9 +59,9 @@ def from_equinox(make: Callable[[jax.Array], Any], *, mask: Mask = None) -> Mode
 
     @functools.cache
     def structure() -> tuple[Any, Any, Any]:
-        """Return the structures of parameters and state, and all that is no array.
+        """Return the structures of parameters and state, and all that is not an array.
 
-        One for all calls, since functions among the static fields may be new ones each time.
+        One for all calls, since functions among the static fields may be recreated each time.
         """
         params, state, static = eqx.filter_eval_shape(split, jax.random.key(0))
         return jax.tree.structure(params), jax.tree.structure(state), static
@@ -98,7 +98,7 @@ def from_equinox(make: Callable[[jax.Array], Any], *, mask: Mask = None) -> Mode
 
 
 def _mask_of_params(mask: Any) -> Any:
-    """Return a mask as the model takes it; a module whose leaves are booleans is a tree of them."""
+    """Return a mask in the form the model expects; a module of booleans is a tree of them."""
     import equinox as eqx
 
     is_tree = isinstance(mask, eqx.Module) and any(
@@ -108,10 +108,10 @@ def _mask_of_params(mask: Any) -> Any:
 
 
 def _by_path(mask: Any, params: Any) -> Any:
-    """Look parameters up in a tree of booleans that may hold more than them.
+    """Look up parameters in a tree of booleans that may have more leaves.
 
-    A module that was made without ``eqx.nn.make_with_state`` has other markers for its state, so
-    the structures do not match, while the names do.
+    A module made without ``eqx.nn.make_with_state`` has other markers for its state, so the
+    structures do not match, although the names do.
     """
     marks = dict(jax.tree_util.tree_flatten_with_path(mask)[0])
 

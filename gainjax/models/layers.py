@@ -1,9 +1,9 @@
 """Flax layers that carry their gain as a variable: the mechanism inside the model.
 
 The gain lives in the mutable collection ``"gain"``, one value per unit. A layer multiplies its
-input current by the gain and adds the bias; after the logits are known, the model hands their
-uncertainty to :meth:`GainModule.advance`. So one training-mode forward pass uses g(t) and returns
-g(t + 1), and a forward pass with an immutable collection leaves the gain alone.
+input current by the gain and adds the bias; once the logits are known, the model passes their
+uncertainty to :meth:`GainModule.advance`. A training-mode forward pass thus uses g(t) and returns
+g(t + 1), and a forward pass with an immutable collection leaves the gain unchanged.
 """
 
 from collections.abc import Callable, Sequence
@@ -23,19 +23,19 @@ COLLECTION = "gain"
 
 
 class GainModule(nn.Module):
-    r"""Base of the modulated layers: it owns the gain, multiplies by it and moves it.
+    r"""Base class of the modulated layers: it holds the gain, applies it and updates it.
 
-    A layer of your own computes what its units add up, the input current, passes it to
-    :meth:`times_gain`, and adds what a gain should not touch. Call its bias ``bias``: all other
-    parameters of the layer count as multiplied (:func:`modulated_mask`). The model that has the
-    layer moves the gain when it knows how uncertain it is.
+    A custom layer computes the input current of its units, passes it to :meth:`times_gain`, and
+    then adds the terms that the gain should not scale. Call its bias ``bias``: all other parameters
+    of the layer count as multiplied (:func:`modulated_mask`). The model that contains the layer
+    advances the gain once it knows its uncertainty.
 
     Args:
-        features: Number of units, each with a gain of its own (all share one drive).
+        features: Number of units, each with its own gain (one uncertainty drives all).
         dynamics: How the gain follows uncertainty. Its numbers may be traced.
 
     Raises:
-        TypeError: If ``dynamics`` is anything else.
+        TypeError: If ``dynamics`` is not a :class:`gainjax.GainDynamics`.
 
     Example:
         >>> from gainjax import predictive_entropy
@@ -86,7 +86,7 @@ class GainModule(nn.Module):
         return times_gain(current, self.gain.value)
 
     def advance(self, uncertainty: ArrayLike) -> None:
-        """Move the gain by one update if its collection is mutable; otherwise do nothing.
+        """Update the gain once if its collection is mutable; otherwise do nothing.
 
         Args:
             uncertainty: Uncertainty of this forward pass in nats, shape ().
@@ -98,14 +98,14 @@ class GainModule(nn.Module):
 
 
 class GainDense(GainModule):
-    r"""A dense layer whose units share a multiplicative gain.
+    r"""A dense layer with a multiplicative gain on its units.
 
     .. math:: z = g \odot (W x) + b
 
     Args:
         features: Number of units.
         dynamics: How the gain follows uncertainty.
-        use_bias: Whether to add a bias, which the gain does not touch.
+        use_bias: Whether to add a bias, which the gain does not scale.
         kernel_init: Initializer of W, shape (inputs, features).
         bias_init: Initializer of b, shape (features,).
 
@@ -129,7 +129,7 @@ class GainDense(GainModule):
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         """Return g * (W x) + b, shape (..., features), for inputs of shape (..., inputs)."""
-        # Names, shapes and dtypes are those of `nn.Dense`, so are the initial weights.
+        # Names, shapes and dtypes match `nn.Dense`, and so do the initial weights.
         kernel = self.param("kernel", self.kernel_init, (x.shape[-1], self.features), jnp.float32)
         current = self.times_gain(x @ kernel)
         if not self.use_bias:
@@ -139,20 +139,20 @@ class GainDense(GainModule):
 
 
 class GainConv(GainModule):
-    r"""A convolution whose output channels share a multiplicative gain.
+    r"""A convolution with a multiplicative gain on its output channels.
 
     .. math:: z = g \odot (W * x) + b
 
-    In front of a normalization the gain would do nothing: put it behind, as
-    :class:`gainjax.models.resnet.GainBatchNorm` does.
+    A normalization layer directly after it would cancel the gain: apply the gain after the
+    normalization, as :class:`gainjax.models.resnet.GainBatchNorm` does.
 
     Args:
         features: Number of output channels.
         dynamics: How the gain follows uncertainty.
         kernel_size: Size of the kernel along each axis of the input between batch and channels.
-        strides: Step between windows, of all axes or of each.
+        strides: Step between windows, one for all axes or one per axis.
         padding: ``"SAME"``, ``"VALID"``, zeros on all sides, or a pair of them for each axis.
-        use_bias: Whether to add a bias, which the gain does not touch.
+        use_bias: Whether to add a bias, which the gain does not scale.
         kernel_init: Initializer of W, shape ``(*kernel_size, channels, features)``.
         bias_init: Initializer of b, shape (features,).
 
@@ -176,7 +176,7 @@ class GainConv(GainModule):
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         """Return g * (W * x) + b, shape (..., features), for inputs of shape (..., channels)."""
-        # Names, shapes and dtypes are those of `nn.Conv`, so are the initial weights.
+        # Names, shapes and dtypes match `nn.Conv`, and so do the initial weights.
         shape = (*self.kernel_size, x.shape[-1], self.features)
         kernel = self.param("kernel", self.kernel_init, shape, jnp.float32)
         current = self.times_gain(convolve(x, kernel, self.strides, self.padding))
@@ -192,7 +192,7 @@ def times_gain(current: jax.Array, gain: jax.Array) -> jax.Array:
 
 
 def per_unit(values: jax.Array, ndim: int) -> jax.Array:
-    """Return values of units, shape (features,), with the leading axes of something else."""
+    """Return per-unit values, shape (features,), broadcastable over leading axes."""
     return values.reshape((1,) * (ndim - 1) + values.shape)
 
 
@@ -204,7 +204,7 @@ def modulated_mask(params: Any, gains: Any) -> Any:
         gains: The model's ``"gain"`` collection (arrays or their shapes), nested dicts.
 
     Returns:
-        Booleans with the structure of ``params``: True in each layer with a gain, but for its bias.
+        Booleans with the structure of ``params``: True in each layer with a gain, except its bias.
 
     Example:
         >>> params = {"hidden": {"kernel": 0.0, "bias": 0.0}, "head": {"kernel": 0.0}}

@@ -1,4 +1,4 @@
-"""Modules of Flax Linen as models."""
+"""Adapter from Flax Linen modules to models."""
 
 import dataclasses
 import functools
@@ -15,25 +15,25 @@ _PARAMS = "params"
 
 
 def from_linen(module: nn.Module, *, mask: Mask = None) -> Model:
-    """Make a model of a Linen module.
+    """Make a model from a Linen module.
 
-    All collections but ``"params"`` (statistics of batches, caches, gains, ...) are its state. If
-    the call takes a word for it (``train``, ``training``, ``is_training``, ``deterministic`` or
-    ``use_running_average``) the module is told whether it trains. In training, ``dropout`` and
-    every other stream of random numbers come from the key.
+    All collections except ``"params"`` (batch statistics, caches, gains, ...) are its state. If the
+    call has an argument for it (``train``, ``training``, ``is_training``, ``deterministic`` or
+    ``use_running_average``), it is told whether it is training. In training, ``dropout`` and every
+    other random stream are derived from the key.
 
     A module with a field ``dynamics`` (None, or :class:`gainjax.GainDynamics` for layers with a
-    gain, as in :class:`gainjax.models.MLP`) has both forms of the mechanism: the gain in the
-    optimizer, or in the model. Then the mask is where the modulated module has its gains; a field
-    ``modulate`` chooses between ``"all"`` layers and the ``"head"``. Both end where a mask is
-    given, since the layers with a gain might not be those that it marks.
+    gain, as in :class:`gainjax.models.MLP`) supports both forms of the mechanism: the gain in the
+    optimizer, or in the model. The mask then marks the parameters that the modulated module's gains
+    multiply; a field ``modulate`` chooses between ``"all"`` layers and the ``"head"``. An explicit
+    mask disables both, since the layers with a gain might not be those that it marks.
 
     Args:
         module: The unbound module, called as ``module(x)`` for a batch of inputs, shape (B, ...).
         mask: Which parameters a gain multiplies; see :class:`gainjax.models.Model`.
 
     Returns:
-        The model. Metadata around parameters (``nn.Partitioned``) are taken off.
+        The model. Metadata around parameters (``nn.Partitioned``) is removed.
 
     Raises:
         TypeError: If ``module`` is not a Linen module.
@@ -88,10 +88,10 @@ def _with_twin(module: Any, has_choice: bool) -> Model:
 
 
 class _GainMask:
-    """Marks what the gains of the modulated module multiply.
+    """Marks the parameters that the gains of the modulated module multiply.
 
-    Which layers those are is known once the module was called with inputs. That happens in `init`,
-    of which `jax.eval_shape` is enough, and has the same outcome for all inputs.
+    Which layers those are is known once the module has been called with inputs. This happens in
+    `init` (also under `jax.eval_shape`), with the same outcome for all inputs.
     """
 
     def __init__(self, module: Any) -> None:
@@ -107,15 +107,15 @@ class _GainMask:
             raise ValueError(
                 "module must have modulated layers, such as gainjax.GainDense, when its field "
                 f"`dynamics` is set: {type(self._module).__name__} has no collection "
-                f"{COLLECTION!r}. Rename the field if it is not about gains, or pass mask=..."
+                f"{COLLECTION!r}. Rename the field if it does not concern gains, or pass mask=..."
             )
         self._gains = state[COLLECTION]
 
     def __call__(self, params: Any) -> Any:
         if self._gains is None:
             raise ValueError(
-                f"which layers of {type(self._module).__name__} have a gain is known once the "
-                "model was initialized: call jax.eval_shape(model.init, key, x) before"
+                f"the layers of {type(self._module).__name__} that have a gain are known only once "
+                "the model is initialized: call jax.eval_shape(model.init, key, x) first"
             )
         return modulated_mask(params, self._gains)
 
@@ -135,14 +135,14 @@ def _apply(
     if not train:
         return cast(jax.Array, module.apply(variables, x, **options)), state
     if key is not None:
-        # Linen takes "params" for streams that are not there under their own name.
+        # Linen uses "params" for random streams that are not given under their own name.
         options["rngs"] = {"dropout": key, _PARAMS: jax.random.fold_in(key, 1)}
     outputs, new_state = module.apply(variables, x, mutable=list(state), **options)
     return outputs, same_structure(type(module).__name__, new_state, state)
 
 
 def _gain_of(state: Any) -> jax.Array:
-    """Return the gain of the first unit: all share one drive."""
+    """Return the gain of the first unit: one uncertainty drives all."""
     return jax.tree.leaves(state[COLLECTION])[0].reshape(-1)[0]
 
 

@@ -11,18 +11,18 @@ from gainjax.models.layers import GainDense, Modulate
 
 
 class MLP(nn.Module):
-    """ReLU network whose layers, or whose head alone, are modulated; plain without dynamics.
+    """ReLU network with a gain on all layers or on its head; a plain network without dynamics.
 
     Args:
         features: Units of each layer; the last is the number of outputs.
         kernel_scales: Standard deviation of the normal initial weights of each layer.
         use_bias: Whether the layers have a (never modulated) bias.
-        dynamics: How the gain follows uncertainty, or None for plain dense layers. Weights of the
-            two forms are initialized alike.
+        dynamics: How the gain follows uncertainty, or None for plain dense layers. Both forms have
+            the same initial weights.
         modulate: Where the gain is: in ``"all"`` layers, as in the paper, or in the ``"head"``.
 
     Raises:
-        ValueError: If ``modulate`` is neither.
+        ValueError: If ``modulate`` has any other value.
 
     Example:
         >>> import jax.numpy as jnp
@@ -49,7 +49,7 @@ class MLP(nn.Module):
 
         Args:
             x: Inputs; all axes but the first are flattened.
-            train: Accepted for the interface of all models; nothing here depends on it.
+            train: Accepted for a uniform interface, but unused.
         """
         del train
         if self.modulate not in ("head", "all"):

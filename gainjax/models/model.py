@@ -1,6 +1,6 @@
-"""What the package asks of a network: two pure functions, and which parameters a gain multiplies.
+"""The model interface: two pure functions, and the parameters that a gain multiplies.
 
-Networks of Flax, Equinox and others come in through an adapter, one module each.
+Networks of Flax, Equinox and others are adapted to it, by one module each.
 """
 
 import dataclasses
@@ -22,24 +22,24 @@ Modulate = Literal["head", "all"]  # which layers of a model have a gain
 class Model:
     """A network as pure functions, whatever library it was written with.
 
-    Parameters and state are pytrees of arrays that can be stored: no random keys among them. Both
+    Parameters and state are pytrees of arrays that can be stored, without random keys. Both
     functions work under :func:`jax.jit`, :func:`jax.vmap`, :func:`jax.lax.scan` and
-    :func:`jax.eval_shape`. Models are equal if they are one object, so make a model once: compiled
-    programs are found again by it.
+    :func:`jax.eval_shape`. Models are compared by identity, so create a model once: compiled
+    programs are cached by it.
 
     Args:
         init: ``init(key, x) -> (params, state)`` for a batch of inputs, shape (B, ...).
         apply: ``apply(params, state, x, *, train, key) -> (outputs, state)``. In training ``key``
-            is a random key and the returned state is the next one (statistics of batches, ...). In
-            evaluation ``key`` is None and the state comes back as it was.
+            is a random key and the returned state is the next one (batch statistics, ...). In
+            evaluation ``key`` is None and the state is returned unchanged.
         mask: Which parameters a gain multiplies, as in :func:`gainjax.gain_modulation`. None:
             weight matrices and kernels (:func:`gainjax.optim.masks.default_mask`).
-        description: What the network is, for people. Nothing is derived from it.
+        description: Human-readable description of the network. Nothing is derived from it.
         twin: Returns, for given dynamics, the same model with the gain in its state instead of the
-            optimizer: same parameters, but raw. None if it has no such form.
+            optimizer: same parameters, but raw. None if there is no such form.
         gain_of: Returns the gain in the state of such a twin, shape (). None in other models.
         choose: Returns the model with a gain on ``"all"`` layers, or on the ``"head"`` alone. None
-            if it does not know its head.
+            if its head is unknown.
 
     Example:
         >>> def init(key, x):
@@ -75,7 +75,7 @@ class Model:
 
 
 def as_model(model: Any) -> Model:
-    """Return a model as a :class:`Model`: itself, or an adapted module of Linen.
+    """Return a :class:`Model` unchanged, or adapt a Linen module.
 
     Args:
         model: A :class:`Model` or a ``flax.linen.Module``.
@@ -90,38 +90,38 @@ def as_model(model: Any) -> Model:
     """
     if isinstance(model, Model):
         return model
-    linen = sys.modules.get("flax.linen")  # who has a module of Linen has imported it
+    linen = sys.modules.get("flax.linen")  # imported if there is a Linen module
     if linen is not None and isinstance(model, linen.Module):
         from gainjax.models.linen import from_linen
 
         return from_linen(model)
     raise TypeError(
-        "model must be a gainjax.models.Model or a flax.linen.Module: make it one by "
+        "model must be a gainjax.models.Model or a flax.linen.Module: adapt it with "
         "gainjax.models.from_nnx(lambda rngs: Net(rngs)), from_equinox(lambda key: Net(key)) or "
-        f"from_functions(init, apply): got a {type(model).__name__}"
+        f"from_functions(init, apply); got a {type(model).__name__}"
     )
 
 
 def from_functions(
     init: Callable[..., Any], apply: Callable[..., Any], *, mask: Mask = None
 ) -> Model:
-    """Make a model of two pure functions: plain JAX, Haiku, or any other library.
+    """Make a model from two pure functions: plain JAX, Haiku, or any other library.
 
     Args:
         init: ``init(key, x) -> (params, state)`` for a batch of inputs, shape (B, ...). A model
             without state returns ``{}`` for it.
         apply: ``apply(params, state, x, *, train, key) -> (outputs, state)``; see :class:`Model`.
-            What it returns as state in evaluation is not used.
+            The state that it returns in evaluation is ignored.
         mask: Which parameters a gain multiplies; see :class:`Model`.
 
     Returns:
         The model.
 
     Raises:
-        TypeError: If the functions cannot be called like that, or return anything but pairs.
+        TypeError: If the functions have another signature, or do not return pairs.
 
     Example:
-        A transformed function of Haiku takes the key where it suits it::
+        Reorder the arguments of a transformed Haiku function as needed::
 
             network = hk.transform_with_state(forward)  # def forward(x, train): ...
             model = from_functions(
@@ -175,11 +175,11 @@ def _pair(name: str, wanted: str, result: Any) -> tuple[Any, Any]:
 def strong_arrays(name: str, tree: Any) -> Any:
     """Return a tree as arrays that can be stored and carried through a loop.
 
-    Their types are not weak: they do not give way to others.
+    Their types are not weak, so they are not promoted to those of other operands.
 
     Raises:
-        TypeError: If there is anything but numbers and arrays, or a random key. The message says
-            that `name` returned it.
+        TypeError: If a leaf is a random key or neither a number nor an array. The message says that
+            `name` returned it.
     """
 
     def strong(path: Any, leaf: Any) -> jax.Array:
@@ -200,18 +200,18 @@ def strong_arrays(name: str, tree: Any) -> Any:
 
 
 def same_structure(name: str, new: Any, old: Any) -> Any:
-    """Return a new state, or raise ValueError if it has another structure than the old one."""
+    """Return a new state, or raise ValueError if its structure differs from the old one."""
     now, before = (cast(Any, jax.tree.structure(state)) for state in (new, old))
     if now != before:
         raise ValueError(
             f"{name} must keep the structure of the state from update to update: got {now} after "
-            f"{before}. Make all of it when the model is initialized; values that are only "
+            f"{before}. Create all of it when the model is initialized; values that are only "
             "collected (sown) do not belong there"
         )
     return new
 
 
-# Words that modules of Flax take in their call, and what they mean in training.
+# Arguments by which Flax modules distinguish training, and their values in training.
 _SWITCHES = {
     "train": True,
     "training": True,
@@ -222,13 +222,13 @@ _SWITCHES = {
 
 
 def switches(call: Callable[..., Any], train: bool) -> dict[str, bool]:
-    """Return the keywords that tell a call of a Flax module whether this is training."""
+    """Return the keywords that tell the call of a Flax module whether it is training."""
     taken = inspect.signature(call).parameters
     return {name: on == train for name, on in _SWITCHES.items() if name in taken}
 
 
 def describe(name: str, values: Iterable[tuple[str, Any]]) -> str:
-    """Return ``Name(field=value, ...)`` in one line, without addresses in memory."""
+    """Return ``Name(field=value, ...)`` in one line, without memory addresses."""
 
     def text(value: Any) -> str:
         return name_of(value) if callable(value) else " ".join(repr(value).split())
@@ -237,5 +237,5 @@ def describe(name: str, values: Iterable[tuple[str, Any]]) -> str:
 
 
 def name_of(function: Any) -> str:
-    """Return the name of a function or class, for people."""
+    """Return the human-readable name of a function or class."""
     return getattr(function, "__qualname__", type(function).__name__)

@@ -1,4 +1,4 @@
-"""Modules of Flax NNX as models."""
+"""Adapter from Flax NNX modules to models."""
 
 import functools
 from collections.abc import Callable
@@ -11,17 +11,18 @@ from gainjax.models.model import Mask, Model, name_of, same_structure, switches
 
 
 def from_nnx(make: Callable[[Any], Any], *, mask: Mask = None) -> Model:
-    """Make a model of an NNX module.
+    """Make a model from an NNX module.
 
-    Variables of the kind ``nnx.Param`` are its parameters, random numbers come from the key, and
-    all other variables (``nnx.BatchStat``, ``gainjax.nnx.Gain``, your own) are its state. Before
-    each call the module is put into training or evaluation by ``module.train()`` or
-    ``module.eval()``. If its call takes a word for it (``train``, ``training``, ``is_training``,
-    ``deterministic`` or ``use_running_average``) it is told so, too. Intermediates are dropped.
+    Variables of type ``nnx.Param`` are its parameters, random numbers come from the key, and all
+    other variables (``nnx.BatchStat``, ``gainjax.nnx.Gain``, custom ones) are its state. Before
+    each call the module is put into training or evaluation mode by ``module.train()`` or
+    ``module.eval()``. If its call has an argument for the mode (``train``, ``training``,
+    ``is_training``, ``deterministic`` or ``use_running_average``), that is set, too. Intermediates
+    are dropped.
 
     Args:
-        make: Makes the module from ``nnx.Rngs``: ``lambda rngs: Net(rngs)``. It is called for each
-            initialization, and must make the same structure each time.
+        make: Makes the module from ``nnx.Rngs``: ``lambda rngs: Net(rngs)``. It is called once per
+            initialization, and must return the same structure each time.
         mask: Which parameters a gain multiplies; see :class:`gainjax.models.Model`. Parameters are
             nested dicts, so a function sees ``{"linear": {"kernel": ..., "bias": ...}}``.
 
@@ -29,8 +30,8 @@ def from_nnx(make: Callable[[Any], Any], *, mask: Mask = None) -> Model:
         The model. Parameters and state are nested dicts of arrays.
 
     Raises:
-        TypeError: If ``make`` is a module or no function.
-        ValueError: From ``apply``, if the module gets new variables in a call.
+        TypeError: If ``make`` is a module or not a function.
+        ValueError: From ``apply``, if a call adds variables to the module.
 
     Example:
         >>> from flax import nnx
@@ -81,13 +82,13 @@ def from_nnx(make: Callable[[Any], Any], *, mask: Mask = None) -> Model:
 
 
 def _is_key(path: Any, leaf: Any) -> bool:
-    """Tell random keys that are not in a variable of their own kind."""
+    """Recognize random keys that are not in a variable of their own type."""
     del path
     return hasattr(leaf, "dtype") and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
 
 
 def _draw(random: Any, key: jax.Array | None) -> Any:
-    """Return random keys and counts of the given shapes; any, in evaluation."""
+    """Return random keys and counts of the given shapes; arbitrary ones in evaluation."""
     key = jax.random.key(0) if key is None else key
     leaves, structure = jax.tree.flatten(random)
 

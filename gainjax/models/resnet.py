@@ -53,9 +53,9 @@ class BatchNorm(nn.Module):
     .. math:: z = \gamma \frac{x - \mu}{\sqrt{v + 10^{-5}}} + \beta
 
     In training, :math:`\mu` and :math:`v` are mean and variance of the batch, and each running
-    average moves a tenth of the way to them; to the *unbiased* variance, where Flax takes the
-    biased one. In evaluation they are the running averages. A forward pass with an immutable
-    collection ``"batch_stats"`` leaves those alone.
+    average moves a tenth of the way toward them; toward the *unbiased* variance, where Flax uses
+    the biased one. In evaluation they are the running averages. A forward pass with an immutable
+    collection ``"batch_stats"`` leaves those unchanged.
 
     Example:
         >>> x = jnp.arange(4.0).reshape(4, 1, 1, 1)
@@ -71,21 +71,21 @@ class BatchNorm(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
-        """Return the normalized images, shape (N, H, W, C) as that of ``x``."""
+        """Return the normalized images, in the shape (N, H, W, C) of ``x``."""
         return _batch_norm(self, x, train)
 
 
 class GainBatchNorm(GainModule):
-    r"""Batch normalization whose channels share a multiplicative gain.
+    r"""Batch normalization with a multiplicative gain on its channels.
 
     .. math:: z = g \odot \gamma\, \hat x + \beta
 
-    with :math:`\hat x` the normalized input. The gain stands *behind* the normalization, where a
-    unit's input current ends up. In front of it, on the convolution, it would do nothing:
-    normalization divides by the very factor, in the forward pass and in the gradient of the raw
-    kernel alike, and only the running averages would lag behind a moving gain, to the detriment of
-    evaluation. So the parameter that the gain multiplies, with effective value
-    :math:`g \gamma`, is ``scale``.
+    with :math:`\hat x` the normalized input. The gain is applied *after* the normalization, which
+    is where a unit's input current ends up. Before it, on the convolution, it would do nothing:
+    normalization divides by the same factor, in the forward pass and in the gradient of the raw
+    kernel alike, and only the running averages would lag behind a changing gain, to the detriment
+    of evaluation. The parameter that the gain multiplies is thus ``scale``, with effective value
+    :math:`g \gamma`.
 
     Args:
         features: Number of channels.
@@ -105,7 +105,7 @@ class GainBatchNorm(GainModule):
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
-        """Return the normalized images, shape (N, H, W, features) as that of ``x``."""
+        """Return the normalized images, in the shape (N, H, W, features) of ``x``."""
         return _batch_norm(self, x, train, self.gain.value)
 
 
@@ -136,7 +136,7 @@ def _batch_norm(
     if gain is not None:
         slope *= gain.astype(slope.dtype)
     per_channel = (1, 1, 1, -1)
-    # One product and one sum: `x - mean` would be kept for the backward pass, beside x.
+    # One product and one sum: `x - mean` would be kept for the backward pass, in addition to x.
     return x * slope.reshape(per_channel) + (bias - mean * slope).reshape(per_channel)
 
 
@@ -144,7 +144,7 @@ class SlimResNet18(nn.Module):
     """ResNet-18 for small images, with a third of the usual channels.
 
     A 3x3 stem without pooling, four stages of two basic blocks with 1, 2, 4 and 8 times ``width``
-    channels, each stage but the first halving the image, global average pooling, a head without
+    channels, each stage but the first halving the image, global average pooling, and a head without
     bias. Where a block changes size, its shortcut is a normalized 1x1 convolution.
 
     Args:
@@ -152,11 +152,11 @@ class SlimResNet18(nn.Module):
         width: Channels of the first stage; 20 in the paper.
         dynamics: How the gain follows uncertainty, or None for a plain network. Parameters and
             their initial values do not depend on it.
-        modulate: Where the gain is: ``"head"``, as in the paper, or ``"all"``: also behind each
-            batch normalization (see :class:`gainjax.models.resnet.GainBatchNorm`).
+        modulate: Where the gain is: ``"head"``, as in the paper, or ``"all"``, which also puts one
+            after each batch normalization (see :class:`gainjax.models.resnet.GainBatchNorm`).
 
     Raises:
-        ValueError: If ``modulate`` is neither.
+        ValueError: If ``modulate`` has any other value.
 
     Example:
         >>> model = SlimResNet18(dynamics=GainDynamics(sensitivity=0.2))
@@ -180,7 +180,7 @@ class SlimResNet18(nn.Module):
 
         Args:
             x: Normalized images.
-            train: Whether to normalize by the statistics of this batch and to move the averages.
+            train: Whether to normalize by the statistics of this batch and to update the averages.
         """
         if self.modulate not in ("head", "all"):
             raise ValueError(f"modulate must be 'head' or 'all': got {self.modulate!r}")

@@ -1,1 +1,1 @@
-"""Transformations of Optax: gain modulation, averaging for evaluation, and controls."""
+"""Optax transformations: gain modulation, weight averaging for evaluation, and controls."""

@@ -1,4 +1,4 @@
-"""Averages of the weights, to evaluate instead of them."""
+"""Averages of the weights, for evaluation in their place."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -26,15 +26,15 @@ def averaged_weights(
     decay: ArrayLike,
     of: Callable[[optax.Params, optax.OptState], optax.Params] = _themselves,
 ) -> optax.GradientTransformationExtraArgs:
-    r"""Follow the weights with an exponential moving average, to evaluate instead of them.
+    r"""Keep an exponential moving average of the weights, for evaluation in their place.
 
     .. math:: \bar\theta_{t+1} = \delta \bar\theta_t + (1 - \delta) \theta_{t+1}
 
     Args:
-        base: The optimizer, which this does not change.
+        base: The optimizer. Its updates are unchanged.
         decay: Decay of the average per update, in [0, 1).
-        of: What is averaged, from parameters and state of ``base``: the parameters, or such as
-            :func:`gainjax.slow_params`.
+        of: The quantity to average, a function of the parameters and the state of ``base``: the
+            parameters themselves, or for example :func:`gainjax.slow_params`.
 
     Returns:
         A transformation that needs the parameters; :func:`get_average` reads the average.
@@ -51,13 +51,13 @@ def averaged_weights(
 
     References:
         Polyak & Juditsky 1992; with a short horizon in continual learning: Soutif-Cormerais et al.
-        2023, arXiv 2306.16817. (Unlike :func:`optax.ema` it averages weights, not updates, and
-        begins at the initial weights.)
+        2023, arXiv 2306.16817. (Unlike :func:`optax.ema`, it averages weights, not updates, and
+        starts from the initial weights.)
     """
     base = optax.with_extra_args_support(base)
 
     def init_fn(params: optax.Params) -> AveragedState:
-        # A copy: one buffer cannot be donated as parameter and as state.
+        # A copy: one buffer cannot be donated both as parameter and as state.
         state = base.init(params)
         return AveragedState(jax.tree.map(jnp.copy, of(params, state)), state)
 
@@ -78,6 +78,6 @@ def averaged_weights(
 
 
 def get_average(params: optax.Params, opt_state: AveragedState) -> optax.Params:
-    """Return the averaged weights; the current ones are taken for the interface of all methods."""
+    """Return the averaged weights; `params` is unused, all methods share this signature."""
     del params
     return opt_state.average

@@ -1,12 +1,12 @@
-r"""Class means of the features that a linear head reads: to begin its outputs with, or to read by.
+r"""Class means of the features under a linear head, to initialize its outputs or to classify by.
 
-No model is asked for its features. The mean of output c over the examples of class c is linear in
-column c of the head's kernel W, and its gradient there is the mean feature of that class:
+The features need not be exposed by the model. The mean of output c over the examples of class c is
+linear in column c of the head's kernel W, and its gradient is the mean feature of that class:
 
 .. math:: \nabla_{W_c} \frac{1}{B_c} \sum_{n: y_n = c} W_c^\top h(x_n) = m_c
 
 so the extra argument ``loss_grad`` of the training step
-(:func:`gainjax.training.step.train_step`) yields all class means of the batch at once.
+(:func:`gainjax.training.step.train_step`) yields all class means of the batch in one call.
 """
 
 from typing import Any, NamedTuple, cast
@@ -30,7 +30,7 @@ def mark_head(mask: Mask, params: Any) -> Any:
         params: The parameters.
 
     Returns:
-        Booleans with the structure of ``params``, of which one is True.
+        Booleans with the structure of ``params``, exactly one of them True.
 
     Raises:
         ValueError: If there is no such parameter.
@@ -52,18 +52,18 @@ def mark_head(mask: Mask, params: Any) -> Any:
 
 
 def class_means(loss_grad: LossGrad, head: Any) -> jax.Array:
-    """Return the mean feature of each class of the batch, of the head's shape (D, outputs).
+    """Return the mean feature of each class of the batch, in the head's shape (D, outputs).
 
     Args:
         loss_grad: Extra argument of the training step.
-        head: The kernel's mark, from :func:`mark_head`.
+        head: The mark of the kernel, from :func:`mark_head`.
 
     Returns:
-        A mean in each column; zeros for a class that the batch does not have. (A class whose
-        features are all zero cannot be told from one; it counts as absent.)
+        One mean per column; zeros for a class that is not in the batch. (A class whose features are
+        all zero cannot be told from an absent one, and counts as absent.)
 
     Raises:
-        ValueError: If targets are not classes, or the marked kernel does not make the outputs.
+        ValueError: If targets are not classes, or the marked kernel does not produce the outputs.
 
     Example:
         >>> features, targets = jnp.array([[1.0, 2.0], [3.0, 4.0]]), jnp.array([1, 1])
@@ -83,7 +83,7 @@ def class_means(loss_grad: LossGrad, head: Any) -> jax.Array:
         del of_each
         if not jnp.issubdtype(targets.dtype, jnp.integer) or targets.ndim != 1:
             raise ValueError(
-                "class means need targets that are classes, integers of shape (B,): got "
+                "class means need class targets, integers of shape (B,): got "
                 f"{targets.dtype} of shape {targets.shape}"
             )
         outputs_seen.append(outputs.shape[-1])
@@ -93,8 +93,8 @@ def class_means(loss_grad: LossGrad, head: Any) -> jax.Array:
     means = _marked(head, loss_grad(mean_outputs))
     if outputs_seen and outputs_seen[0] != means.shape[-1]:
         raise ValueError(
-            f"the last modulated kernel, of shape {means.shape}, must be the head, which makes the "
-            f"{outputs_seen[0]} outputs: give the model a mask that ends with its head"
+            f"the last modulated kernel, of shape {means.shape}, must be the head that produces "
+            f"the {outputs_seen[0]} outputs: give the model a mask that ends with its head"
         )
     return means
 
@@ -102,25 +102,25 @@ def class_means(loss_grad: LossGrad, head: Any) -> jax.Array:
 class InitializedState(NamedTuple):
     """State of :func:`initialized_by_means`."""
 
-    known: jax.Array  # shape=(outputs,), bool: which outputs have had a class
+    known: jax.Array  # shape=(outputs,), bool: outputs whose class has been seen
     base_state: optax.OptState
 
 
 def initialized_by_means(
     base: optax.GradientTransformation, scale: ArrayLike, mask: Mask = None
 ) -> optax.GradientTransformationExtraArgs:
-    r"""Begin the outputs of new classes at their class means, at known switches (an oracle).
+    r"""Initialize the outputs of new classes with class means, at known switches (an oracle).
 
     .. math:: W_c \leftarrow s\, \bar w\, m_c / \|m_c\|
 
     where :math:`\bar w` is the mean norm of the columns of known classes. The means are those of
-    the first batch after the switch: a class that it lacks keeps its column. In that update,
-    the new columns take no other step.
+    the first batch after the switch: a class that it lacks keeps its column. The new columns
+    receive no other step in that update.
 
     Args:
         base: The optimizer.
-        scale: Norm of a new column in norms of a known one, :math:`s` >= 0.
-        mask: Which parameters a gain multiplies; the last kernel of them is the head.
+        scale: Norm of a new column relative to the mean norm of known ones, :math:`s` >= 0.
+        mask: The parameters that a gain multiplies; the last kernel among them is the head.
 
     Returns:
         A transformation that needs the parameters and the keywords ``loss_grad``,
@@ -135,8 +135,8 @@ def initialized_by_means(
         Array([False, False, False], dtype=bool)
 
     References:
-        SGM, Harun & Kanan, arXiv 2306.01904, of which this is the initialization alone. Theirs
-        takes the means of all new images; the norm relative to known classes is ours.
+        The initialization alone of SGM, Harun & Kanan, arXiv 2306.01904. SGM takes the means of all
+        new images; the norm relative to known classes is ours.
     """
     base = optax.with_extra_args_support(base)
 
@@ -187,17 +187,17 @@ class ReadByMeansState(NamedTuple):
 def read_by_means(
     base: optax.GradientTransformation, decay: ArrayLike, mask: Mask = None
 ) -> optax.GradientTransformationExtraArgs:
-    r"""Follow the class means of features, to read the network by them instead of its head.
+    r"""Track the class means of features, to classify by them instead of the head.
 
     .. math:: \bar m_c \leftarrow \delta \bar m_c + (1 - \delta) m_c
 
-    in each update whose batch has class c; the first time, its mean is taken as it is. Training is
-    that of ``base``, whose head learns as ever.
+    in each update whose batch contains class c; the first mean is taken as it is. Training is that
+    of ``base``, and the head is trained as usual.
 
     Args:
-        base: The optimizer, which this does not change.
+        base: The optimizer. Its updates are unchanged.
         decay: Decay :math:`\delta` of the means per update, in [0, 1).
-        mask: Which parameters a gain multiplies; the last kernel of them is the head.
+        mask: The parameters that a gain multiplies; the last kernel among them is the head.
 
     Returns:
         A transformation that needs the parameters and the keyword ``loss_grad``;
@@ -248,13 +248,13 @@ def read_by_means(
 
 
 def get_nearest_mean(params: optax.Params, opt_state: ReadByMeansState) -> optax.Params:
-    r"""Return parameters whose head is that of the nearest class mean, by the angle.
+    r"""Return parameters whose head classifies by the nearest class mean, in angle.
 
     .. math:: W_c = \bar m_c / \|\bar m_c\|, \qquad b = 0
 
-    The largest output is the class whose mean has the smallest angle to the feature. The usual
-    rule, smallest Euclidean distance, would need a bias of :math:`-\|\bar m_c\|^2 / 2`, which a
-    head without one cannot have.
+    The largest output belongs to the class whose mean has the smallest angle to the feature. The
+    usual rule, smallest Euclidean distance, would need a bias of :math:`-\|\bar m_c\|^2 / 2`, which
+    not every head has.
 
     Args:
         params: The trained parameters.
@@ -292,7 +292,7 @@ def _marked(head: Any, tree: Any) -> jax.Array:
 
 
 def _of_outputs(seen_classes: jax.Array, kernel: jax.Array) -> jax.Array:
-    """Return which outputs have a class that was seen, shape (outputs,)."""
+    """Return which outputs belong to a class seen so far, shape (outputs,)."""
     more = kernel.shape[-1] - len(seen_classes)
     if more < 0 or not len(seen_classes):
         raise ValueError(
@@ -303,6 +303,6 @@ def _of_outputs(seen_classes: jax.Array, kernel: jax.Array) -> jax.Array:
 
 
 def _unit(means: jax.Array) -> jax.Array:
-    """Return columns of norm 1; zeros stay."""
+    """Return the columns scaled to norm 1; zeros stay."""
     norms = jnp.linalg.norm(means, axis=0)
     return jnp.where(norms > 0, means / jnp.where(norms > 0, norms, 1), 0).astype(means.dtype)

@@ -1,4 +1,4 @@
-"""Clips that follow the usual size of a gradient, which Optax does not have."""
+"""Gradient clipping relative to recent gradient norms, which Optax does not provide."""
 
 from typing import NamedTuple
 
@@ -13,24 +13,24 @@ _TINY = 1e-12
 class RunningNorms(NamedTuple):
     """State of :func:`clip_by_running_norm`."""
 
-    norms: jax.Array  # of each leaf: shape=(leaves,), float32; 0 before the first update
+    norms: jax.Array  # one per leaf: shape=(leaves,), float32; 0 before the first update
 
 
 def clip_by_running_norm(
     factor: ArrayLike, smoothing: ArrayLike = 0.98
 ) -> optax.GradientTransformation:
-    r"""Clip the gradient of each parameter to a multiple of its usual norm.
+    r"""Clip the gradient of each parameter to a multiple of its running norm.
 
     .. math::
         \hat g_t = g_t \min\Bigl(1, \frac{\lambda m_{t-1}}{\|g_t\|}\Bigr), \qquad
         m_t = \beta m_{t-1} + (1 - \beta) \|\hat g_t\|
 
     Args:
-        factor: Multiple :math:`\lambda` that is allowed, > 0.
+        factor: Allowed multiple :math:`\lambda`, > 0.
         smoothing: Decay :math:`\beta` of the running norm, in [0, 1).
 
     Returns:
-        A transformation. The first gradient is not clipped: its norm begins the running one.
+        A transformation. The first gradient is not clipped: its norm initializes the running norm.
 
     Example:
         >>> clip = clip_by_running_norm(factor=1.5, smoothing=0.9)
@@ -39,7 +39,7 @@ def clip_by_running_norm(
         [3.]
 
     References:
-        AdaGC, arXiv 2502.11034, there with a global clip during the first updates.
+        AdaGC, arXiv 2502.11034, which adds a global clip during the first updates.
     """
 
     def init_fn(params: optax.Params) -> RunningNorms:
@@ -74,18 +74,18 @@ class NormMoments(NamedTuple):
 def clip_by_z_score(
     threshold: ArrayLike, smoothing: ArrayLike = 0.97, warmup: int = 25
 ) -> optax.GradientTransformation:
-    r"""Shorten a gradient whose global norm is an outlier among the recent ones.
+    r"""Shorten a gradient whose global norm is an outlier among recent ones.
 
     .. math::
         z_t = \frac{\|g_t\| - \mu_{t-1}}{\sigma_{t-1}}, \qquad
         \|\hat g_t\| = \mu_{t-1} + \frac{\bar z^2}{z_t} \sigma_{t-1} \quad\text{if } z_t > \bar z
 
-    with running mean and variance of the norms as they are after clipping.
+    with the running mean and variance of the norms after clipping.
 
     Args:
         threshold: Allowed score :math:`\bar z`, > 0.
         smoothing: Decay of the running moments, in [0, 1).
-        warmup: Updates that are not clipped; their plain moments begin the running ones.
+        warmup: Number of unclipped updates; their plain moments initialize the running ones.
 
     Returns:
         A transformation.
@@ -104,7 +104,7 @@ def clip_by_z_score(
 
     def init_fn(params: optax.Params) -> NormMoments:
         del params
-        return NormMoments(  # one buffer twice could not be donated
+        return NormMoments(  # separate buffers: one used twice could not be donated
             jnp.zeros((), jnp.int32), jnp.zeros((), jnp.float32), jnp.zeros((), jnp.float32)
         )
 
@@ -120,7 +120,7 @@ def clip_by_z_score(
         limit = jnp.where(warm & (score > threshold), allowed, jnp.inf)
         clipped = jax.tree.map(lambda g: _shortened(g, norm, limit), updates)
         kept = jnp.minimum(norm, limit)
-        # Plain moments at first, by Welford's update; then exponential ones.
+        # Plain moments at first, by Welford's update; exponential ones afterward.
         rate = jnp.where(warm, 1 - smoothing, 1 / (state.step + 1.0))
         away = kept - state.mean
         mean = state.mean + rate * away
@@ -132,6 +132,6 @@ def clip_by_z_score(
 
 
 def _shortened(gradient: jax.Array, norm: jax.Array, limit: ArrayLike) -> jax.Array:
-    """Return a gradient of some norm, at most as long as the limit."""
+    """Return a gradient of the given norm, shortened to the limit if it is longer."""
     ratio = jnp.where(norm > limit, limit / jnp.maximum(norm, _TINY), 1.0)
     return gradient * ratio.astype(jnp.result_type(gradient))

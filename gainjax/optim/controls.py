@@ -1,7 +1,7 @@
-"""Controls: what could explain the effect of a gain, each as a transformation of its own.
+"""Controls: alternative explanations of a gain's effect, each isolated in a transformation.
 
 Some are rules for the gain of :func:`gainjax.optim.modulation.modulate` (a fixed level, a replayed
-trace, a bump at known switches); the others scale no weight and change the step or the state.
+trace, a bump at known switches); the others scale no weights, but change the step or the state.
 """
 
 from typing import Any, NamedTuple
@@ -16,7 +16,7 @@ from gainjax.optim.modulation import GainRule
 
 
 def replayed_gain(trace: ArrayLike) -> GainRule:
-    r"""Replay the gain of another run, whatever this run's uncertainty (open loop).
+    r"""Replay the gain of another run, regardless of this run's uncertainty (open loop).
 
     .. math:: g_t = \mathrm{trace}_t
 
@@ -24,8 +24,8 @@ def replayed_gain(trace: ArrayLike) -> GainRule:
         trace: Gain of each update, shape (updates,), > 0: the curve ``gain`` of another run.
 
     Returns:
-        A rule for :func:`gainjax.optim.modulation.modulate`. The last value holds after the end of
-        the trace.
+        A rule for :func:`gainjax.optim.modulation.modulate`. After the end of the trace, the last
+        value is held.
 
     Example:
         >>> rule = replayed_gain(jnp.array([1.0, 2.0, 1.5]))
@@ -33,7 +33,7 @@ def replayed_gain(trace: ArrayLike) -> GainRule:
         1.0 2.0
 
     References:
-        Ours, to tell the timing of the gain from its feedback.
+        Ours, to separate the timing of the gain from its feedback.
     """
     trace = jnp.asarray(trace)
 
@@ -45,7 +45,7 @@ def replayed_gain(trace: ArrayLike) -> GainRule:
 
 
 def bump_at_switches(decay: ArrayLike, baseline: ArrayLike, height: ArrayLike) -> GainRule:
-    r"""Raise the gain at each known switch of tasks, and let it decay (an oracle of the boundary).
+    r"""Raise the gain at each known task switch and let it decay (an oracle of the boundary).
 
     .. math:: g_{t+1} = \gamma g_t + (1 - \gamma) g_0 + h\,[\text{task changed at } t]
 
@@ -76,7 +76,7 @@ def bump_at_switches(decay: ArrayLike, baseline: ArrayLike, height: ArrayLike) -
 
 
 def fixed_gain(level: ArrayLike) -> GainRule:
-    r"""Hold the gain at a level.
+    r"""Hold the gain at a fixed level.
 
     .. math:: g_t = c
 
@@ -84,21 +84,21 @@ def fixed_gain(level: ArrayLike) -> GainRule:
         level: The gain :math:`c`, > 0.
 
     Returns:
-        A rule for :func:`gainjax.optim.modulation.modulate`. In effective weights it is initial
-        weights times c, and steps times c squared.
+        A rule for :func:`gainjax.optim.modulation.modulate`. In terms of effective weights, it
+        multiplies the initial weights by c and the steps by c squared.
 
     Example:
         >>> print(fixed_gain(2.0).next_gain(2.0, 0, 0.0, {}))
         2.0
 
     References:
-        Ours, to tell the level of the gain from its bursts.
+        Ours, to separate the level of the gain from its bursts.
     """
     return ramped_gain(level, level, 0.0)
 
 
 def ramped_gain(start: ArrayLike, level: ArrayLike, decay: ArrayLike) -> GainRule:
-    r"""Let the gain approach a level, and stay there.
+    r"""Let the gain approach a level and stay there.
 
     .. math:: g_{t+1} = \gamma g_t + (1 - \gamma) c
 
@@ -115,7 +115,7 @@ def ramped_gain(start: ArrayLike, level: ArrayLike, decay: ArrayLike) -> GainRul
         1.25
 
     References:
-        Ours, to tell the level of the gain from its bursts.
+        Ours, to separate the level of the gain from its bursts.
     """
 
     def next_gain(gain: jax.Array, count: Any, uncertainty: Any, extra: Any) -> jax.Array:
@@ -128,19 +128,19 @@ def ramped_gain(start: ArrayLike, level: ArrayLike, decay: ArrayLike) -> GainRul
 class EntropyScaledState(NamedTuple):
     """State of :func:`entropy_scaled`."""
 
-    signal: jax.Array  # shape=(), float32: what the gain would be
+    signal: jax.Array  # shape=(), float32: the value a gain would have
     base_state: optax.OptState
 
 
 def entropy_scaled(
     base: optax.GradientTransformation, dynamics: GainDynamics
 ) -> optax.GradientTransformationExtraArgs:
-    r"""Scale the steps of an optimizer by the squared gain signal, but no weight.
+    r"""Scale the steps of an optimizer by the squared gain signal, but leave the weights unscaled.
 
     .. math:: \theta_{t+1} = \theta_t + g_t^2 B(\nabla_\theta L, \theta_t)
 
-    For SGD this is the step on effective weights that the gain makes, without the multiplication of
-    the weights themselves.
+    For SGD this is the step that the gain causes on effective weights, without the multiplication
+    of the weights themselves.
 
     Args:
         base: The optimizer whose updates are scaled.
@@ -184,7 +184,7 @@ def entropy_scaled(
 def reset_at_switches(
     base: optax.GradientTransformation,
 ) -> optax.GradientTransformationExtraArgs:
-    """Forget the optimizer's state at each known switch of tasks (an oracle of the boundary).
+    """Reset the optimizer's state at each known task switch (an oracle of the boundary).
 
     Args:
         base: An optimizer with a state, such as momentum.
@@ -203,7 +203,7 @@ def reset_at_switches(
         Array([-1.], dtype=float32)
 
     References:
-        Ours, after reviewers' question whether stale momentum makes the gap.
+        Ours, after reviewers asked whether stale momentum causes the gap.
     """
     base = optax.with_extra_args_support(base)
 
@@ -225,9 +225,9 @@ def reset_at_switches(
 def time_reset_at_switches(
     base: optax.GradientTransformation,
 ) -> optax.GradientTransformationExtraArgs:
-    """Set the step counts of an optimizer to 0 at each known switch of tasks (an oracle).
+    """Reset the step counts of an optimizer to 0 at each known task switch (an oracle).
 
-    What it remembers of gradients stays; its corrections for a short memory begin again.
+    Its gradient moments are kept; only their bias correction starts over.
 
     Args:
         base: An optimizer that counts steps, such as Adam.

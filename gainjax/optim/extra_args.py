@@ -1,7 +1,7 @@
-"""Extra arguments of an update: passed on, translated to raw weights, or used for another gradient.
+"""Extra arguments of an update: forwarded, translated to raw weights, or used for a new gradient.
 
 Line searches and SAM evaluate functions of the parameters themselves. The caller has the effective
-weights, gain times raw weights; the base optimizer knows nothing of a gain.
+weights, gain times raw weights; the base optimizer knows nothing of the gain.
 """
 
 import inspect
@@ -17,10 +17,10 @@ Scale = Callable[[Any, jax.Array], Any]
 def with_any_extra_args(
     base: optax.GradientTransformation,
 ) -> optax.GradientTransformationExtraArgs:
-    """Return an optimizer that takes any extra argument, and gets those that it has names for.
+    """Return an optimizer that accepts any extra argument and forwards those that ``base`` names.
 
     Args:
-        base: The optimizer. That of :func:`optax.contrib.sam` takes ``grad_fn`` and no other.
+        base: The optimizer. For example, :func:`optax.contrib.sam` takes ``grad_fn`` only.
 
     Example:
         >>> base = optax.contrib.sam(optax.sgd(0.1), optax.sgd(0.05), opaque_mode=True)
@@ -34,7 +34,7 @@ def with_any_extra_args(
     base = optax.with_extra_args_support(base)
     try:
         parameters = inspect.signature(base.update).parameters.values()
-    except (TypeError, ValueError):  # what has no signature is called as it stands
+    except (TypeError, ValueError):  # without a signature, it is called as it stands
         return base
     if any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters):
         return base
@@ -52,12 +52,12 @@ def with_gradient(
     gradient: Callable[[optax.Updates, optax.Params | None, dict[str, Any]], optax.Updates],
     needs: str,
 ) -> optax.GradientTransformationExtraArgs:
-    """Return an optimizer that is given another gradient than the one it is called with.
+    """Return an optimizer that replaces the gradient it is given.
 
     Args:
         base: The optimizer.
-        gradient: ``gradient(grads, params, extra_args)``, the other one.
-        needs: Name of the extra argument that it cannot do without.
+        gradient: ``gradient(grads, params, extra_args)``, the replacement.
+        needs: Name of the required extra argument.
 
     Raises:
         TypeError: If ``update`` is called without that argument.
@@ -87,13 +87,13 @@ def with_gradient(
 
 
 def for_raw_weights(extra_args: Mapping[str, Any], scale: Scale, gain: jax.Array) -> dict[str, Any]:
-    """Return extra arguments with what is about effective weights said about raw ones.
+    """Return extra arguments with functions and gradients translated to raw weights.
 
     Args:
         extra_args: Extra arguments of an update. ``grad`` is a gradient; ``grad_fn`` and
             ``value_fn`` are functions of parameters; ``loss_grad`` returns a gradient. All others
-            stay.
-        scale: Multiplies what is modulated in a tree like the parameters, ``scale(tree, factor)``.
+            are kept.
+        scale: ``scale(tree, factor)`` multiplies the modulated leaves of a parameter-like tree.
         gain: The gain.
     """
     translated = dict(extra_args)
@@ -120,7 +120,7 @@ def _value_of_raw_weights(
         more = {"uncertainty": uncertainty} if takes_it else {}
         return value_fn(scale(raw, gain), *args, **kwargs, **more)
 
-    # Line searches pass on what the signature names, and refuse to be given anything else.
+    # Line searches pass on the arguments that the signature names, and refuse any others.
     if not takes_it:
         name = inspect.Parameter("uncertainty", inspect.Parameter.KEYWORD_ONLY)
         *first, last = [*signature.parameters.values(), name]

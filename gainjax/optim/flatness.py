@@ -1,4 +1,4 @@
-"""Optimizers that seek flat minima by gradients of the same batch at nearby points."""
+"""Optimizers that seek flat minima, with gradients of the same batch at nearby points."""
 
 from collections.abc import Callable
 from typing import Any
@@ -17,12 +17,12 @@ _TINY = 1e-12
 def sharpness_aware(
     base: optax.GradientTransformation, radius: ArrayLike
 ) -> optax.GradientTransformationExtraArgs:
-    r"""Step with the gradient at the worst nearby point (SAM).
+    r"""Step along the gradient at the worst nearby point (SAM).
 
     .. math:: u = B\left(\nabla L\left(\theta + \rho \frac{\nabla L}{\|\nabla L\|}\right)\right)
 
     Args:
-        base: The optimizer that takes the second gradient.
+        base: The optimizer that receives the second gradient.
         radius: Distance rho to the worst point, >= 0.
 
     Returns:
@@ -56,7 +56,7 @@ def sharpness_aware(
 def curvature_flat(
     base: optax.GradientTransformation, radius: ArrayLike, balance: ArrayLike
 ) -> optax.GradientTransformationExtraArgs:
-    r"""Step with the gradient at the worst nearby point, and against a large gradient around it.
+    r"""Step along the gradient at the worst nearby point, and penalize large gradients around it.
 
     .. math::
         u = B\left(\nabla L(\theta + \rho \hat g) + \lambda \,
@@ -64,12 +64,12 @@ def curvature_flat(
         h = \nabla \|\nabla L(\theta)\|
 
     with :math:`\hat x = x / \|x\|` and gradients of norms by finite differences of gradients at a
-    distance :math:`\rho`: three gradients more per update than plain SGD.
+    distance :math:`\rho`: three more gradients per update than plain SGD.
 
     Args:
-        base: The optimizer that takes the gradient.
+        base: The optimizer that receives the gradient.
         radius: Distance :math:`\rho`, >= 0.
-        balance: Weight :math:`\lambda` of the second term, >= 0. With 0 it is
+        balance: Weight :math:`\lambda` of the second term, >= 0. With 0 the result is
             :func:`sharpness_aware`.
 
     Returns:
@@ -111,20 +111,20 @@ def local_entropy(
     scope: ArrayLike,
     steps: int = 5,
 ) -> optax.GradientTransformationExtraArgs:
-    r"""Step towards the mean of a short search around the weights.
+    r"""Step toward the mean of a short search around the weights.
 
     .. math::
         \phi_{i+1} = \phi_i - \eta \bigl(\nabla L(\phi_i) - \gamma (\theta - \phi_i)\bigr),
         \qquad \phi_0 = \theta, \qquad u = B(c\,(\theta - \mu))
 
-    with :math:`\mu \leftarrow .75 \mu + .25 \phi_i` on the way, and c such that a search that goes
-    straight ahead gives plain steps.
+    with :math:`\mu \leftarrow .75 \mu + .25 \phi_i` along the way, and c chosen so that a search
+    along a straight line gives plain steps.
 
     Args:
-        base: The optimizer that takes the step.
+        base: The optimizer that receives the step.
         inner_rate: Learning rate of the search, > 0.
-        scope: How strongly the search is held back, :math:`\gamma` >= 0.
-        steps: Gradients of the search.
+        scope: Strength :math:`\gamma` >= 0 of the pull back to the weights.
+        steps: Number of gradients in the search.
 
     Returns:
         A transformation with ``update(grads, state, params, *, grad_fn, **extra_args)``.
@@ -143,8 +143,7 @@ def local_entropy(
         [-2.]
 
     References:
-        Entropy-SGD, Chaudhari et al., arXiv 1611.01838, without the noise of its search and on one
-        batch.
+        Entropy-SGD, Chaudhari et al., arXiv 1611.01838, with a noiseless search on one batch.
     """
     # Weights of the searched points in the mean, and the sum that a straight search would have.
     shares = [0.25 * 0.75 ** (steps - 1 - i) for i in range(steps)]

@@ -1,9 +1,9 @@
-"""Steps along the gradient of another loss of the same batch.
+"""Steps along the gradient of a different loss of the same batch.
 
 They need the extra argument ``loss_grad`` of the training step
 (:func:`gainjax.training.step.train_step`): ``loss_grad(loss)`` is the gradient of
-``loss(outputs, targets, of_each)``, where ``of_each(outputs, targets)`` is what training minimizes
-the mean of, such as the cross-entropy of each example.
+``loss(outputs, targets, of_each)``, where ``of_each(outputs, targets)`` is the loss of each
+example, whose mean training minimizes, such as the cross-entropy.
 """
 
 from collections.abc import Callable
@@ -19,7 +19,7 @@ from gainjax.optim.extra_args import with_gradient
 OfEach = Callable[[jax.Array, jax.Array], jax.Array]
 Loss = Callable[[jax.Array, jax.Array, OfEach], jax.Array]
 LossGrad = Callable[[Loss], optax.Updates]
-_NEVER = -1e9  # logit of what cannot be
+_NEVER = -1e9  # logit of an excluded class
 
 
 def at_temperature(
@@ -29,12 +29,12 @@ def at_temperature(
 
     .. math:: L = \ell(c f(x), y)
 
-    In a network without biases whose L layers are followed by ReLU, this is a constant gain of
-    :math:`c^{1/L}` on all layers.
+    In a network without biases whose L layers are followed by ReLU, this is equivalent to a
+    constant gain of :math:`c^{1/L}` on all layers.
 
     Args:
         base: The optimizer.
-        level: What multiplies the outputs, :math:`c` > 0.
+        level: Factor on the outputs, :math:`c` > 0.
 
     Returns:
         A transformation that needs the keyword ``loss_grad``.
@@ -54,7 +54,7 @@ def at_temperature(
         2.0
 
     References:
-        Ours, to tell what a raised gain does from a rising one.
+        Ours, to separate the effect of a raised gain from that of a rising one.
     """
 
     def loss(outputs: jax.Array, targets: jax.Array, of_each: OfEach) -> jax.Array:
@@ -66,10 +66,10 @@ def at_temperature(
 def without_unseen(
     base: optax.GradientTransformation,
 ) -> optax.GradientTransformationExtraArgs:
-    r"""Leave the outputs of classes that no task had so far out of the softmax.
+    r"""Exclude the outputs of classes that no task has had so far from the softmax.
 
-    Without it, each update of task 1 pushes them down, and they have to rise first when their class
-    comes. Evaluation has all outputs.
+    Otherwise each update of task 1 pushes these outputs down, and they have to recover when their
+    class arrives. Evaluation uses all outputs.
 
     Args:
         base: The optimizer.
@@ -99,7 +99,7 @@ def without_unseen(
         seen = extra_args["seen_classes"]
 
         def loss(outputs: jax.Array, targets: jax.Array, of_each: OfEach) -> jax.Array:
-            more = outputs.shape[-1] - len(seen)  # outputs that no class has
+            more = outputs.shape[-1] - len(seen)  # outputs without a class
             here = jnp.pad(seen, (0, more))
             return of_each(jnp.where(here, outputs, _NEVER), targets).mean()
 
@@ -111,7 +111,7 @@ def without_unseen(
 def smoothed(
     base: optax.GradientTransformation, length: ArrayLike
 ) -> optax.GradientTransformationExtraArgs:
-    r"""Let the new task's share of the loss grow from 0 to its own after each switch (an oracle).
+    r"""Raise the new task's share of the loss from 0 to its full value after a switch (an oracle).
 
     .. math:: L = (1 - s_t) L_{old} + s_t L_{new}, \qquad s_t = \min(1, n_t / T) / k
 
@@ -119,7 +119,7 @@ def smoothed(
 
     Args:
         base: The optimizer.
-        length: Updates :math:`T` until the share is the new task's own, > 0.
+        length: Updates :math:`T` until the share has its full value, > 0.
 
     Returns:
         A transformation that needs the keywords ``loss_grad``, ``is_new``, ``task`` and
@@ -166,7 +166,7 @@ def smoothed(
 def projected(
     base: optax.GradientTransformation,
 ) -> optax.GradientTransformationExtraArgs:
-    r"""Take from the gradient what would raise the loss of the batch's examples of earlier tasks.
+    r"""Remove the gradient component that would raise the batch's loss on earlier tasks' examples.
 
     .. math:: \hat g = g - \frac{\min(0, g^\top g_{old})}{\|g_{old}\|^2} g_{old}
 
@@ -213,7 +213,7 @@ def projected(
 def _with_loss(
     base: optax.GradientTransformation, loss_of: Callable[[dict[str, Any]], Loss]
 ) -> optax.GradientTransformationExtraArgs:
-    """Return an optimizer that steps along the gradient of a loss made of extra arguments."""
+    """Return an optimizer that follows the gradient of a loss built from extra arguments."""
     return with_gradient(
         base, lambda grads, params, extra: extra["loss_grad"](loss_of(extra)), "loss_grad"
     )

@@ -1,4 +1,4 @@
-"""Which parameters a gain multiplies: masks in the structure of the parameters, and their trace."""
+"""Masks: which parameters a gain multiplies, in the structure of the parameters."""
 
 import hashlib
 import re
@@ -11,7 +11,7 @@ import numpy as np
 
 Mask = Any  # a tree of booleans, a prefix of one, or a function from parameters to one
 
-# Names of parameters, words in names, and parts of names, without their numbers, in lower case.
+# Parameter names, words in names and parts of names, without their numbers, in lower case.
 _NO_MATRIX = {"b", "scale", "offset"}
 _WORDS = {"bn", "ln", "gn"}
 _IN_NO_MATRIX = re.compile("bias|norm|embed")
@@ -20,16 +20,15 @@ _IN_NO_MATRIX = re.compile("bias|norm|embed")
 def default_mask(params: Any) -> Any:
     """Mark weight matrices and kernels, for :func:`gainjax.gain_modulation`.
 
-    A gain multiplies what a unit adds up from its inputs. So it multiplies parameters with two or
-    more axes, and neither biases nor normalizations nor tables of embeddings, whatever their
-    shape. Those are known by the name of the parameter or of its layer (``bias``, ``b``,
-    ``scale``, ``offset``, ``bn_1``, ``LayerNorm_0``, ``embedding``, ``pos_embed``, ...), in
-    Equinox also by the class of the layer. Names further up do not count: ``norm_mlp/fc/kernel``
-    is a kernel.
+    A gain multiplies the input current of a unit. It therefore multiplies parameters with two or
+    more axes, but not biases, normalization layers or embedding tables, whatever their shape. These
+    are recognized by the name of the parameter or of its layer (``bias``, ``b``, ``scale``,
+    ``offset``, ``bn_1``, ``LayerNorm_0``, ``embedding``, ``pos_embed``, ...), in Equinox also by
+    the class of the layer. Names further up do not count: ``norm_mlp/fc/kernel`` is a kernel.
 
     Args:
         params: Parameters of one model, a pytree of arrays or their shapes. (A stack of models has
-            an axis more, which would make a matrix of a vector without a name.)
+            an extra axis, so an unnamed vector would look like a matrix.)
 
     Returns:
         Booleans with the structure of ``params``.
@@ -40,8 +39,8 @@ def default_mask(params: Any) -> Any:
         {'dense': {'bias': False, 'kernel': True}}
 
     References:
-        Rodriguez-Garcia et al., arXiv 2507.14056: all weights of networks without biases. What it
-        means for other layers is our choice.
+        Rodriguez-Garcia et al., arXiv 2507.14056: all weights of networks without biases. The
+        extension to other layers is our choice.
     """
 
     def mark(path: Any, node: Any) -> Any:
@@ -54,7 +53,7 @@ def default_mask(params: Any) -> Any:
 
 
 def _names(path: Any) -> list[str]:
-    """Return the names on a path; neither indices, nor what an NNX variable calls its array."""
+    """Return the names on a path, without indices and the name NNX variables give their array."""
     names = [str(getattr(key, "key", getattr(key, "name", ""))) for key in path]
     return [name for name in names if not re.fullmatch(r"[\d_]*|value|raw_value", name)]
 
@@ -66,7 +65,7 @@ def _is_no_matrix(name: str) -> bool:
 
 
 def _is_layer_without_matrix(node: Any) -> bool:
-    """Tell such a layer, which holds arrays and no other layers, by its class."""
+    """Recognize such a layer, which holds arrays and no other layers, by its class."""
     if jax.tree_util.all_leaves([node]) or not _is_no_matrix(type(node).__name__):
         return False
     children = jax.tree.leaves(node, is_leaf=lambda child: child is not node)
@@ -77,7 +76,7 @@ def resolve(mask: Mask, params: Any) -> Any:
     """Return a mask as booleans in a prefix of the structure of the parameters.
 
     Args:
-        mask: Booleans, a function that makes them, or None for :func:`default_mask`.
+        mask: Booleans, a function that returns them, or None for :func:`default_mask`.
         params: The parameters, or their shapes.
 
     Raises:
@@ -103,7 +102,7 @@ def resolve(mask: Mask, params: Any) -> Any:
 
 
 def _is_function(mask: Mask) -> bool:
-    """Tell a function from a tree of booleans that can be called, as any module of Equinox can."""
+    """Tell a function from a callable tree of booleans, such as a module of Equinox."""
     return callable(mask) and not any(_is_boolean(leaf) for leaf in jax.tree.leaves(mask))
 
 
@@ -131,8 +130,8 @@ def marks_of(mask: Mask, params: Any) -> Any:
     )
     if mask is None and jax.tree.leaves(params) and not any(jax.tree.leaves(marks)):
         raise ValueError(
-            "without a mask, the gain multiplies weight matrices and kernels, and there are none "
-            "among these parameters: give mask=True for all of them, or say which; got "
+            "without a mask, the gain multiplies weight matrices and kernels, but these parameters "
+            "contain none: pass mask=True to modulate all of them, or a mask; got "
             f"{jax.tree.map(jnp.shape, params)}"
         )
     return marks
@@ -144,14 +143,14 @@ def dtype_of(leaf: Any) -> Any:
 
 
 def map_modulated(function: Callable[..., Any], marks: Any, params: Any, tree: Any) -> Any:
-    """Map `function(leaf of tree, leaf of params)` over marked leaves, keep the other leaves."""
+    """Map `function(leaf of tree, leaf of params)` over marked leaves; keep the other leaves."""
     return jax.tree.map(lambda on, x, p: function(x, p) if on else x, marks, tree, params)
 
 
 def same_marks(mask: Mask, params: Any, before: jax.Array) -> Any:
-    """Return which parameters are modulated; raise if others were when the state was made.
+    """Return which parameters are modulated; raise if that has changed since `init`.
 
-    Inside jit their values are not known, so only another number of them is noticed.
+    Inside jit their values are unknown, so only a change in their number is noticed.
 
     Args:
         mask: Which parameters are modulated.
@@ -168,8 +167,8 @@ def same_marks(mask: Mask, params: Any, before: jax.Array) -> Any:
         same = np.array_equal(np.asarray(before), now)
     if not same:
         raise ValueError(
-            "other parameters are modulated than when the state was made, whose weights carry the "
-            "gain: keep mask, partition and structure of the parameters, or start anew with "
+            "the modulated parameters differ from those at init, whose weights carry the gain: "
+            "keep mask, partition and structure of the parameters, or start over with "
             "`params, _ = gainjax.reset(params, state)` and `init(params)`"
         )
     return marks
@@ -189,7 +188,7 @@ def scale_modulated(tree: Any, factor: jax.Array, marks: Any) -> Any:
 
 
 def with_complex(wide: Any, dtype: Any) -> Any:
-    """Return a real dtype, or the complex one of its precision where the other is complex."""
+    """Return a real dtype, or the complex dtype of its precision if the other is complex."""
     if not jnp.issubdtype(dtype, jnp.complexfloating):
         return wide
     return jnp.dtype(jnp.complex128 if wide == jnp.float64 else jnp.complex64)
@@ -200,16 +199,16 @@ def _is_inexact(leaf: Any) -> bool:
 
 
 def fingerprint(path: Any) -> np.ndarray:
-    """Return 64 bits that stand for the path of a leaf."""
+    """Return a 64-bit fingerprint of the path of a leaf."""
     name = jax.tree_util.keystr(path)
     return np.frombuffer(hashlib.blake2b(name.encode(), digest_size=8).digest(), np.uint32)
 
 
 def fingerprints(params: Any, marks: Any) -> np.ndarray:
-    """Return the fingerprints of the marked leaves, so that they are known again.
+    """Return the fingerprints of the marked leaves, to recognize them later.
 
     Not a tree in the structure of the parameters, since code that shards optimizer states would
-    give its scalars the sharding of the parameters; not static, since a state is arrays alone.
+    shard its scalars like the parameters; not static, since a state consists of arrays only.
     """
     leaves, _ = jax.tree_util.tree_flatten_with_path(params)
     pairs = zip(leaves, jax.tree.leaves(marks), strict=True)

@@ -1,8 +1,8 @@
 """Gain modulation as an Optax transformation: the mechanism inside the optimizer.
 
 The parameters that the model sees are the effective weights, gain times raw weights. The wrapper
-undoes the gain, lets any base optimizer update the raw weights, and applies the next gain. The
-model does not change, so this works for every model of every JAX framework.
+removes the gain, lets any base optimizer update the raw weights, and applies the next gain. The
+model is unchanged, so this works for every model of every JAX framework.
 """
 
 import functools
@@ -29,7 +29,7 @@ _NO_PARAMS = (
 
 
 class GainRule(NamedTuple):
-    """Where the gain comes from: its value before the first update, and the next one.
+    """A rule for the gain: its value before the first update, and the next one.
 
     Attributes:
         baseline: Tonic gain, shape ().
@@ -60,35 +60,35 @@ def gain_modulation(
         \theta_{t+1} = g_{t+1} (\theta_t / g_t + u_t)
 
     which is exactly the base optimizer training :math:`w` in a model that computes
-    :math:`g\,(w x)`. ``decay=0, sensitivity=0, baseline=1`` gives the base optimizer back. Multiply
+    :math:`g\,(w x)`. ``decay=0, sensitivity=0, baseline=1`` recovers the base optimizer. Multiply
     initial parameters by the baseline if it is not 1.
 
-    **It must be the last transformation**: a clip or a schedule behind it would change weights that
-    the gain believes it knows; wrap it around them, ``gain_modulation(optax.chain(...))``. An
-    update cannot see what comes behind it: :func:`gainjax.get_gain`, :func:`gainjax.slow_params`,
-    :class:`gainjax.TrainState` and :func:`gainjax.run` refuse such a chain, a bare loop is silently
-    wrong. Before ``init`` anew, before replacing weights, and before keeping them for another
-    purpose, take the gain out of them (:func:`gainjax.reset`, :func:`gainjax.slow_params`).
+    **It must be the last transformation**: a clip or a schedule after it would change weights
+    behind the gain's back; wrap it around them, ``gain_modulation(optax.chain(...))``. An update
+    cannot see what comes after it: :func:`gainjax.get_gain`, :func:`gainjax.slow_params`,
+    :class:`gainjax.TrainState` and :func:`gainjax.run` reject such a chain, but a bare loop is
+    silently wrong. Before calling ``init`` again, replacing weights, or saving them for another
+    purpose, remove the gain from them (:func:`gainjax.reset`, :func:`gainjax.slow_params`).
 
     The gain is kept in float32 or wider; updates have the dtype of their parameters. Keep those in
-    float32, too: a change smaller than half a unit in the last place is lost in bfloat16, and
-    weights that follow a slowly decaying gain drift away from gain times raw weights. (In
-    :func:`optax.inject_hyperparams` say ``hyperparam_dtype=jnp.float32``, or it rounds the decay to
-    the dtype of the parameters.) An uncertainty that is not finite leaves the gain as it was, a
-    negative one counts as 0; ``state.skipped`` counts both. In data-parallel training, average the
+    float32, too: bfloat16 loses any change smaller than half a unit in the last place, so weights
+    that follow a slowly decaying gain drift away from gain times raw weights. (With
+    :func:`optax.inject_hyperparams`, pass ``hyperparam_dtype=jnp.float32``, or the decay is rounded
+    to the dtype of the parameters.) A non-finite uncertainty leaves the gain unchanged, a negative
+    one counts as 0; ``state.skipped`` counts both. In data-parallel training, average the
     uncertainty over devices as you average gradients. Inside :func:`optax.MultiSteps` the
-    uncertainty of the last mini-batch counts.
+    uncertainty of the last mini-batch is used.
 
     Args:
         base: The optimizer to modulate, including its learning rate.
         decay: Decay of the phasic gain per update, in [0, 1).
         baseline: Tonic gain, > 0.
-        sensitivity: Phasic burst per nat of uncertainty, >= 0, or a schedule of the step. None:
-            what :meth:`gainjax.GainDynamics.for_layers` finds safe for as many layers as the mask
-            marks parameters, with its bound on the gain.
-        max_gain: Upper bound on the gain. None: none, if the sensitivity is given.
+        sensitivity: Phasic burst per nat of uncertainty, >= 0, or a schedule of the step. None: the
+            safe value of :meth:`gainjax.GainDynamics.for_layers`, with its bound on the gain,
+            counting each parameter that the mask marks as a layer.
+        max_gain: Upper bound on the gain. None: no bound, if the sensitivity is given.
         mask: Which parameters are modulated: booleans in the structure (or a prefix of the
-            structure) of the parameters, or a function that makes them (a static argument for
+            structure) of the parameters, or a function that returns them (a static argument for
             :func:`optax.inject_hyperparams`); True for all. None: weight matrices and kernels
             (:func:`gainjax.optim.masks.default_mask`). The base optimizer trains the others too,
             unscaled. Integers and random keys are never modulated.
@@ -96,16 +96,16 @@ def gain_modulation(
     Returns:
         A transformation with ``update(grads, state, params, *, uncertainty, **extra_args)``, where
         ``uncertainty`` is a scalar in nats, measured in the forward pass that gave the gradients
-        (:func:`gainjax.predictive_entropy`). It should be bounded, as an entropy is: a loss rises
-        with the gain that follows it, and with the paper's sensitivity both run away. Extra
-        arguments are forwarded to the base. Those that are about parameters, ``grad``, ``grad_fn``,
+        (:func:`gainjax.predictive_entropy`). It should be bounded, as an entropy is: a loss would
+        grow with the gain that follows it, and with the paper's sensitivity both diverge. Extra
+        arguments are forwarded to the base. Those that concern parameters, ``grad``, ``grad_fn``,
         ``loss_grad`` and ``value_fn``, are given for the effective weights and translated to the
         raw ones.
 
     Raises:
         ValueError: If a plain number is out of range, the mask does not fit the parameters or marks
-            others than it did at ``init`` (seen outside of :func:`jax.jit`; inside, only if it is
-            another number of them), or ``update`` is called without parameters.
+            other ones than at ``init`` (detected outside of :func:`jax.jit`; inside, only if their
+            number differs), or ``update`` is called without parameters.
         TypeError: If ``base`` is not an optimizer, the mask holds anything but booleans, or
             ``update`` is called without uncertainty or with a complex one.
 
@@ -121,9 +121,9 @@ def gain_modulation(
 
     References:
         Rodriguez-Garcia et al., arXiv 2507.14056, NGM-SGD. The form in effective weights, for any
-        base optimizer, is ours and equals the published one. The defaults for other people's
-        recipes are ours, too: what they were measured on is in ``docs/adoption.md``. The paper's
-        own setting is :func:`ngm_sgd`.
+        base optimizer, is ours and equivalent to the published one. The defaults for arbitrary
+        recipes are also ours; ``docs/adoption.md`` describes their evaluation. The paper's own
+        setting is :func:`ngm_sgd`.
     """
     given = 0.0 if sensitivity is None or callable(sensitivity) else sensitivity
     dynamics = GainDynamics(decay, baseline, given, max_gain)
@@ -152,13 +152,13 @@ def _following(dynamics_at: Callable[[Any], GainDynamics]) -> GainRule:
 def modulate(
     base: optax.GradientTransformation, rule: GainRule, *, mask: Mask = None
 ) -> optax.GradientTransformationExtraArgs:
-    """Wrap any optimizer so that the gain of a rule multiplies the weights.
+    """Wrap any optimizer so that a gain, given by a rule, multiplies the weights.
 
-    :func:`gain_modulation` is this with the published rule; controls bring rules of their own.
+    :func:`gain_modulation` is this with the published rule; controls use other rules.
 
     Args:
         base: The optimizer to modulate.
-        rule: The first gain, and how the next one follows.
+        rule: The initial gain, and the rule for the next one.
         mask: As in :func:`gain_modulation`.
 
     Returns:
@@ -261,7 +261,7 @@ def ngm_sgd(
         w \leftarrow w - \alpha \nabla_w L, \qquad
         g \leftarrow \gamma g + (1 - \gamma) g_0 + \eta H, \qquad \theta = g w
 
-    Its defaults are those of the paper's Split MNIST, for learning rates near .01 and few layers.
+    The defaults are the paper's for Split MNIST: learning rates near .01 and few layers.
 
     Args:
         learning_rate: Step size of the raw weights, or a schedule.
@@ -301,7 +301,7 @@ def ngm_sgd(
 def _effective(
     update: jax.Array, param: jax.Array, gain: jax.Array, new_gain: jax.Array
 ) -> jax.Array:
-    """Return the update of an effective weight for one of the raw weight, with the next gain."""
+    """Return the update of an effective weight from that of the raw weight and the next gain."""
     dtype = jnp.result_type(param)
     old, new = (x.astype(masks.with_complex(x.dtype, dtype)) for x in (gain, new_gain))
     wide = (new / old - 1) * jnp.asarray(param, old.dtype)

@@ -1,4 +1,4 @@
-"""The state of gain modulations inside optimizer states: found, named and read."""
+"""The state of gain modulations inside optimizer states: finding, naming and reading it."""
 
 from collections import Counter
 from typing import Any, NamedTuple
@@ -17,17 +17,17 @@ class GainModulationState(NamedTuple):
     # Not `count`, as in Optax's own states: `optax.tree.get(state, "count")` would be ambiguous.
     step: jax.Array  # shape=(), dtype=int32: updates so far
     gain: jax.Array  # shape=(), dtype of the widest parameter, at least float32
-    # The gain that the weights carry. Whoever sets `gain` from outside moves the weights with it at
-    # the next update, instead of leaving a burst in them for ever.
+    # The gain that the weights carry. If `gain` is set from outside, the weights follow it at the
+    # next update, instead of keeping a burst forever.
     carried: jax.Array  # like gain, and equal to it after each update
     baseline: jax.Array  # like gain; kept for `slow_params`
-    skipped: jax.Array  # shape=(), dtype=int32: updates with an uncertainty not finite, or below 0
-    modulated: jax.Array  # shape=(1 + leaves, 2), dtype=uint32: who is modulated
+    skipped: jax.Array  # shape=(), dtype=int32: updates with a non-finite or negative uncertainty
+    modulated: jax.Array  # shape=(1 + leaves, 2), dtype=uint32: fingerprints of modulated leaves
     base_state: optax.OptState
 
 
 def get_gain(opt_state: optax.OptState) -> jax.Array:
-    """Return the current gain, wherever its state sits.
+    """Return the current gain, wherever its state is nested.
 
     Args:
         opt_state: State of an optimizer that contains one gain modulation, alone or inside
@@ -37,7 +37,7 @@ def get_gain(opt_state: optax.OptState) -> jax.Array:
         The gain, shape () (with the leading axes of the state if it was vmapped).
 
     Raises:
-        ValueError: If the state holds no gain, more than one, or one that is not in the last place.
+        ValueError: If the state holds no gain, more than one, or one that is not the last.
 
     Example:
         >>> from gainjax import ngm_sgd
@@ -58,11 +58,10 @@ def get_gain(opt_state: optax.OptState) -> jax.Array:
 
 
 def get_gains(opt_state: optax.OptState) -> dict[str, jax.Array]:
-    """Return all current gains by name, wherever their states sit.
+    """Return all current gains by name, wherever their states are nested.
 
-    One gain is called ``"gain"``. Several, as :func:`optax.partition` makes them of several
-    ``gain_modulation(...)``, are called by its labels; elsewhere by their place, such as ``"0"`` in
-    a chain.
+    A single gain is called ``"gain"``. Several gains in an :func:`optax.partition` are named by its
+    labels; elsewhere by their position, such as ``"0"`` in a chain.
 
     Args:
         opt_state: State of any optimizer.
@@ -71,7 +70,7 @@ def get_gains(opt_state: optax.OptState) -> dict[str, jax.Array]:
         Gains, each as :func:`get_gain` returns it; an empty dict if there is none.
 
     Raises:
-        ValueError: If one modulation is inside another, or not in the last place.
+        ValueError: If one modulation is inside another, or is not the last transformation.
 
     Example:
         >>> import gainjax
@@ -82,14 +81,14 @@ def get_gains(opt_state: optax.OptState) -> dict[str, jax.Array]:
         {'fast': 2.0, 'slow': 1.0}
 
     References:
-        Symbol g of Rodriguez-Garcia et al., arXiv 2507.14056; there all layers share one.
+        Symbol g of Rodriguez-Garcia et al., arXiv 2507.14056, where all layers share one.
     """
     found = _find(opt_state)
     if len(found) == 1:
         return {"gain": found[0][1].carried}
     labels = ["/".join(str(key.key) for key in path if _is_label(key)) for path, _ in found]
     places = ["/".join(_place(key) for key in path) for path, _ in found]
-    # A label is a name if no other gain has it; the whole path always is.
+    # A label serves as name if no other gain has it; the whole path is always unique.
     count = Counter(labels)
     names = [
         label if label and count[label] == 1 else place
@@ -104,17 +103,17 @@ def slow_params(params: optax.Params, opt_state: optax.OptState) -> optax.Params
     .. math:: \theta = g w = \underbrace{g_0 w}_{slow} + \underbrace{(g - g_0) w}_{fast}
 
     Args:
-        params: Effective weights, as trained by :func:`gain_modulation`. Arrays under
+        params: Effective weights, as trained by :func:`gain_modulation`. Arrays from
             :func:`jax.vmap` may keep their leading axes if the state has them too.
-        opt_state: Its state, alone or inside any composite; several modulations are fine.
+        opt_state: Their state, at any depth; several modulations are fine.
 
     Returns:
         Parameters like ``params``; those that no gain modulates are returned as they are.
 
     Raises:
-        ValueError: If the state holds no gain or one that is not in the last place, or if a
-            modulated parameter is missing, which tells that they are nested otherwise than those
-            that the optimizer was initialized with.
+        ValueError: If the state holds no gain, or one that is not the last transformation, or if a
+            modulated parameter is missing: the parameters are then nested differently from those
+            at ``init``.
 
     Example:
         >>> from gainjax import ngm_sgd
@@ -156,13 +155,13 @@ def slow_params(params: optax.Params, opt_state: optax.OptState) -> optax.Params
 
 
 def reset(params: optax.Params, opt_state: optax.OptState) -> tuple[optax.Params, optax.OptState]:
-    r"""Take a raised gain out of the weights, at once: what to do before ``init`` anew.
+    r"""Remove a raised gain from the weights immediately, as needed before a new ``init``.
 
     .. math:: \theta \leftarrow g_0 w, \qquad g \leftarrow g_0
 
-    The raw weights and the state of the base optimizer stay. Without this, weights given to
-    ``init`` while the gain is raised keep the burst for ever; and weights put in the place of
-    others carry no gain, though the state says so.
+    The raw weights and the state of the base optimizer are kept. Without this, weights given to
+    ``init`` while the gain is raised keep the burst forever, and weights that replace others carry
+    no gain although the state says so.
 
     Args:
         params: Effective weights.
@@ -199,11 +198,11 @@ def reset(params: optax.Params, opt_state: optax.OptState) -> tuple[optax.Params
 
 
 def find_gain_states(opt_state: optax.OptState) -> list[GainModulationState]:
-    """Return the states of all gain modulations inside an optimizer state, beside each other.
+    """Return the states of all gain modulations inside an optimizer state.
 
     Raises:
-        ValueError: If one is inside another, or not in the last place: then its gain does not say
-            what the weights carry.
+        ValueError: If one is inside another or is not the last transformation: its gain is then
+            not the one that the weights carry.
     """
     return [state for _, state in _find(opt_state)]
 
@@ -214,25 +213,26 @@ def _find(opt_state: optax.OptState) -> list[tuple[Any, GainModulationState]]:
     for path, state in found:
         if any(map(_is_state, jax.tree.leaves(state.base_state, is_leaf=_is_state))):
             raise ValueError(
-                "one gain modulation is inside another, so that the weights carry both gains: put "
-                "them beside each other, with `optax.partition`"
+                "one gain modulation is inside another, so the weights carry both gains: use "
+                "`optax.partition` to apply them to different parameters"
             )
         _check_is_last(opt_state, path)
     return found
 
 
 def _check_is_last(node: Any, path: Any) -> None:
-    """Raise if something may change the updates of a gain modulation, by the states around it."""
+    """Raise if the states around a gain modulation show that its updates may be changed."""
     for key in path:
         behind: tuple[Any, ...] = ()
         if type(node) is tuple and isinstance(key, jax.tree_util.SequenceKey):  # a chain
-            # What is masked may belong to other parameters: a chain of masks is a partition.
+            # Masked transformations may act on other parameters: a chain of masks is a partition.
             behind = tuple(s for s in node[key.idx + 1 :] if not isinstance(s, optax.MaskedState))
         around = isinstance(node, optax.LookaheadState | optax.contrib.ScheduleFreeState)
         if behind or around:
             raise ValueError(
-                "gain modulation must be the last transformation, since others would change "
-                "weights that it knows: put it around them, gain_modulation(optax.chain(...)); "
+                "gain modulation must be the last transformation, since any later one would change "
+                "the weights without its knowledge: wrap it around the others, "
+                "gain_modulation(optax.chain(...)); "
                 f"got a state in {type(node).__name__} with {len(behind)} more behind it"
             )
         node = _child(node, key)
@@ -246,7 +246,7 @@ def _child(node: Any, key: Any) -> Any:
             return node[name]
         case jax.tree_util.GetAttrKey(name=name):
             return getattr(node, name)
-    return None  # an own node without names: what is below it is not looked at
+    return None  # a custom node without names: not searched
 
 
 def _check_paths(params: optax.Params, states: list[GainModulationState]) -> None:
@@ -255,10 +255,10 @@ def _check_paths(params: optax.Params, states: list[GainModulationState]) -> Non
         if isinstance(state.modulated, jax.core.Tracer):
             continue
         known = np.asarray(state.modulated, np.uint32)
-        known = known.reshape(-1, *known.shape[-2:])[0, 1:]  # a vmapped state says it once per run
+        known = known.reshape(-1, *known.shape[-2:])[0, 1:]  # a vmapped state repeats it per run
         if missing := sum(bytes(row) not in paths for row in known):
             raise ValueError(
-                "params must be nested as those that the optimizer was initialized with: "
+                "params must be nested like those that the optimizer was initialized with: "
                 f"{missing} of its {len(known)} modulated parameters are not in "
                 f"{jax.tree.structure(params)}"
             )

@@ -1,4 +1,4 @@
-"""Learning rates that begin again: at a switch that is known, or at one that is noticed."""
+"""Learning rate warm-ups at the start, at known switches, or when a switch is detected."""
 
 from typing import Any, NamedTuple
 
@@ -11,15 +11,15 @@ from jax.typing import ArrayLike
 class WarmupState(NamedTuple):
     """State of the warm-ups."""
 
-    since: jax.Array  # updates since the last beginning: shape=(), int32
-    usual_loss: jax.Array  # shape=(), float32; 0 where it is not followed
+    since: jax.Array  # updates since the warm-up began: shape=(), int32
+    usual_loss: jax.Array  # shape=(), float32; 0 if it is not tracked
     base_state: optax.OptState
 
 
 def warmup_at_start(
     base: optax.GradientTransformation, length: ArrayLike
 ) -> optax.GradientTransformationExtraArgs:
-    r"""Scale the steps of an optimizer from 0 up when training starts.
+    r"""Ramp up the steps of an optimizer from 0 when training starts.
 
     .. math:: u_t = \min\Bigl(1, \frac{t + 1}{T}\Bigr) B(\nabla_\theta L)
 
@@ -45,7 +45,7 @@ def warmup_at_start(
 def warmup_at_switches(
     base: optax.GradientTransformation, length: ArrayLike
 ) -> optax.GradientTransformationExtraArgs:
-    r"""Scale the steps of an optimizer from 0 up after each known switch (an oracle).
+    r"""Ramp up the steps of an optimizer from 0 after each known switch (an oracle).
 
     .. math:: u_t = \min\Bigl(1, \frac{n_t + 1}{T}\Bigr) B(\nabla_\theta L)
 
@@ -82,7 +82,7 @@ def warmup_at_surprise(
     factor: ArrayLike = 2.0,
     smoothing: ArrayLike = 0.9,
 ) -> optax.GradientTransformationExtraArgs:
-    r"""Scale the steps of an optimizer from 0 up when the loss jumps, as it does at a switch.
+    r"""Ramp up the steps of an optimizer from 0 when the loss jumps, as it does at a switch.
 
     .. math:: L_t > \lambda \bar L_{t-1}, \qquad
         \bar L_t = \beta \bar L_{t-1} + (1 - \beta) L_t
@@ -90,7 +90,7 @@ def warmup_at_surprise(
     Args:
         base: The optimizer.
         length: Updates until the steps have their full size, > 0.
-        factor: How many times its usual value :math:`\lambda` the loss must be to count, > 0.
+        factor: Ratio :math:`\lambda` of the loss to its usual value that counts as a jump, > 0.
         smoothing: Decay :math:`\beta` of the usual loss, in [0, 1).
 
     Returns:

@@ -180,25 +180,25 @@ def sweep(
     draw_seed: int = 0,
     **options: Any,
 ) -> Any:
-    """Train every combination of methods, values of hyper-parameters and seeds.
+    """Train every combination of methods, values of hyperparameters and seeds.
 
     A method is compiled once, whatever the size of the grid; its settings and seeds are trained in
     batches that fit into memory. Each curve is the one that :func:`run` gives for its setting.
 
     Args:
         benchmark: As for :func:`run`.
-        grid: What to vary: lists of values by name, for every method that has the hyper-parameter,
+        grid: What to vary: lists of values by name, for every method that has the hyperparameter,
             or by label for that method: ``{"learning_rate": [0.1, 0.01], "ngm-sgd":
             {"sensitivity": [0.2, 0.4]}}``. With ``draws`` also distributions that have a method
             ``rvs``, such as ``scipy.stats.loguniform(1e-4, 1)``.
         methods: As for :func:`run`.
         seeds: As for :func:`run`.
         draws: Number of random settings per method, or None for the whole product.
-        draw_seed: Seed of the draws, which methods share where they share a hyper-parameter.
+        draw_seed: Seed of the draws, which methods share where they share a hyperparameter.
         **options: All options of :func:`run`.
 
     Returns:
-        As :func:`run`, with a coordinate for each hyper-parameter that varies.
+        As :func:`run`, with a coordinate for each hyperparameter that varies.
 
     Raises:
         ValueError: As :func:`run`, and if the grid is empty or names something unknown.

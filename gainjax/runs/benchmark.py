@@ -199,7 +199,7 @@ class Benchmark:
             stream: The tasks, or None to load them.
             form: Where the gain is.
             modulate: As for :meth:`model_for`.
-            schedules: Names of the hyper-parameters with one value per update.
+            schedules: Names of the hyperparameters with one value per update.
         """
         stream = self.load() if stream is None else stream
         return Program(
@@ -215,7 +215,7 @@ class Benchmark:
         )
 
     def defaults(self, method: Method, label: str | None = None) -> dict[str, float | None]:
-        """Return all hyper-parameters of a method on this benchmark.
+        """Return all hyperparameters of a method on this benchmark.
 
         Args:
             method: The method.

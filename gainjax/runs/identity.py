@@ -101,7 +101,7 @@ def fingerprint(program: Program, stream: Stream, names: Collection[str]) -> str
     Args:
         program: What is trained.
         stream: The tasks.
-        names: Names of the hyper-parameters that are given.
+        names: Names of the hyperparameters that are given.
     """
     digest = hashlib.sha256()
     example = one_input(program, stream)

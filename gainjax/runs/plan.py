@@ -77,7 +77,7 @@ class Kind(NamedTuple):
     """What settings that share a compiled program have in common."""
 
     label: str  # of the method
-    given: frozenset[str]  # names of the hyper-parameters that are not None
+    given: frozenset[str]  # names of the hyperparameters that are not None
     schedules: frozenset[str]  # names of those that have one value per update
 
     def described(self) -> str:
@@ -115,7 +115,7 @@ class Plan(NamedTuple):
         return {g.name: len(g.rows) * len(self.spec.seeds) for g in self.groups}
 
     def hyperparameters(self, group: Group) -> dict[str, np.ndarray]:
-        """Return the hyper-parameters of all runs of a group, settings first and then seeds."""
+        """Return the hyperparameters of all runs of a group, settings first and then seeds."""
         seeds = len(self.spec.seeds)
         values = {
             name: np.repeat([_plain(row.hyperparameters[name]) for row in group.rows], seeds, 0)

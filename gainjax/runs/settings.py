@@ -1,4 +1,4 @@
-"""Settings: a method with values for all its hyper-parameters; grids and draws of them."""
+"""Settings: a method with values for all its hyperparameters; grids and draws of them."""
 
 import itertools
 import math
@@ -16,7 +16,7 @@ _MOST_DRAWS = 1000  # rounds; a product of lists is complete long before
 
 
 class Schedule(NamedTuple):
-    """A hyper-parameter with one value per update."""
+    """A hyperparameter with one value per update."""
 
     name: str
     values: tuple[float, ...]
@@ -31,7 +31,7 @@ def resolve_hyperparameters(
     overrides: Mapping[str, Any],
     updates: int = 0,
 ) -> dict[str, dict[str, Value]]:
-    """Return every hyper-parameter of each method: its default, the benchmark's, the caller's.
+    """Return every hyperparameter of each method: its default, the benchmark's, the caller's.
 
     Args:
         benchmark: The benchmark.
@@ -41,7 +41,7 @@ def resolve_hyperparameters(
         updates: Updates of the whole run, for schedules.
 
     Raises:
-        ValueError: If a hyper-parameter is unknown, unused or out of range.
+        ValueError: If a hyperparameter is unknown, unused or out of range.
 
     Example:
         >>> from gainjax.methods import as_methods
@@ -65,12 +65,12 @@ def _check_names(benchmark: Benchmark, methods: Mapping[str, Method]) -> None:
     names = {name for method in every.values() for name in method.hyperparameters}
     for name, value in benchmark.hyperparameters.items():
         if not isinstance(value, Mapping):
-            lookup(dict.fromkeys(names), f"hyper-parameter of benchmark {benchmark.name!r}", name)
+            lookup(dict.fromkeys(names), f"hyperparameter of benchmark {benchmark.name!r}", name)
             continue
         if name not in every:  # nothing is known of a method that is not there
             continue
         for own in value:
-            lookup(every[name].hyperparameters, f"hyper-parameter of {name}", own)
+            lookup(every[name].hyperparameters, f"hyperparameter of {name}", own)
 
 
 def run_settings(
@@ -86,7 +86,7 @@ def run_settings(
 
 
 def check_not_both(fixed: Mapping[str, Any], grid: Mapping[str, Any]) -> None:
-    """Raise if a hyper-parameter is given one value and varied, so that one would be ignored.
+    """Raise if a hyperparameter is given one value and varied, so that one would be ignored.
 
     A value for all methods may be varied for one of them.
 
@@ -126,7 +126,7 @@ def sweep_settings(
 
     Args:
         methods: Methods by label.
-        fixed: Values of all hyper-parameters by label, as :func:`resolve_hyperparameters` returns.
+        fixed: Values of all hyperparameters by label, as :func:`resolve_hyperparameters` returns.
         grid: What to vary: by name for every method that has it, or by label for that method. A
             list of values or, with ``draws``, also a distribution with a method ``rvs`` such as
             ``scipy.stats.loguniform(1e-4, 1)``.
@@ -151,7 +151,7 @@ def sweep_settings(
         msgd learning_rate=0.1 momentum=0.5
     """
     if not isinstance(grid, Mapping) or not grid:
-        raise ValueError(f"grid must name at least one hyper-parameter to vary: got {grid!r}")
+        raise ValueError(f"grid must name at least one hyperparameter to vary: got {grid!r}")
     if draws is not None:
         check_integer("draws", draws, 1)
     check_integer("draw_seed", draw_seed, 0)
@@ -173,7 +173,7 @@ def as_value(name: str, value: Any, updates: int) -> Value:
     """Return a plain number, None, or a schedule with its value for each update.
 
     Args:
-        name: Name of the hyper-parameter, for messages.
+        name: Name of the hyperparameter, for messages.
         value: A number (of JAX and NumPy, too), None, or a function of the update count from 0.
         updates: Updates of the whole run.
 
@@ -196,10 +196,10 @@ def as_value(name: str, value: Any, updates: int) -> Value:
 
 
 def listed(name: str, given: Any, updates: int = 0) -> list[Value]:
-    """Return the values of a hyper-parameter that a grid lists.
+    """Return the values of a hyperparameter that a grid lists.
 
     Args:
-        name: Name of the hyper-parameter, for messages.
+        name: Name of the hyperparameter, for messages.
         given: A list of values, or one.
         updates: Updates of the whole run, for schedules.
     """
@@ -300,13 +300,13 @@ def _by_method(
     for name in shared:
         if name not in known:
             raise ValueError(
-                f"no method has a hyper-parameter {name!r}: there are {', '.join(known) or 'none'}"
+                f"no method has a hyperparameter {name!r}: there are {', '.join(known) or 'none'}"
             )
     for label, values in own.items():
         for name in values:
             if name not in has[label]:
                 raise ValueError(
-                    f"{label} has no hyper-parameter {name!r}: it has "
+                    f"{label} has no hyperparameter {name!r}: it has "
                     f"{', '.join(has[label]) or 'none'}"
                 )
     return {

@@ -20,7 +20,7 @@ class RunSpec:
         model: Description of the model, for people.
         score: What the score is.
         tasks: Number of tasks.
-        settings: The rows of the results: methods with values for their hyper-parameters.
+        settings: The rows of the results: methods with values for their hyperparameters.
         seeds: Seeds, which all settings share.
         protocol: How the stream is trained on and evaluated.
         eval_examples: Size of the evaluation subsets, or None for whole test sets.

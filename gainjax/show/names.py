@@ -1,4 +1,4 @@
-"""How settings, methods and hyper-parameters are called where people read."""
+"""How settings, methods and hyperparameters are called where people read."""
 
 import xarray as xr
 
@@ -51,7 +51,7 @@ def printable(text: str) -> str:
 
 
 def words(name: str) -> str:
-    """Return the name of a hyper-parameter as it is read.
+    """Return the name of a hyperparameter as it is read.
 
     Args:
         name: A name of Python's kind.
@@ -60,7 +60,7 @@ def words(name: str) -> str:
 
 
 def value_text(value: float | str) -> str:
-    """Return the value of a swept hyper-parameter, empty for a method without it.
+    """Return the value of a swept hyperparameter, empty for a method without it.
 
     Args:
         value: A coordinate: a number, infinite for "no bound", or the name of a schedule.

@@ -117,7 +117,7 @@ def write_sweep(
     Returns:
         The paths: ``ranking.csv`` of :func:`gainjax.ranking`, ``ranking.md`` to be read,
         ``frontier.png`` and ``.pdf`` of :func:`gainjax.plot_frontier`, and for each method with
-        a grid of two swept hyper-parameters ``heatmap-METHOD.png`` and ``.pdf`` of
+        a grid of two swept hyperparameters ``heatmap-METHOD.png`` and ``.pdf`` of
         :func:`gainjax.plot_heatmap`.
 
     Raises:
@@ -169,7 +169,7 @@ def _fitting(sheet: Sheet, console: Console) -> Table:
 
 
 def _stacked(sheet: Sheet) -> Sheet:
-    """Return a sheet with all hyper-parameters in one column, a line each."""
+    """Return a sheet with all hyperparameters in one column, a line each."""
     names = sheet.head[1 : 1 + sheet.varied]
     rows = []
     for row in sheet.rows:

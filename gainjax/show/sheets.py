@@ -44,7 +44,7 @@ class Sheet(NamedTuple):
     head: list[str]
     rows: list[Row]
     notes: list[str]
-    varied: int = 0  # how many of the first cells are values of hyper-parameters
+    varied: int = 0  # how many of the first cells are values of hyperparameters
 
 
 def _columns(table: pd.DataFrame, convention: Convention) -> dict[str, Metric]:

@@ -53,7 +53,7 @@ def table(
         floor: Curves of the same settings and seeds under ``regime="no-switch"``, or None.
 
     Returns:
-        One row per setting, with its ``method`` and swept hyper-parameters first. For each metric M
+        One row per setting, with its ``method`` and swept hyperparameters first. For each metric M
         of :data:`gainjax.metrics.METRICS` that the curves allow the columns M, M_low and M_high
         (NaN for a single seed, or where something that it needs was not recorded), accuracies as
         fractions; ``avg_sg_mean_curve`` and ``avg_sg_mean_curve_error``, the gap of the
@@ -220,7 +220,7 @@ def ranking(
             a method may have no setting that is good enough, and none is chosen.
 
     Returns:
-        One row per setting with ``method``, its hyper-parameters, then the metrics of comparisons
+        One row per setting with ``method``, its hyperparameters, then the metrics of comparisons
         (avg_sg, min_acc, anytime_accuracy, ...), each with _low and _high, as in :func:`table`,
         ``chosen``, ``frontier``, ``seeds`` and ``diverged``. Methods keep their order; of each, the
         settings within the tolerance come first, by avg_sg, then the others, by accuracy.

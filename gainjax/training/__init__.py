@@ -1,4 +1,4 @@
-"""Training: a compiled program per method and shape, run chunk by chunk from the host."""
+"""Training: one compiled program per method and shape, called chunk by chunk from the host."""
 
 from gainjax.training.advance import Record
 from gainjax.training.goal import CLASSIFICATION, Goal

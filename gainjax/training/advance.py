@@ -1,7 +1,7 @@
-"""The compiled loop: advance runs by a chunk of updates, evaluating on the way.
+"""The compiled loop: advance runs by a chunk of updates, with evaluations in between.
 
-Whatever is random depends only on the seed and the number of the update: a seed gives the same run
-alone or in a batch, in any chunks.
+All randomness depends only on the seed and the number of the update: a seed gives the same run
+alone or in a batch, with any chunk length.
 """
 
 from collections.abc import Callable
@@ -21,29 +21,29 @@ from gainjax.training.step import Batch, StepInfo, TrainState, evaluate, train_s
 
 
 class Position(NamedTuple):
-    """Where in a run a chunk is; each of shape (), int32."""
+    """The position of a chunk within a run; each of shape (), int32."""
 
     task: jax.Array  # index of the task, from 0
     start: jax.Array  # updates before this task
-    end: jax.Array  # update with which this task ends
+    end: jax.Array  # number of the last update of this task
     done: jax.Array  # updates done so far
     count: jax.Array  # type: ignore[assignment]  # updates to do
 
 
 class Record(NamedTuple):
-    """What one update leaves in the curves; 0 where nothing was evaluated."""
+    """The values that one update adds to the curves; 0 where nothing was evaluated."""
 
     train_loss: jax.Array  # shape=()
     uncertainty: jax.Array  # shape=()
     gain: jax.Array  # shape=()
-    gains: jax.Array  # shape=(G,): each gain where there are several, else empty
-    accuracy: jax.Array  # shape=(evaluated tasks,): the score, whatever it is
+    gains: jax.Array  # shape=(G,): each gain if there are several, else empty
+    accuracy: jax.Array  # shape=(evaluated tasks,): the score, not always an accuracy
     eval_loss: jax.Array  # shape=(evaluated tasks,)
     seen_accuracy: jax.Array  # shape=()
 
 
 class Work(NamedTuple):
-    """What a call of the compiled program does; static."""
+    """The static description of a call of the compiled program."""
 
     program: Program
     layout: Layout
@@ -68,11 +68,11 @@ def advance_runs(
         seeds: Seeds, shape (R,), uint32.
         hyperparameters: Arrays by name, each with a leading axis of R runs.
         stream: Data of all tasks, shared by the runs.
-        position: Where in the run the chunk is.
+        position: Where the chunk is in the run.
 
     Returns:
-        New states, and records of shape (R, length, ...) of which the first ``position.count`` rows
-        count.
+        New states, and records of shape (R, length, ...), valid in the first ``position.count``
+        rows.
     """
 
     def one_run(
@@ -134,10 +134,10 @@ def advance(
 def _evaluated(
     program: Program, model: Model, state: TrainState, batch: Batch
 ) -> tuple[TrainState, TrainState]:
-    """Return the state, and the one to evaluate: of an averaged network, for example.
+    """Return the state, and the one to evaluate, such as that of an averaged network.
 
-    A network with other weights than the trained ones has other statistics of its batches, too: it
-    sees every batch.
+    A network whose weights are not the trained ones also needs its own batch statistics: it sees
+    every batch.
     """
     params = program.method.eval_params(state.params, state.opt_state)
     if program.method.evaluates_trained or not jax.tree.leaves(state.eval_state):
@@ -147,7 +147,7 @@ def _evaluated(
 
 
 def trained_task(program: Program, position: Position) -> jax.Array:
-    """Return the index of the newest task that is trained on: the first one if none follows it."""
+    """Return the index of the newest task that is trained on: always the first without switches."""
     return position.task * (program.protocol.regime != "no-switch")
 
 
@@ -191,7 +191,7 @@ def _batches(
 
 
 def _seen_classes(program: Program, stream: Stream, task: jax.Array) -> jax.Array:
-    """Return which classes the tasks so far have, shape (classes,)."""
+    """Return which classes occur in the tasks so far, shape (classes,)."""
     if not program.num_classes:
         return jnp.zeros((0,), bool)
     so_far = jnp.arange(len(stream.train_targets)) < jnp.asarray(stream.task_end)[task]
@@ -208,7 +208,7 @@ def _record(
     position: Position,
     number: jax.Array,
 ) -> Record:
-    """Evaluate after an update where the protocol says so."""
+    """Evaluate after an update if the protocol says so."""
     protocol = program.protocol
 
     def predict(inputs: jax.Array) -> jax.Array:

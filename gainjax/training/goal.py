@@ -1,4 +1,4 @@
-"""What a network is trained for: its loss, its score and its uncertainty."""
+"""The training goal: loss, score and uncertainty of a network."""
 
 import dataclasses
 from collections.abc import Callable
@@ -16,20 +16,20 @@ def cross_entropy(outputs: jax.Array, targets: jax.Array) -> jax.Array:
 
 
 def accuracy(outputs: jax.Array, targets: jax.Array) -> jax.Array:
-    """Return whether each answer is right, shape (B,); one with a non-finite output is wrong."""
+    """Return whether each answer is right, shape (B,); with a non-finite output it is wrong."""
     return (jnp.argmax(outputs, -1) == targets) & jnp.all(jnp.isfinite(outputs), -1)
 
 
 @dataclasses.dataclass(frozen=True)
 class Goal:
-    """Functions of outputs and targets that say what training is for.
+    """Functions of outputs and targets that define the training goal.
 
     Args:
         loss: ``loss(outputs, targets)`` of each example, shape (B,); training minimizes its mean.
-        score: ``score(outputs, targets)`` of each example, shape (B,), higher is better; what the
-            curves show is its mean over a test set.
-        uncertainty: ``uncertainty(outputs)`` of a batch, shape (), >= 0; None where there is none,
-            and then no method that follows uncertainty can be used.
+        score: ``score(outputs, targets)`` of each example, shape (B,), higher is better; the curves
+            show its mean over a test set.
+        uncertainty: ``uncertainty(outputs)`` of a batch, shape (), >= 0; if None, methods that
+            follow uncertainty cannot be used.
     """
 
     loss: Callable[[jax.Array, jax.Array], jax.Array] = cross_entropy
@@ -43,9 +43,9 @@ class Goal:
 
     @property
     def score_name(self) -> str:
-        """Name of the score in titles, "accuracy" unless it is another function."""
+        """Name of the score in titles, "accuracy" by default."""
         name = getattr(self.score, "__name__", "score").strip("_<>").replace("lambda", "score")
-        # Only ours is known to be a fraction.
+        # Only the built-in one is known to be a fraction.
         return "own accuracy" if name == "accuracy" and self.score is not accuracy else name
 
 

@@ -1,4 +1,4 @@
-"""Random keys among the states of runs: as their data wherever they are stored."""
+"""Random keys in the states of runs: converted to plain data for storage, and back."""
 
 from typing import Any
 
@@ -7,12 +7,12 @@ import jax.numpy as jnp
 
 
 def is_key(array: Any) -> bool:
-    """Whether an array, or its shape, is one of typed random keys."""
+    """Whether an array, or its shape, has typed random keys."""
     return bool(jnp.issubdtype(array.dtype, jax.dtypes.extended))
 
 
 def as_data(tree: Any) -> Any:
-    """Return a tree of arrays with the data of keys instead of keys.
+    """Return a tree of arrays with keys replaced by their data.
 
     Args:
         tree: Arrays, or abstract ones.
@@ -29,11 +29,11 @@ def as_data(tree: Any) -> Any:
 
 
 def as_keys(tree: Any, like: Any) -> Any:
-    """Return a tree with keys made of their data, the inverse of :func:`as_data`.
+    """Return a tree with keys rebuilt from their data, the inverse of :func:`as_data`.
 
     Args:
         tree: Arrays.
-        like: The tree as it was, maybe abstract.
+        like: The original tree; it may be abstract.
     """
 
     def key(array: Any, wanted: Any) -> Any:

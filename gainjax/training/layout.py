@@ -1,4 +1,4 @@
-"""How runs are laid out on hardware: on one device batched or in turn, and split over devices."""
+"""The layout of runs on hardware: batched or sequential on a device, and split over devices."""
 
 import dataclasses
 import functools
@@ -12,7 +12,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from gainjax.training.keys import is_key
 
 # One batched program, which fills an accelerator, or one run after the other, which on a CPU is no
-# slower, takes less memory and repeats a run alone to the last bit.
+# slower, takes less memory and matches a single run bit for bit.
 Kind = Literal["map", "vmap"]
 Tree = TypeVar("Tree")
 _AXIS = "runs"
@@ -20,12 +20,12 @@ _AXIS = "runs"
 
 @dataclasses.dataclass(frozen=True)
 class Layout:
-    """Where runs are and how they share a device.
+    """How runs are distributed over devices, and how they share a device.
 
     Args:
-        kind: Whether the runs of a device are one batched program ("vmap") or follow one after the
-            other ("map").
-        devices: Devices of this process. Runs are split evenly over them; a run is on one device.
+        kind: Whether the runs of a device form one batched program ("vmap") or are trained
+            sequentially ("map").
+        devices: Devices of this process. Runs are split evenly among them; a run is on one device.
 
     Raises:
         ValueError: If the kind is unknown, or there is no device.
@@ -41,11 +41,11 @@ class Layout:
             raise ValueError("devices must hold at least one device: got none")
 
     def padded(self, runs: int) -> int:
-        """Return the next number of runs that the devices can share evenly."""
+        """Return the number of runs rounded up so that the devices share it evenly."""
         return -(-runs // len(self.devices)) * len(self.devices)
 
     def put(self, tree: Tree, runs: int) -> Tree:
-        """Move arrays with a leading axis of runs to the devices; the last run fills up."""
+        """Move arrays with a leading axis of runs to the devices, padded with the last run."""
         index = np.minimum(np.arange(self.padded(runs)), runs - 1)
 
         def move(x: Any) -> Any:
@@ -59,11 +59,11 @@ class Layout:
         return jax.device_put(tree, self._sharding())
 
     def over_runs(self, one_run: Callable[..., Any], shared: Any, *batched: Any) -> Any:
-        """Return ``one_run(shared, *arguments of a run)`` of all runs, inside a compiled program.
+        """Return ``one_run(shared, *arguments of a run)`` for all runs, inside a compiled program.
 
         Args:
             one_run: A pure function.
-            shared: A tree of arrays that has no axis of runs; conditions on it stay branches.
+            shared: A tree of arrays without an axis of runs; conditions on it stay branches.
             *batched: Trees of arrays with a leading axis of runs.
         """
 

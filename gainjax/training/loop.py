@@ -1,4 +1,4 @@
-"""The host's part of training: call the compiled program chunk by chunk."""
+"""The host side of training: call the compiled program chunk by chunk."""
 
 import contextlib
 import dataclasses
@@ -28,15 +28,15 @@ class Chunk(NamedTuple):
     """A finished chunk of R runs."""
 
     start: int  # updates finished before it
-    done: int  # updates finished so far; 0 in the empty chunk of a run that has just begun
+    done: int  # updates finished so far; 0 in the empty chunk of a new run
     total: int  # updates of the whole run
     records: Record  # of this chunk: NumPy arrays of shape (R, updates, ...)
-    states: TrainState  # after it, on the devices, until the next chunk is asked for
+    states: TrainState  # after it, on the devices, until the next chunk is requested
 
     def snapshot(self) -> TrainState:
         """Return a copy of the states on the host, shape (R, ...), whatever the devices.
 
-        Keys are there as their data.
+        Keys are stored as their data.
         """
         runs = len(self.records.gain)
         return jax.tree.map(lambda x: np.array(np.asarray(x)[:runs]), as_data(self.states))
@@ -53,27 +53,27 @@ def train(
     restore: Restore | None = None,
     stops: Collection[int] = (),
 ) -> Iterator[Chunk]:
-    """Train R runs of one method at once, through all tasks of a stream, chunk by chunk.
+    """Train R runs of one method together, through all tasks of a stream, chunk by chunk.
 
     Args:
         program: The static part: model, method, protocol.
         stream: The tasks. Arrays are moved to the devices.
         seeds: Seed of each run, shape (R,), integers in [0, 2**32).
-        hyperparameters: Each hyper-parameter of the method: a number, or one per run, shape (R,);
-            one that follows a schedule (``program.schedules``) and a borrowed ``gain_trace`` have
-            one per run and update, shape (R, updates). One that is None is left out.
-        chunk: Updates per call of the compiled program, >= 1. It changes no number.
+        hyperparameters: Each hyperparameter of the method: a number, or one per run, shape (R,);
+            a scheduled one (``program.schedules``) or a borrowed ``gain_trace`` has one per run and
+            update, shape (R, updates). None values are omitted.
+        chunk: Updates per call of the compiled program, >= 1. It does not affect the results.
         layout: How the runs are laid out on hardware; None for :func:`make_layout`'s choice.
-        restore: Finds states to continue from, see ``Restore``. The rest of the run is what it
-            would have been.
-        stops: Updates after which a chunk ends in any case; after 0, an empty one. They change no
-            number.
+        restore: Finds states to continue from, see ``Restore``. The rest of the run is the same as
+            without an interruption.
+        stops: Updates after which a chunk must end; after 0, an empty one. They do not affect the
+            results.
 
     Yields:
         Each chunk, with curves and states.
 
     Raises:
-        ValueError: If seeds, hyper-parameters, the chunk length or the number of updates done are
+        ValueError: If seeds, hyperparameters, the chunk length or the number of updates done are
             out of range.
 
     Example:
@@ -139,7 +139,7 @@ def abstract_states(program: Program, stream: Stream, names: Collection[str]) ->
     Args:
         program: The static part.
         stream: The tasks.
-        names: Names of the hyper-parameters that are given.
+        names: Names of the hyperparameters that are given.
     """
     updates = int(program.protocol.task_ends(len(stream.task_end))[-1])
     hyperparameters = abstract_hyperparameters(program, names, updates)
@@ -165,7 +165,7 @@ def collect(chunks: Iterator[Chunk]) -> Record:
 
 @contextlib.contextmanager
 def reproducible() -> Iterator[None]:
-    """Set random numbers and promotion as they are by default, whatever JAX is told elsewhere."""
+    """Use default random numbers and type promotion, whatever JAX's configuration."""
     with (
         jax.threefry_partitionable(True),
         jax.default_prng_impl("threefry2x32"),
@@ -192,7 +192,7 @@ def check_seeds(seeds: Sequence[int] | np.ndarray) -> np.ndarray:
 def check_hyperparameters(
     program: Program, hyperparameters: Mapping[str, Any], runs: int, updates: int
 ) -> dict[str, np.ndarray]:
-    """Return hyper-parameters as arrays with a leading axis of runs, or raise ValueError.
+    """Return hyperparameters as arrays with a leading axis of runs, or raise ValueError.
 
     Args:
         program: The static part.

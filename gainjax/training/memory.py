@@ -1,4 +1,4 @@
-"""How many runs fit into memory at once: what decides how a sweep is cut into batches."""
+"""How many runs fit into memory together, which determines the batches of a sweep."""
 
 import contextlib
 import math
@@ -18,10 +18,10 @@ from gainjax.training.layout import Layout, make_layout
 from gainjax.training.loop import abstract_states
 from gainjax.training.program import Program, abstract_hyperparameters
 
-# Runs that follow one another gain nothing from more company, and the host should hear of them
-# every few seconds.
+# Sequential runs gain nothing from larger batches, and the host should get results every few
+# seconds.
 _MOST_IN_TURN = 64
-_SHARE = {"cpu": 0.5, "accelerator": 0.75}  # of the memory, for runs: the rest is for others
+_SHARE = {"cpu": 0.5, "accelerator": 0.75}  # of the memory, for runs; the rest is left to others
 
 
 def runs_at_once(
@@ -34,23 +34,23 @@ def runs_at_once(
     chunk: int = 100,
     memory: float | None = None,
 ) -> int:
-    """Return into batches of which size to cut runs: even ones that fit into memory.
+    """Return the batch size into which to divide runs: even batches that fit into memory.
 
-    The estimate counts every intermediate value of an update as if none shared its memory with
-    another, so it is an upper bound.
+    The estimate counts every intermediate value of an update as if no two shared memory, so it is
+    an upper bound.
 
     Args:
-        program: What is trained.
-        layout: Where and how.
+        program: The program to train.
+        layout: The layout on hardware.
         stream: The tasks.
         runs: Number of runs, >= 1.
-        names: Names of the hyper-parameters that are given.
+        names: Names of the hyperparameters that are given.
         chunk: Updates per call of the compiled program.
-        memory: Bytes that all runs of this process may take, > 0; None for half of the machine's
+        memory: Bytes available to all runs of this process, > 0; None for half of the machine's
             memory, or three quarters of the accelerators'.
 
     Returns:
-        Runs per batch, at least one per device and at most ``runs`` filled up to whole devices.
+        Runs per batch, at least one per device and at most ``runs`` rounded up to whole devices.
 
     Example:
         >>> from gainjax.runs.benchmarks import get_benchmark
@@ -88,9 +88,9 @@ def traced_update(program: Program, stream: Stream, names: Collection[str]) -> A
     """Return the trace of an update of one run in the last task, whose batches are largest.
 
     Args:
-        program: What is trained.
+        program: The program to train.
         stream: The tasks.
-        names: Names of the hyper-parameters that are given.
+        names: Names of the hyperparameters that are given.
     """
     num_tasks = len(stream.task_end)
     updates = int(program.protocol.task_ends(num_tasks)[-1])
@@ -104,11 +104,11 @@ def traced_update(program: Program, stream: Stream, names: Collection[str]) -> A
     return _advance.trace(work, states, seed, hyperparameters, shapes, position)
 
 
-_advance = jax.jit(advance, static_argnums=0)  # one object, so that JAX finds a trace again
+_advance = jax.jit(advance, static_argnums=0)  # one object, so that JAX caches the trace
 
 
 def _intermediates(jaxpr: Any) -> int:
-    """Return the bytes of all values that a program computes, of loops and branches the largest."""
+    """Return the bytes of all values that a program computes; for loops and branches, the most."""
     total = 0
     for equation in jaxpr.eqns:
         inner = [_intermediates(sub) for sub in jaxprs_in_params(equation.params)]

@@ -1,7 +1,7 @@
-"""Several processes that share the runs of one program, over JAX's own distributed runtime.
+"""Several processes that share the runs of one program, on JAX's distributed runtime.
 
-Runs need nothing from each other, so every process trains its share on its own devices and stores
-it by itself; only the curves are gathered at the end. With one process, nothing here does anything.
+Runs are independent, so every process trains its share on its own devices and stores it itself;
+only the curves are gathered at the end. With one process, nothing here has any effect.
 """
 
 import hashlib
@@ -18,23 +18,23 @@ def check_devices() -> None:
     """Raise unless JAX finds a device.
 
     Raises:
-        ValueError: If there is none, as where JAX_PLATFORMS names what this machine has not.
+        ValueError: If there is none, for example if JAX_PLATFORMS names an unavailable platform.
     """
     try:
         jax.devices()
     except (RuntimeError, AssertionError) as error:
         raise ValueError(
-            f"JAX finds no device: {error}. JAX_PLATFORMS says where it looks; cpu is always there"
+            f"JAX finds no device: {error}. JAX_PLATFORMS selects the platforms; cpu always works"
         ) from error
 
 
 def share(runs: int, process: int | None = None, processes: int | None = None) -> np.ndarray:
-    """Return the indices of the runs of a process; every process has equally many.
+    """Return the indices of the runs of a process; all processes have equally many.
 
     Args:
-        runs: Number of all runs, >= 1. Where it does not divide evenly, the last run fills up.
+        runs: Number of all runs, >= 1. If it does not divide evenly, the last run is repeated.
         process: Which process, or None for this one.
-        processes: Number of processes, or None for those that there are.
+        processes: Number of processes, or None for the actual number.
 
     Example:
         >>> share(3)
@@ -46,7 +46,7 @@ def share(runs: int, process: int | None = None, processes: int | None = None) -
 
 
 def gather(tree: Tree, runs: int) -> Tree:
-    """Return the arrays of all runs, from those of the :func:`share` of every process.
+    """Return the arrays of all runs, from the :func:`share` of every process.
 
     Args:
         tree: NumPy arrays, shape (runs of this process, ...).
@@ -59,13 +59,13 @@ def gather(tree: Tree, runs: int) -> Tree:
 
 
 def wait_for_all(what: str) -> None:
-    """Return when every process has come here."""
+    """Return once every process has reached this call."""
     if jax.process_count() > 1:
         multihost_utils.sync_global_devices(what)
 
 
 def in_any(here: bool) -> bool:
-    """Return whether something holds in at least one process; waits for all of them.
+    """Return whether a condition holds in at least one process; waits for all of them.
 
     Args:
         here: Whether it holds in this process.
@@ -76,7 +76,7 @@ def in_any(here: bool) -> bool:
 
 
 def agree(what: str, here: bool) -> bool:
-    """Return whether something holds, which must be the same for every process.
+    """Return whether a condition holds, which must be the same for every process.
 
     Args:
         what: What must be the same, for the message.
@@ -101,7 +101,7 @@ def same_everywhere(what: str, content: bytes) -> None:
 
     Args:
         what: What must be the same, for the message.
-        content: It, in this process.
+        content: The content in this process.
 
     Raises:
         ValueError: If it differs.

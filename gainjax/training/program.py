@@ -1,7 +1,7 @@
-"""The static part of training: what is compiled, and how the state of a new run is made.
+"""The static part of training: what is compiled, and the initial state of a run.
 
-A program is static (shapes, structure, which method); hyper-parameters and seeds are data, so all
-seeds and settings of a method share one compilation.
+A program is static (shapes, structure, method); hyperparameters and seeds are data, so all seeds
+and settings of a method share one compilation.
 """
 
 import dataclasses
@@ -26,7 +26,7 @@ from gainjax.training.step import TrainState
 Augment = Callable[[jax.Array, jax.Array], jax.Array]
 Preprocess = Callable[[jax.Array], jax.Array]
 Form = Literal["optimizer", "model"]
-INIT, BATCH, BUFFER, AUGMENT, FORWARD = range(5)  # streams of random numbers of a seed
+INIT, BATCH, BUFFER, AUGMENT, FORWARD = range(5)  # streams of random numbers per seed
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Program:
     """Everything static about a run.
 
     Args:
-        model: The model. Compiled programs are found again by the object, so use one.
+        model: The model. Compiled programs are cached by this object, so reuse it.
         method: The method.
         protocol: How to train and evaluate.
         goal: Loss, score and uncertainty.
@@ -42,12 +42,12 @@ class Program:
             "model" (raw weights; the model carries the gain). The two give the same runs.
         augment: ``augment(key, inputs)`` changes a batch of raw training inputs; or None.
         preprocess: ``preprocess(inputs)`` is applied to all inputs, on the device; or None.
-        num_classes: Number of classes, for a memory balanced by class; 0 if there are none.
-        schedules: Names of the hyper-parameters that have one value per update.
+        num_classes: Number of classes, for a memory balanced by class; 0 without classes.
+        schedules: Names of the hyperparameters that have one value per update.
 
     Raises:
         ValueError: If the form is unknown, the model has no form with a gain, or a balanced memory
-            has no classes or no room for each of them.
+            has no classes or is too small for all of them.
     """
 
     model: Model
@@ -65,8 +65,8 @@ class Program:
             raise ValueError(f"form must be 'optimizer' or 'model': got {self.form!r}")
         if self.form == "model" and self.method.wrap is not None:
             raise ValueError(
-                f"{self.method.name} wraps the optimizer with its gain, which form='model' has "
-                "elsewhere: use form='optimizer'"
+                f"{self.method.name} wraps the optimizer together with its gain, but form='model' "
+                "puts the gain into the model: use form='optimizer'"
             )
         if self.form == "model" and self.model.twin is None:
             raise ValueError(
@@ -75,29 +75,27 @@ class Program:
             )
         if self.form == "model" and self.goal.uncertainty is not predictive_entropy:
             raise ValueError(
-                "form='model' follows the entropy of a softmax, which is not the uncertainty of "
-                "this benchmark: use form='optimizer'"
+                "form='model' follows the entropy of a softmax, but this benchmark has another "
+                "uncertainty: use form='optimizer'"
             )
         if self.protocol.regime == "replay" and self.protocol.buffer == "balanced":
             if not self.num_classes:
-                raise ValueError(
-                    "buffer='balanced' needs targets that are classes: use 'reservoir'"
-                )
+                raise ValueError("buffer='balanced' needs class targets: use 'reservoir'")
             if self.protocol.buffer_size < self.num_classes:
                 raise ValueError(
-                    f"buffer_size must be at least {self.num_classes}, an example of each class, "
+                    f"buffer_size must be at least {self.num_classes}, one example of each class, "
                     f"for a balanced memory: got {self.protocol.buffer_size}"
                 )
 
     def with_schedules(self, hyperparameters: Hyperparameters) -> Hyperparameters:
-        """Return hyper-parameters with each that has a value per update as a schedule."""
+        """Return hyperparameters, with those that have a value per update as schedules."""
         return {
             name: schedule(value) if name in self.schedules else value
             for name, value in hyperparameters.items()
         }
 
     def trained_model(self, hyperparameters: Hyperparameters) -> Model:
-        """Return the model to train: with a gain of its own only in the form "model"."""
+        """Return the model to train: it has a gain only in the form "model"."""
         if self.form == "optimizer" or self.model.twin is None:
             return self.model
         dynamics = self.method.dynamics(hyperparameters)
@@ -106,7 +104,7 @@ class Program:
     def optimizer(
         self, hyperparameters: Hyperparameters, mask: Any
     ) -> optax.GradientTransformationExtraArgs:
-        """Return the optimizer of the parameters: with a gain only in the form "optimizer"."""
+        """Return the optimizer of the parameters: it has a gain only in the form "optimizer"."""
         make = self.method.base if self.form == "model" else self.method.optimizer
         return make(hyperparameters, mask)
 
@@ -121,12 +119,12 @@ class Program:
 
 
 def seed_key(seed: ArrayLike, stream: int) -> jax.Array:
-    """Return the key of one stream of random numbers of a seed, whatever JAX's default is."""
+    """Return the key of one random stream of a seed, whatever JAX's default PRNG."""
     return jax.random.fold_in(jax.random.key(seed, impl="threefry2x32"), stream)
 
 
 def one_input(program: Program, stream: Stream) -> jax.ShapeDtypeStruct:
-    """Return shape and dtype of a batch of one network input, shape (1, ...)."""
+    """Return shape and dtype of a batch with one network input, shape (1, ...)."""
     raw = jax.ShapeDtypeStruct((1, *stream.train_inputs.shape[1:]), stream.train_inputs.dtype)
     seen = jax.eval_shape(program.network_inputs, stream, raw)
     return jax.ShapeDtypeStruct(seen.shape, seen.dtype)
@@ -139,7 +137,7 @@ def init_runs(
     hyperparameters: Hyperparameters,
     example: jax.ShapeDtypeStruct,
 ) -> TrainState:
-    """Return the states of R new runs for seeds and hyper-parameters of shape (R, ...).
+    """Return the states of R new runs for seeds and hyperparameters of shape (R, ...).
 
     Args:
         program: The static part.
@@ -159,7 +157,7 @@ def _init_weights(
 ) -> Any:
     """Return raw initial weights and model states; compiled once for all methods.
 
-    They depend on the seed alone, and not on where the gain is.
+    They depend on the seed only, not on where the gain is.
     """
 
     def one_run(_: None, seed: jax.Array) -> Any:
@@ -196,7 +194,7 @@ def init_state(
     mask = program.model.modulated(params)
     if program.form == "model":
         model = program.trained_model(hyperparameters)
-        if model is not program.model:  # with a gain of its own, which does not depend on the key
+        if model is not program.model:  # it carries a gain, which does not depend on the key
             model_state = model.init(seed_key(0, INIT), example)[1]
     else:
         # The optimizer trains effective weights: at the start, the first gain times raw weights.
@@ -208,7 +206,7 @@ def init_state(
 
 
 def abstract_hyperparameters(program: Program, names: Any, updates: int) -> Hyperparameters:
-    """Return shapes and dtypes of one run's hyper-parameters.
+    """Return shapes and dtypes of one run's hyperparameters.
 
     Args:
         program: The static part.

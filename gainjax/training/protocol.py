@@ -1,4 +1,4 @@
-"""How a stream is trained on, and after which updates it is evaluated."""
+"""The protocol: how a stream is trained on, and after which updates it is evaluated."""
 
 import dataclasses
 from collections.abc import Iterable
@@ -26,23 +26,23 @@ class Protocol:
     """How a stream is trained on and evaluated.
 
     Args:
-        updates_per_task: Updates on each task, >= 1: one number, or one for each task.
+        updates_per_task: Updates on each task, >= 1: one number, or one per task.
         batch_size: Examples per update, >= 1, drawn with replacement.
         batch_growth: Whether task k has batches of that size ("constant") or of k times that size
-            ("linear"), so that each task so far has its share.
-        eval_every: Evaluate after every that many updates, and where a task begins and ends.
+            ("linear"), so that each task so far keeps its share.
+        eval_every: Evaluate every N updates, and at the beginning and end of each task.
         eval_tasks: Evaluate the test set of the first task, or those of all tasks.
-        seen_every: Measure the score on all tasks seen so far after every that many updates, and
-            where a task begins and ends.
-        dense_updates: Each of how many updates at the beginning of a task is followed by both,
-            since that is when a switch shows; >= 0.
+        seen_every: Measure the score on all tasks seen so far every N updates, and at the beginning
+            and end of each task.
+        dense_updates: Number of updates at the beginning of a task that are each followed by both,
+            since the effects of a switch show there; >= 0.
         eval_batch_size: Test examples per forward pass, or None for a whole test set at once.
         regime: What later tasks train on: "joint", all examples so far; "replay", half new
             examples and half from a bounded memory; "fine-tuning", new examples only; "no-switch",
-            the first task's: training goes on as if there were no other, which shows how large a
-            gap a method has without a switch.
-        buffer: Memory of the replay: "reservoir" (uniform over the past) or "balanced" by class.
-        buffer_size: Examples that the memory of the replay holds, >= 1.
+            the first task only: training continues as if there were no other, which shows the gap
+            that a method has without a switch.
+        buffer: Replay memory: "reservoir" (uniform over the past) or "balanced" by class.
+        buffer_size: Examples in the replay memory, >= 1.
 
     Raises:
         ValueError: If a number is not an integer or below 1, an option is not one of those above,
@@ -79,7 +79,7 @@ class Protocol:
                 object.__setattr__(self, field.name, _each("updates_per_task", value))
             elif value is not None or field.name != "eval_batch_size":
                 check_integer(field.name, value, 0 if field.name == "dense_updates" else 1)
-                object.__setattr__(self, field.name, int(value))  # JSON knows no NumPy
+                object.__setattr__(self, field.name, int(value))  # NumPy numbers do not fit JSON
         if self.regime == "replay" and self.batch_size < 2:
             raise ValueError(
                 f"batch_size must be at least 2 for a replay, half old and half new: got "
@@ -88,28 +88,28 @@ class Protocol:
 
     @property
     def training(self) -> dict[str, Any]:
-        """The fields that training depends on; the others are about evaluation."""
+        """The fields that affect training; the others concern evaluation."""
         return {name: getattr(self, name) for name in self.training_fields()}
 
     @classmethod
     def training_fields(cls) -> list[str]:
-        """Return the names of the fields that training depends on."""
+        """Return the names of the fields that affect training."""
         return [f.name for f in dataclasses.fields(cls) if f.name not in _OF_EVALUATION]
 
     @property
     def longest_task(self) -> int:
-        """Most updates that a task has."""
+        """The largest number of updates of any task."""
         updates = self.updates_per_task
         return updates if isinstance(updates, int) else max(updates)
 
     def task_ends(self, num_tasks: int) -> np.ndarray:
-        """Return the update with which each task ends, shape (tasks,), int64.
+        """Return the number of the last update of each task, shape (tasks,), int64.
 
         Args:
             num_tasks: Number of tasks of the stream.
 
         Raises:
-            ValueError: If there is a number of updates for each task, but of other tasks.
+            ValueError: If ``updates_per_task`` lists another number of tasks.
         """
         updates = self.updates_per_task
         if isinstance(updates, int):
@@ -135,8 +135,8 @@ class Protocol:
         Args:
             update: The update.
             task_start: Updates before its task.
-            task_end: Update with which its task ends.
-            every: The usual distance of evaluations.
+            task_end: Number of the last update of its task.
+            every: The usual interval between evaluations.
         """
         dense = update <= task_start + self.dense_updates
         return (update % every == 0) | dense | (update == task_end)

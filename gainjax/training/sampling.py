@@ -1,4 +1,4 @@
-"""Which training examples an update sees: joint training, experience replay, plain fine-tuning."""
+"""Sampling of training batches: joint training, experience replay, or plain fine-tuning."""
 
 import jax
 import jax.numpy as jnp
@@ -24,8 +24,8 @@ def sample(
         stream: The tasks.
         task: Index of the current task, from 0.
         batch_size: Number of indices B.
-        buffer: Stored examples of earlier tasks as :func:`fill_buffer` makes them, or None. With a
-            buffer, half of the batch comes from it in every task but the first.
+        buffer: Stored examples of earlier tasks, from :func:`fill_buffer`, or None. With a buffer,
+            half of the batch comes from it in every task but the first.
         joint: Draw from the pooled examples of all tasks so far; otherwise from the current task.
 
     Returns:
@@ -57,10 +57,10 @@ def fill_buffer(
 ) -> jax.Array:
     r"""Choose the examples of earlier tasks that a bounded memory holds when a task begins.
 
-    Every training image has a random priority that belongs to the seed, and the memory holds the
-    examples of highest priority among all seen so far: a reservoir sample of them, uniform without
-    replacement, in which what was dropped never comes back. A balanced memory holds the highest of
-    each class, ``size // classes seen`` of each.
+    Each seed assigns a random priority to every training image, and the memory holds the examples
+    of highest priority among all seen so far: a reservoir sample, uniform without replacement, to
+    which dropped examples never return. A balanced memory holds the highest priorities of each
+    class, ``size // classes seen`` of each.
 
     Args:
         key: Key of the seed.
@@ -71,8 +71,8 @@ def fill_buffer(
         num_classes: Number of classes C.
 
     Returns:
-        Indices into the training examples, shape (size,), int32; places at the end that are not
-        filled are -1.
+        Indices into the training examples, shape (size,), int32; unfilled places at the end are
+        -1.
 
     Example:
         >>> from gainjax.data import load_source, split
@@ -82,8 +82,8 @@ def fill_buffer(
         Array([10, 10, 10, 10], dtype=int32)
 
     References:
-        Reservoir: Vitter 1985, in its form with random priorities. Class-balanced memories are
-        usual in experience replay.
+        Reservoir: Vitter 1985, in the form with random priorities. Class-balanced memories are
+        common in experience replay.
     """
     labels = jnp.asarray(stream.train_targets)
     seen = jnp.arange(len(labels)) < jnp.asarray(stream.task_start)[task]
@@ -91,7 +91,7 @@ def fill_buffer(
     if kind == "balanced":
         count = jnp.bincount(labels, weights=seen.astype(jnp.int32), length=num_classes)
         share = size // jnp.maximum(jnp.sum(count > 0), 1)
-        # Rank within the class: by class first, then by falling priority.
+        # Rank within the class: by class first, then by descending priority.
         order = jnp.lexsort((-priority, labels))
         everyone = jnp.bincount(labels, length=num_classes)
         first = jnp.cumsum(everyone) - everyone

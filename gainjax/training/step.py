@@ -13,32 +13,32 @@ from gainjax.training.goal import Goal
 
 
 class TrainState(NamedTuple):
-    """All that the next update of a run needs, besides its seed and hyper-parameters."""
+    """All that the next update of a run needs besides its seed and hyperparameters."""
 
-    params: Any  # what the optimizer trains: effective weights, or raw ones if the model has gains
-    model_state: Any  # what the model keeps besides: batch statistics, a gain of its own
+    params: Any  # trained by the optimizer: effective weights, or raw ones if the model has gains
+    model_state: Any  # other state of the model: batch statistics, its gain
     opt_state: optax.OptState
-    # Model state of the network that is evaluated, if that is another one and has a state; else ().
+    # Model state of the evaluated network, if that is a different one and has a state; else ().
     eval_state: Any = ()
 
 
 class Batch(NamedTuple):
-    """What one update trains on."""
+    """The data that one update trains on."""
 
     inputs: jax.Array  # as the network takes them, shape (B, ...)
     targets: jax.Array  # shape (B, ...)
-    key: jax.Array  # for what is random in a forward pass, such as dropout
-    is_new: jax.Array | None = None  # which examples are of the newest task, shape (B,)
-    seen_classes: jax.Array | None = None  # which classes tasks so far have, shape (C,)
+    key: jax.Array  # for randomness in a forward pass, such as dropout
+    is_new: jax.Array | None = None  # which examples belong to the newest task, shape (B,)
+    seen_classes: jax.Array | None = None  # which classes occur in tasks so far, shape (C,)
 
 
 class StepInfo(NamedTuple):
-    """What one training forward pass measured."""
+    """The measurements of one training forward pass."""
 
     train_loss: jax.Array  # shape=(): mean over the batch
-    uncertainty: jax.Array  # shape=(): of the batch; NaN where nothing measures it
-    gain: jax.Array  # shape=(): gain that the forward pass used; 1 where there is none
-    gains: jax.Array  # shape=(G,): each gain where there are several, else empty
+    uncertainty: jax.Array  # shape=(): of the batch; NaN if it is not measured
+    gain: jax.Array  # shape=(): gain used in the forward pass; 1 without a gain
+    gains: jax.Array  # shape=(G,): each gain if there are several, else empty
 
 
 def train_step(
@@ -55,7 +55,7 @@ def train_step(
 
     Order: forward with the current gain, loss and uncertainty, step on the weights, next gain.
 
-    The optimizer is called with these extra arguments; it takes those it needs:
+    The optimizer is called with these extra arguments and takes those it needs:
 
     ==================  ==========================================================================
     ``uncertainty``     uncertainty of this batch, shape (), before the update
@@ -65,25 +65,25 @@ def train_step(
     ``value_fn``        ``value_fn(params)``: loss of the same batch at other parameters
     ``loss_grad``       ``loss_grad(loss)``: gradient of ``loss(outputs, targets, of_each)``, shape
                         (), of this batch; ``of_each(outputs, targets)`` is the usual loss, (B,)
-    ``is_new``          which examples of this batch are of the newest task, shape (B,)
-    ``seen_classes``    which classes the tasks so far have, shape (C,)
-    ``is_switch``       whether this is the first update of a new task (what an oracle knows)
+    ``is_new``          which examples of this batch belong to the newest task, shape (B,)
+    ``seen_classes``    which classes occur in the tasks so far, shape (C,)
+    ``is_switch``       whether this is the first update of a new task (known to an oracle only)
     ``task``            index of the task, from 0
     ``update``          number of the update, from 1
     ==================  ==========================================================================
 
-    What a pass at other parameters does to the model's state is dropped.
+    Changes to the model's state in passes at other parameters are discarded.
 
     Args:
         state: State before the update.
-        batch: What to train on.
+        batch: The batch to train on.
         model: The model.
         goal: Loss and uncertainty.
         optimizer: Optimizer of ``state.params``.
         **extra_args: Passed on to the optimizer: ``is_switch``, ``task``, ``update``.
 
     Returns:
-        The state after the update, and what its forward pass measured.
+        The state after the update, and the measurements of its forward pass.
 
     References:
         Rodriguez-Garcia et al., arXiv 2507.14056, joint training with gain modulation.
@@ -101,7 +101,7 @@ def train_step(
         is_new: Any = None, seen_classes: Any = None, is_switch: Any = None, task: Any = None,
         update: Any = None,
     ) -> jax.Array:  # fmt: skip
-        # Line searches pass on what is named here, and refuse an update with other arguments.
+        # Line searches pass on the arguments named here, and refuse an update with any others.
         del uncertainty, grad_fn, loss_grad, is_new, seen_classes, is_switch, task, update
         return loss_fn(params)[0]
 
@@ -163,12 +163,12 @@ def evaluate(
     size: jax.Array,
     batch_size: int | None = None,
 ) -> tuple[jax.Array, jax.Array]:
-    """Add up score and loss over a test set.
+    """Sum score and loss over a test set.
 
     Args:
         predict: Outputs of a batch of inputs.
         goal: Score and loss.
-        inputs: Test inputs, shape (M, ...), of which the first ``size`` count.
+        inputs: Test inputs, shape (M, ...); only the first ``size`` count.
         targets: Their targets, shape (M, ...).
         size: Number of real examples, shape ().
         batch_size: Examples per forward pass, or None for all at once.
@@ -180,7 +180,7 @@ def evaluate(
     batch_size = min(batch_size or most, most)
 
     def tally(start: jax.Array) -> tuple[jax.Array, jax.Array]:
-        # The last window moves back to fit; what it repeats does not count again.
+        # The last window is shifted back to fit; examples that it repeats do not count again.
         first = jnp.minimum(start, most - batch_size)
         batch = jax.lax.dynamic_slice_in_dim(inputs, first, batch_size)
         target = jax.lax.dynamic_slice_in_dim(targets, first, batch_size)

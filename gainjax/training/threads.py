@@ -1,7 +1,7 @@
-"""Runs side by side on the cores of a CPU: how many, by measurement, and under which settings.
+"""Parallel runs on CPU cores: how many, by measurement, and under which JAX settings.
 
-A small network leaves most of a CPU idle: its products are too small to be shared by cores. Parts
-of a run that are trained in threads of their own then finish sooner, and no number changes.
+A small network leaves most of a CPU idle: its products are too small to be split among cores.
+Training parts of a run in separate threads then finishes sooner, without changing any number.
 """
 
 import contextlib
@@ -22,9 +22,9 @@ from gainjax.training.layout import Layout
 from gainjax.training.loop import check_hyperparameters, check_seeds, reproducible
 from gainjax.training.program import Program, init_runs, one_input
 
-_LONG_ENOUGH = 0.02  # seconds that a measurement takes at least
-_AGAIN = 2  # trials more than one
-# What holds for a thread alone, and would change numbers or errors if it did not come along.
+_LONG_ENOUGH = 0.02  # minimum seconds of a measurement
+_AGAIN = 2  # additional trials
+# Thread-local settings, without which numbers or errors would change.
 _LOCAL = (
     "enable_x64",
     "default_matmul_precision",
@@ -41,13 +41,13 @@ def cores() -> int:
 
 
 def may_share_cores(layout: Layout) -> bool:
-    """Whether parts can be trained side by side: in turn on the one device that is a CPU."""
+    """Whether parts can be trained in parallel: sequential runs on a single CPU device."""
     alone = len(layout.devices) == 1 and jax.process_count() == 1
     return layout.kind == "map" and alone and layout.devices[0].platform == "cpu"
 
 
 def with_settings_of_caller(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a function for another thread, where JAX is set as it is in this one.
+    """Return a function for another thread that uses this thread's JAX settings.
 
     Args:
         function: Any function.
@@ -72,21 +72,21 @@ def gain_of_company(
     threads: int,
     needed: float,
 ) -> float:
-    """Measure how many times as many runs so many threads train in a time as one does.
+    """Measure how much faster several threads train runs than a single one.
 
-    One thread that keeps most cores busy leaves little to gain: where that cannot be enough, the
-    others are not tried, which would take memory and time.
+    If one thread already keeps most cores busy, there is little to gain: where that cannot be
+    enough, the others are not tried, which saves memory and time.
 
     Args:
-        work: What a call of the compiled program does; compiled here if it was not before.
+        work: Description of a call of the compiled program; compiled here if necessary.
         stream: The tasks.
         seeds: Seeds of the runs of one thread.
-        hyperparameters: Their hyper-parameters.
+        hyperparameters: Their hyperparameters.
         threads: Number of threads.
-        needed: What it must be to be of use.
+        needed: The smallest useful ratio.
 
     Returns:
-        The ratio, or an upper bound of it that is below ``needed``.
+        The ratio of throughputs, or an upper bound on it that is below ``needed``.
     """
     first = _trial(work, stream, seeds, hyperparameters)
     first(1)  # compiles
@@ -97,7 +97,7 @@ def gain_of_company(
     if (most := cores() / busy) < needed:
         return most
     others = [_trial(work, stream, seeds, hyperparameters) for _ in range(threads - 1)]
-    # What else the machine does only lengthens a trial, so the shortest counts.
+    # Other load on the machine only lengthens a trial, so the shortest one counts.
     alone = min(alone, *(_seconds([first], updates)[0] for _ in range(_AGAIN)))
     together = min(_seconds([first, *others], updates)[0] for _ in range(1 + _AGAIN))
     return threads * alone / together
@@ -106,7 +106,7 @@ def gain_of_company(
 def _trial(
     work: Work, stream: Stream, seeds: Any, hyperparameters: Mapping[str, Any]
 ) -> Callable[[int], None]:
-    """Return a function that trains runs of its own for some updates, from the start."""
+    """Return a function that trains separate runs for some updates, from the start."""
     program: Program = work.program
     seed_array, ends = check_seeds(seeds), program.protocol.task_ends(len(stream.task_end))
     settings = check_hyperparameters(program, hyperparameters, len(seed_array), int(ends[-1]))
@@ -126,7 +126,7 @@ def _trial(
 
 
 def _seconds(trials: Sequence[Callable[[int], None]], updates: int) -> tuple[float, float]:
-    """Return how long trials take side by side, and how many cores they keep busy on average."""
+    """Return how long parallel trials take, and how many cores they keep busy on average."""
     with ThreadPoolExecutor(len(trials)) as pool:
         train = with_settings_of_caller(lambda trial: trial(updates))
         started, used = time.perf_counter(), time.process_time()
@@ -138,15 +138,15 @@ def _seconds(trials: Sequence[Callable[[int], None]], updates: int) -> tuple[flo
 def run_all(
     tasks: Sequence[Callable[[], Any]], threads: int, stop: Callable[[], None]
 ) -> list[Any]:
-    """Run tasks, so many at a time, and return their results in order.
+    """Run tasks in a number of threads, and return their results in order.
 
-    With one thread they run in the caller's. If one fails, the others are asked to stop, and its
-    error is raised once they have.
+    With one thread, they run in the calling thread. If one fails, the others are asked to stop, and
+    its error is raised once they have.
 
     Args:
         tasks: Functions without arguments.
-        threads: How many run at a time.
-        stop: Asks those that run to stop soon.
+        threads: Number of tasks that run at a time.
+        stop: Asks running tasks to stop soon.
     """
     if threads == 1 or len(tasks) == 1:
         return [task() for task in tasks]
@@ -168,7 +168,7 @@ def _cancelling(futures: Sequence[Any], stop: Callable[[], None]) -> Iterator[No
 
 
 def _as_they_fail(futures: Sequence[Any]) -> Sequence[Any]:
-    """Wait for all, or raise the first error as soon as there is one; return them in order."""
+    """Wait for all, or raise the first error as soon as it occurs; return them in order."""
     from concurrent.futures import FIRST_EXCEPTION, wait
 
     done, _ = wait(futures, return_when=FIRST_EXCEPTION)

@@ -217,7 +217,7 @@ def _mark(axes: Axes, points: pd.DataFrame, look: Look) -> None:
 def _label(axes: Axes, points: pd.DataFrame, others: list[str], styles: dict[str, Look]) -> None:
     """Write learning rates beside their points, the unbeaten first, where there is room.
 
-    Of a method with further hyper-parameters these are written too, and only at unbeaten points.
+    Of a method with further hyperparameters these are written too, and only at unbeaten points.
     """
     size = 0.75 * _FONT
     pixel = 72 / axes.figure.dpi  # in points, the unit of all lengths here

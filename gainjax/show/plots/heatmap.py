@@ -1,4 +1,4 @@
-"""Gap and accuracy of one method over two swept hyper-parameters."""
+"""Gap and accuracy of one method over two swept hyperparameters."""
 
 import textwrap
 
@@ -35,7 +35,7 @@ def plot_heatmap(
     best: Best = "method",
     size: tuple[float, float] | None = None,
 ) -> Figure:
-    """Draw a metric and anytime accuracy of one method over two swept hyper-parameters.
+    """Draw a metric and anytime accuracy of one method over two swept hyperparameters.
 
     Dark is good in both panels. The outlined setting is the one that :func:`gainjax.ranking`
     chooses for the method. Settings far from accurate are grey: a small gap is no merit there.
@@ -43,7 +43,7 @@ def plot_heatmap(
     Args:
         dataset: A sweep.
         method: Name of a method.
-        x: Name of the swept hyper-parameter on the horizontal axis.
+        x: Name of the swept hyperparameter on the horizontal axis.
         y: Name of the one on the vertical axis.
         metric: What the left panel shows, a name of :data:`gainjax.metrics.METRICS`.
         tolerance: As for :func:`gainjax.ranking`.
@@ -104,11 +104,11 @@ def _settings(rows: pd.DataFrame, swept: list[str], method: str, x: str, y: str)
     for argument, name in {"x": x, "y": y}.items():
         if name not in varied:
             raise ValueError(
-                f"{argument} must be a swept hyper-parameter of {method}, one of "
+                f"{argument} must be a swept hyperparameter of {method}, one of "
                 f"{', '.join(varied)}: got {name!r}"
             )
     if x == y:
-        raise ValueError(f"x and y must be different hyper-parameters: got {x!r} twice")
+        raise ValueError(f"x and y must be different hyperparameters: got {x!r} twice")
     if (repeated := own.duplicated([x, y])).any():
         raise ValueError(
             f"dataset must have one setting of {method} for each {x} and {y}: got several, such as "
