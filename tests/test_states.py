@@ -112,8 +112,21 @@ def test_each_group_follows_its_own_dynamics():
         lambda tx: optax.apply_if_finite(optax.chain(tx, optax.scale(0.5)), 3),
         lambda tx: optax.partition({"it": optax.chain(tx, optax.scale(0.5))}, lambda p: "it"),
         lambda tx: optax.contrib.schedule_free(tx, 0.1),
+        lambda tx: optax.contrib.mechanize(tx),
+        lambda tx: optax.named_chain(("gain", tx), ("after", optax.scale(0.5))),
+        lambda tx: optax.chain(tx, optax.masked(optax.set_to_zero(), True)),
     ],
-    ids=["clip", "nested chain", "ema", "deep in wrappers", "in a partition", "schedule_free"],
+    ids=[
+        "clip",
+        "nested chain",
+        "ema",
+        "deep in wrappers",
+        "in a partition",
+        "schedule_free",
+        "mechanize",
+        "named chain",
+        "frozen behind it",
+    ],
 )
 def test_a_gain_that_is_not_last_is_refused(wrap, name):
     optimizer = wrap(ngm_sgd(0.1))

@@ -688,7 +688,9 @@ COMPOSITES = {
     "chain": lambda **k: optax.chain(
         optax.clip_by_global_norm(1.0), optax.identity(), ngm_sgd(0.0, mask=MASK, **k)
     ),
-    "named chain": lambda **k: optax.named_chain(("gain", ngm_sgd(0.0, mask=MASK, **k))),
+    "named chain": lambda **k: optax.named_chain(
+        ("z", optax.identity()), ("gain", ngm_sgd(0.0, mask=MASK, **k))
+    ),
     "partition": lambda **k: optax.partition(
         {"modulated": ngm_sgd(0.0, **k), "plain": optax.adam(0.0)}, LABELS
     ),

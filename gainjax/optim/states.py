@@ -1,6 +1,6 @@
 """The state of gain modulations inside optimizer states: finding, naming and reading it."""
 
-from collections import Counter
+from collections import Counter, OrderedDict
 from typing import Any, NamedTuple
 
 import jax
@@ -220,14 +220,27 @@ def _find(opt_state: optax.OptState) -> list[tuple[Any, GainModulationState]]:
     return found
 
 
+# States of what changes the updates of an optimizer inside it.
+_AROUND = (
+    optax.LookaheadState,
+    optax.contrib.ScheduleFreeState,
+    optax.contrib.MechanicState,
+)
+
+
 def _check_is_last(node: Any, path: Any) -> None:
     """Raise if the states around a gain modulation show that its updates may be changed."""
     for key in path:
         behind: tuple[Any, ...] = ()
         if type(node) is tuple and isinstance(key, jax.tree_util.SequenceKey):  # a chain
+            behind = node[key.idx + 1 :]
+        elif isinstance(node, OrderedDict):  # a chain with names
+            names = list(node)
+            behind = tuple(node[name] for name in names[names.index(key.key) + 1 :])
+        if isinstance(_child(node, key), optax.MaskedState):
             # Masked transformations may act on other parameters: a chain of masks is a partition.
-            behind = tuple(s for s in node[key.idx + 1 :] if not isinstance(s, optax.MaskedState))
-        around = isinstance(node, optax.LookaheadState | optax.contrib.ScheduleFreeState)
+            behind = tuple(state for state in behind if not isinstance(state, optax.MaskedState))
+        around = isinstance(node, _AROUND)
         if behind or around:
             raise ValueError(
                 "gain modulation must be the last transformation, since any later one would change "
