@@ -14,6 +14,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike, DTypeLike
+from jaxtyping import Array, Bool, Float
 
 
 @jax.tree_util.register_pytree_with_keys_class
@@ -126,7 +127,7 @@ class GainDynamics:
             object.__setattr__(dynamics, field.name, leaf)
         return dynamics
 
-    def step(self, gain: ArrayLike, uncertainty: ArrayLike) -> jax.Array:
+    def step(self, gain: ArrayLike, uncertainty: ArrayLike) -> Float[Array, "*shape"]:
         r"""Return the gain of the next update.
 
         .. math:: g \leftarrow \gamma g + (1 - \gamma) g_0 + \eta H
@@ -164,7 +165,7 @@ class GainDynamics:
             new_gain = jnp.minimum(new_gain, jnp.asarray(self.max_gain, gain.dtype))
         return jnp.where(jnp.isfinite(uncertainty), new_gain, gain)
 
-    def fixed_point(self, uncertainty: ArrayLike) -> jax.Array:
+    def fixed_point(self, uncertainty: ArrayLike) -> Float[Array, "*shape"]:
         r"""Return the gain at which the dynamics settle under constant uncertainty.
 
         .. math:: g^* = g_0 + \frac{\eta H}{1 - \gamma}
@@ -200,7 +201,7 @@ def at_least_float32(*dtypes: DTypeLike) -> jnp.dtype:
 
 def predictive_entropy(
     logits: ArrayLike, *, normalize: bool = False, where: ArrayLike | None = None
-) -> jax.Array:
+) -> Float[Array, ""]:
     r"""Return the mean entropy of the softmax of a batch of logits, in nats.
 
     .. math:: H = -\frac{1}{N} \sum_n \sum_c p_{nc} \ln p_{nc}, \quad p_n = \mathrm{softmax}(z_n)
@@ -245,7 +246,7 @@ def predictive_entropy(
     return entropy / math.log(logits.shape[-1]) if normalize else entropy
 
 
-def sigmoid_entropy(logits: ArrayLike, *, where: ArrayLike | None = None) -> jax.Array:
+def sigmoid_entropy(logits: ArrayLike, *, where: ArrayLike | None = None) -> Float[Array, ""]:
     r"""Return the mean entropy of independent binary predictions, in nats: one logit, multi-label.
 
     .. math::
@@ -278,7 +279,7 @@ def sigmoid_entropy(logits: ArrayLike, *, where: ArrayLike | None = None) -> jax
     return predictive_entropy(jnp.stack([jnp.zeros_like(logits), logits], axis=-1), where=where)
 
 
-def _rows(where: ArrayLike | None, shape: tuple[int, ...]) -> jax.Array | None:
+def _rows(where: ArrayLike | None, shape: tuple[int, ...]) -> Bool[Array, "*batch"] | None:
     """Return the mask of rows that count, in the shape of the batch."""
     if where is None:
         return None

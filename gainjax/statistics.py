@@ -7,8 +7,11 @@ treated alike. Methods share their weights and batches seed by seed, so differen
 from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import Bool, Float
 from numpy.typing import ArrayLike
 from scipy.special import stdtrit
+
+from gainjax.metrics.curves import Numbers
 
 _EXACT_SEEDS = 16  # up to here all 2^n sign patterns are enumerated: 65,536 of them
 _DRAWN_PATTERNS = 2**16
@@ -18,18 +21,18 @@ _AT_ONCE = 2**24  # numbers held at a time: memory does not follow patterns, res
 class Interval(NamedTuple):
     """A mean with a confidence interval."""
 
-    mean: np.ndarray
-    low: np.ndarray
-    high: np.ndarray
+    mean: Float[Numbers, "*rows"]
+    low: Float[Numbers, "*rows"]
+    high: Float[Numbers, "*rows"]
 
 
 class PairedDifference(NamedTuple):
     """A mean paired difference with a confidence interval and a p-value."""
 
-    mean: np.ndarray
-    low: np.ndarray
-    high: np.ndarray
-    p_value: np.ndarray
+    mean: Float[Numbers, "*rows"]
+    low: Float[Numbers, "*rows"]
+    high: Float[Numbers, "*rows"]
+    p_value: Float[Numbers, "*rows"]
 
 
 def mean_interval(samples: ArrayLike, *, confidence: float = 0.95) -> Interval:
@@ -80,7 +83,7 @@ def mean_interval(samples: ArrayLike, *, confidence: float = 0.95) -> Interval:
 
 def paired_permutation_test(
     samples: ArrayLike, reference: ArrayLike, *, seed: int = 0
-) -> np.ndarray:
+) -> Float[Numbers, "*rows"]:
     r"""Return the two-sided p-value of a paired sign-flip test of equal means.
 
     .. math:: p = \frac{1}{2^n} \#\Bigl\{s \in \{-1, 1\}^n :
@@ -167,7 +170,7 @@ def paired_difference(
     return PairedDifference(*interval, paired_permutation_test(samples, reference, seed=seed))
 
 
-def holm(p_values: ArrayLike) -> np.ndarray:
+def holm(p_values: ArrayLike) -> Float[np.ndarray, "*tests"]:
     r"""Return p-values adjusted for their number by Holm's step-down method.
 
     .. math:: \tilde p_{(i)} = \max_{j \le i} \min\bigl(1, (m - j + 1)\, p_{(j)}\bigr)
@@ -207,7 +210,7 @@ def holm(p_values: ArrayLike) -> np.ndarray:
     return result
 
 
-def frontier(gap: ArrayLike, accuracy: ArrayLike) -> np.ndarray:
+def frontier(gap: ArrayLike, accuracy: ArrayLike) -> Bool[np.ndarray, "points"]:
     """Return which points no other point beats: smallest gap, largest accuracy.
 
     A point is beaten by one that is at least as good in both and better in one, so that equal
@@ -242,7 +245,7 @@ def frontier(gap: ArrayLike, accuracy: ArrayLike) -> np.ndarray:
     return ~(as_good & better).any(axis=1) & ~np.isnan(cost) & ~np.isnan(gain)
 
 
-def _paired(samples: ArrayLike, reference: ArrayLike) -> np.ndarray:
+def _paired(samples: ArrayLike, reference: ArrayLike) -> Float[np.ndarray, "*rows seeds"]:
     """Return samples - reference, or raise if their seeds do not pair up."""
     first, second = _check_samples("samples", samples), _check_samples("reference", reference)
     if first.shape[-1] != second.shape[-1]:
@@ -258,7 +261,7 @@ def _paired(samples: ArrayLike, reference: ArrayLike) -> np.ndarray:
         ) from None
 
 
-def _check_samples(name: str, values: ArrayLike) -> np.ndarray:
+def _check_samples(name: str, values: ArrayLike) -> Float[np.ndarray, "*rows seeds"]:
     """Return finite samples with at least one seed as float64, or raise."""
     array = _real(name, values)
     if array.ndim == 0 or array.shape[-1] == 0:
@@ -268,7 +271,7 @@ def _check_samples(name: str, values: ArrayLike) -> np.ndarray:
     return array
 
 
-def _real(name: str, values: ArrayLike) -> np.ndarray:
+def _real(name: str, values: ArrayLike) -> Float[np.ndarray, "..."]:
     """Return real numbers as float64, or raise."""
     array = np.asarray(values)
     if array.dtype.kind not in "buif":

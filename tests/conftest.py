@@ -8,6 +8,9 @@ from pathlib import Path
 
 import jax
 import pytest
+import shape_checks
+
+shape_checks.install()
 
 MOST_MAPPINGS = 20_000  # of usually 65,530
 _tests = 0

@@ -646,7 +646,7 @@ def test_the_metrics_need_nothing_but_numpy():
             [node.module] if isinstance(node, ast.ImportFrom) else [a.name for a in node.names]
         )
     }
-    assert imported == {"metrics", "numpy", "typing", "collections", "dataclasses"}
+    assert imported == {"metrics", "numpy", "typing", "collections", "dataclasses", "jaxtyping"}
 
 
 def test_input_is_left_alone():

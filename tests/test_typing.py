@@ -4,10 +4,13 @@ import ast
 import importlib
 from pathlib import Path
 
+import jax.numpy as jnp
+import jaxtyping
 import pytest
 from mypy import api
 
 import gainjax
+from gainjax.training import goal
 
 PACKAGE = Path(gainjax.__file__).parent
 LAZY = {"gainjax": PACKAGE / "__init__.pyi", "gainjax.models": PACKAGE / "models/__init__.pyi"}
@@ -60,3 +63,10 @@ def test_a_type_checker_knows_signatures_and_misspellings(tmp_path):
     assert 'incompatible type "float"' in lines[4]
     assert 'has no attribute "rnu"' in lines[5]
     assert "from_lenin" in lines[6]
+
+
+def test_shapes_in_signatures_are_checked_here():
+    with pytest.raises(jaxtyping.TypeCheckError, match="targets"):
+        goal.cross_entropy(jnp.zeros((3, 2)), jnp.zeros(4, int))
+    with pytest.raises(ValueError, match="must have a class axis"):  # checks of our own come first
+        gainjax.predictive_entropy(1.0)

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
+from jaxtyping import Array, Float, Key
 
 from gainjax.gain import GainDynamics
 
@@ -21,10 +22,10 @@ ONSET = GainDynamics(decay=0.5, baseline=1.0, sensitivity=1.0)
 class Trace(NamedTuple):
     """What a toy did, at each update before it."""
 
-    output: jax.Array  # (T,)
-    gain: jax.Array  # (T,): 1 without a gain
-    weight: jax.Array  # (T,): the slow weight
-    fast: jax.Array  # (T,): the fast weight, or the part (g - g0) w of the effective one
+    output: Float[Array, "updates"]
+    gain: Float[Array, "updates"]  # 1 without a gain
+    weight: Float[Array, "updates"]  # the slow weight
+    fast: Float[Array, "updates"]  # the fast weight, or the part (g - g0) w of the effective one
 
 
 class Noise(NamedTuple):
@@ -34,14 +35,14 @@ class Noise(NamedTuple):
     weight: ArrayLike = 0.025
 
 
-def reversal_targets() -> np.ndarray:
+def reversal_targets() -> Float[np.ndarray, "300"]:
     """Return +1 over 300 updates, but -1 at the ten updates 144 to 153, counted from 0."""
     targets = np.ones(300)
     targets[144:154] = -1
     return targets
 
 
-def onset_targets() -> np.ndarray:
+def onset_targets() -> Float[np.ndarray, "100"]:
     """Return 0 over 44 updates, then 1 over 56."""
     return np.where(np.arange(100) < 44, 0.0, 1.0)
 
@@ -114,7 +115,7 @@ def gain_toy(
     dynamics: GainDynamics = REVERSAL,
     rate: ArrayLike = 0.1,
     weight: ArrayLike = 1.0,
-    key: jax.Array | None = None,
+    key: Key[Array, ""] | None = None,
     noise: Noise | None = None,
 ) -> Trace:
     r"""Track a target with a slow weight times a gain that error drives.
@@ -166,7 +167,7 @@ def gain_toy(
     return jax.lax.scan(update, start, jnp.stack([targets, *draws], axis=1))[1]
 
 
-def onset_toy(key: jax.Array | None = None, noise: Noise | None = None) -> Trace:
+def onset_toy(key: Key[Array, ""] | None = None, noise: Noise | None = None) -> Trace:
     r"""Run the gain toy of the appendix: the target goes from 0 to 1, the gain bursts and is gone.
 
     It is :func:`gain_toy` with decay .5, sensitivity 1 and learning rate .1 on
@@ -200,7 +201,7 @@ def onset_toy(key: jax.Array | None = None, noise: Noise | None = None) -> Trace
     return gain_toy(onset_targets(), ONSET, 0.1, 0.0, key, noise)
 
 
-def noisy_onset_toys(key: jax.Array, repeats: int = 50, noise: Noise | None = None) -> Trace:
+def noisy_onset_toys(key: Key[Array, ""], repeats: int = 50, noise: Noise | None = None) -> Trace:
     """Run :func:`onset_toy` many times, each with noise of its own.
 
     Args:

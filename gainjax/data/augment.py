@@ -2,9 +2,12 @@
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Key, Shaped
 
 
-def crop_and_flip(key: jax.Array, images: jax.Array, padding: int = 4) -> jax.Array:
+def crop_and_flip(
+    key: Key[Array, ""], images: Shaped[Array, "n h w c"], padding: int = 4
+) -> Shaped[Array, "n h w c"]:
     """Shift images at random, with zeros at the edges, and mirror each with probability 1/2.
 
     Args:

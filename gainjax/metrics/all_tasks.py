@@ -1,14 +1,15 @@
 """Metrics of all tasks, in the convention of De Lange et al."""
 
 import numpy as np
+from jaxtyping import Float
 from numpy.typing import ArrayLike
 
-from gainjax.metrics.curves import Curves, check_curves
+from gainjax.metrics.curves import Curves, Numbers, check_curves
 
 
 def de_lange_accuracy(
     accuracy: ArrayLike, eval_updates: ArrayLike, task_ends: ArrayLike
-) -> np.ndarray:
+) -> Float[Numbers, "*runs"]:
     r"""Return the accuracy at the end, averaged over tasks, ACC.
 
     .. math:: \frac{1}{K} \sum_{i=1}^{K} a_i(t_K)
@@ -38,7 +39,7 @@ def de_lange_accuracy(
 
 def de_lange_min_accuracy(
     accuracy: ArrayLike, eval_updates: ArrayLike, task_ends: ArrayLike
-) -> np.ndarray:
+) -> Float[Numbers, "*runs"]:
     r"""Return the lowest accuracy on each earlier task since it ended, averaged, min-ACC.
 
     .. math:: \frac{1}{K-1} \sum_{i=1}^{K-1} \min_{t_i < n \le t_K} a_i(n)
@@ -69,7 +70,7 @@ def de_lange_min_accuracy(
 
 def de_lange_worst_case_accuracy(
     accuracy: ArrayLike, eval_updates: ArrayLike, task_ends: ArrayLike
-) -> np.ndarray:
+) -> Float[Numbers, "*runs"]:
     r"""Return the worst-case accuracy after each update, WC-ACC(n) in the convention de-lange.
 
     .. math:: \frac{1}{k} a_k(n) + \left(1 - \frac{1}{k}\right) \text{min-ACC}(n)
@@ -105,7 +106,7 @@ def de_lange_worst_case_accuracy(
 
 def windowed_forgetting(
     accuracy: ArrayLike, eval_updates: ArrayLike, task_ends: ArrayLike, window: int
-) -> np.ndarray:
+) -> Float[Numbers, "*runs"]:
     r"""Return the largest drop within a window of evaluations, averaged over tasks, WF.
 
     .. math:: \frac{1}{K} \sum_i \max_{n - w < m \le n} \bigl(a_i(m) - a_i(n)\bigr)
@@ -140,7 +141,7 @@ def windowed_forgetting(
 
 def windowed_plasticity(
     accuracy: ArrayLike, eval_updates: ArrayLike, task_ends: ArrayLike, window: int
-) -> np.ndarray:
+) -> Float[Numbers, "*runs"]:
     r"""Return the largest rise within a window of evaluations, averaged over tasks, WP.
 
     .. math:: \frac{1}{K} \sum_i \max_{n - w < m \le n} \bigl(a_i(n) - a_i(m)\bigr)
@@ -172,7 +173,7 @@ def windowed_plasticity(
     return _largest_drop(accuracy, eval_updates, task_ends, window, sign=-1)
 
 
-def _sum_of_minima(curves: Curves) -> np.ndarray:
+def _sum_of_minima(curves: Curves) -> Float[np.ndarray, "*runs n"]:
     """Return, per column, the minima so far of all tasks that have ended, summed: (..., n)."""
     total = np.zeros(curves.accuracy.shape[:-1])
     for task, first in enumerate(curves.last[:-1] + 1):
@@ -182,7 +183,7 @@ def _sum_of_minima(curves: Curves) -> np.ndarray:
 
 def _largest_drop(
     accuracy: ArrayLike, eval_updates: ArrayLike, task_ends: ArrayLike, window: int, *, sign: int
-) -> np.ndarray:
+) -> Float[Numbers, "*runs"]:
     """Return the mean over tasks of the largest drop (sign 1) or rise (-1) in a window: (...)."""
     curves = check_curves(accuracy, eval_updates, task_ends, all_tasks=True, with_start=True)
     if not isinstance(window, int | np.integer) or window < 2:
@@ -194,7 +195,9 @@ def _largest_drop(
     return np.mean(drops, axis=0)
 
 
-def _trailing_maximum(curve: np.ndarray, window: int) -> np.ndarray:
+def _trailing_maximum(
+    curve: Float[np.ndarray, "*runs n"], window: int
+) -> Float[np.ndarray, "*runs n"]:
     """Return the highest of the last `window` values, by doubling the span: O(n log window)."""
     highest, span = curve.copy(), 1
     window = min(window, curve.shape[-1])

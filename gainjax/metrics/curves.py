@@ -1,31 +1,37 @@
 """Accuracy curves, checked, with the columns of each task."""
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+from jaxtyping import Float, Float64, Int, Int64
 from numpy.typing import ArrayLike
+
+if TYPE_CHECKING:
+    Numbers = np.ndarray
+else:  # without leading axes NumPy returns scalars, whatever its annotations say
+    Numbers = np.ndarray | np.generic
 
 
 class Curves(NamedTuple):
     """Checked curves. Task k, from 0, was evaluated in columns first[k] to last[k] inclusive."""
 
-    accuracy: np.ndarray  # float64, (..., n) or (..., n, K)
-    updates: np.ndarray  # int64, (n,)
-    first: np.ndarray  # int64, (K,)
-    last: np.ndarray  # int64, (K,)
+    accuracy: Float64[np.ndarray, "*runs n"] | Float64[np.ndarray, "*runs n tasks"]
+    updates: Int64[np.ndarray, "n"]
+    first: Int64[np.ndarray, "tasks"]
+    last: Int64[np.ndarray, "tasks"]
 
     @property
-    def at_ends(self) -> np.ndarray:
-        """Accuracy at the end of each task, (..., K)."""
+    def at_ends(self) -> Float[np.ndarray, "*runs tasks"]:
+        """Accuracy at the end of each task."""
         return self.accuracy[..., self.last]
 
     @property
-    def minima(self) -> np.ndarray:
-        """Lowest accuracy within each task, (..., K)."""
+    def minima(self) -> Float[np.ndarray, "*runs tasks"]:
+        """Lowest accuracy within each task."""
         return np.minimum.reduceat(self.accuracy, self.first, axis=-1)
 
-    def minimum_columns(self) -> np.ndarray:
-        """Column of the first lowest accuracy within each task, (..., K)."""
+    def minimum_columns(self) -> Int[np.ndarray, "*runs tasks"]:
+        """Column of the first lowest accuracy within each task."""
         tasks = zip(self.first, self.last, strict=True)
         columns = [first + self.accuracy[..., first : last + 1].argmin(-1) for first, last in tasks]
         return np.stack(columns, axis=-1)
@@ -71,7 +77,7 @@ def check_curves(
     return Curves(curves, updates, np.concatenate([[0], last[:-1] + 1]), last)
 
 
-def check_accuracy(name: str, values: ArrayLike, axes: int) -> np.ndarray:
+def check_accuracy(name: str, values: ArrayLike, axes: int) -> Float64[np.ndarray, "..."]:
     """Return accuracies as float64, or raise."""
     array = np.asarray(values)
     if array.dtype.kind not in "buif":
@@ -88,7 +94,7 @@ def check_accuracy(name: str, values: ArrayLike, axes: int) -> np.ndarray:
     return array.astype(np.float64)
 
 
-def _check_updates(name: str, values: ArrayLike, least: int = 0) -> np.ndarray:
+def _check_updates(name: str, values: ArrayLike, least: int = 0) -> Int64[np.ndarray, "n"]:
     """Return increasing update numbers as int64, or raise."""
     array = np.asarray(values)
     if array.ndim != 1 or array.size == 0:

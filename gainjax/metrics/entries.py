@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-import numpy as np
+from jaxtyping import Float
 from numpy.typing import ArrayLike
 
 from gainjax.metrics.all_tasks import (
@@ -12,6 +12,7 @@ from gainjax.metrics.all_tasks import (
     windowed_forgetting,
     windowed_plasticity,
 )
+from gainjax.metrics.curves import Numbers
 from gainjax.metrics.first_task import (
     average_accuracy,
     average_min_accuracy,
@@ -24,37 +25,38 @@ from gainjax.metrics.seen_tasks import anytime_accuracy, final_accuracy
 
 __all__ = ["METRICS"]
 
+OneEach = Float[Numbers, "*runs"]
 _FIRST = ("first_accuracy", "eval_updates", "task_ends")
 _ALL = ("accuracy", "eval_updates", "task_ends")
 _RODRIGUEZ_GARCIA = {"convention": "rodriguez-garcia"}
 _DE_LANGE = {"convention": "de-lange"}
 
 
-def _mean_updates(sustained: int) -> Callable[..., np.ndarray]:
-    def updates(accuracy: ArrayLike, eval_updates: ArrayLike, task_ends: ArrayLike) -> np.ndarray:
+def _mean_updates(sustained: int) -> Callable[..., OneEach]:
+    def updates(accuracy: ArrayLike, eval_updates: ArrayLike, task_ends: ArrayLike) -> OneEach:
         return recovery_updates(accuracy, eval_updates, task_ends, sustained).updates.mean(axis=-1)
 
     return updates
 
 
-def _mean_updates_to_minimum(*curves: ArrayLike) -> np.ndarray:
+def _mean_updates_to_minimum(*curves: ArrayLike) -> OneEach:
     return updates_to_minimum(*curves).mean(axis=-1)
 
 
-def _recovered(sustained: int) -> Callable[..., np.ndarray]:
-    def share(accuracy: ArrayLike, eval_updates: ArrayLike, task_ends: ArrayLike) -> np.ndarray:
+def _recovered(sustained: int) -> Callable[..., OneEach]:
+    def share(accuracy: ArrayLike, eval_updates: ArrayLike, task_ends: ArrayLike) -> OneEach:
         found = recovery_updates(accuracy, eval_updates, task_ends, sustained)
         return found.recovered.mean(axis=-1)
 
     return share
 
 
-def _de_lange_worst_case_at_end(*curves: ArrayLike) -> np.ndarray:
+def _de_lange_worst_case_at_end(*curves: ArrayLike) -> OneEach:
     return de_lange_worst_case_accuracy(*curves)[..., -1]
 
 
-def _windowed(function: Callable[..., np.ndarray]) -> Callable[..., np.ndarray]:
-    def with_default(*curves: ArrayLike, window: int = 10) -> np.ndarray:
+def _windowed(function: Callable[..., OneEach]) -> Callable[..., OneEach]:
+    def with_default(*curves: ArrayLike, window: int = 10) -> OneEach:
         return function(*curves, window)
 
     return with_default

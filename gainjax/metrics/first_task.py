@@ -3,16 +3,17 @@
 from typing import Literal
 
 import numpy as np
+from jaxtyping import Float
 from numpy.typing import ArrayLike
 
-from gainjax.metrics.curves import check_curves
+from gainjax.metrics.curves import Numbers, check_curves
 
 Version = Literal["v1", "v2"]
 
 
 def stability_gap(
     accuracy: ArrayLike, eval_updates: ArrayLike, task_ends: ArrayLike, task: int = 1
-) -> np.ndarray:
+) -> Float[np.ndarray, "*runs switches"]:
     r"""Return the relative loss of accuracy on a task within each later task.
 
     .. math:: SG_k = \frac{a(t_{k-1}) - \min_{t_{k-1} < n \le t_k} a(n)}{a(t_{k-1})}
@@ -54,7 +55,7 @@ def stability_gap(
 
 def average_stability_gap(
     accuracy: ArrayLike, eval_updates: ArrayLike, task_ends: ArrayLike, task: int = 1
-) -> np.ndarray:
+) -> Float[Numbers, "*runs"]:
     r"""Return the mean of :func:`stability_gap` over switches, avg-SG.
 
     Args:
@@ -82,7 +83,7 @@ def average_stability_gap(
 
 def average_accuracy(
     accuracy: ArrayLike, eval_updates: ArrayLike, task_ends: ArrayLike
-) -> np.ndarray:
+) -> Float[Numbers, "*runs"]:
     r"""Return the accuracy on task 1, averaged over the ends of all tasks, avg-ACC.
 
     .. math:: \frac{1}{K} \sum_{k=1}^{K} a_1(t_k)
@@ -111,7 +112,7 @@ def average_accuracy(
 
 def average_min_accuracy(
     accuracy: ArrayLike, eval_updates: ArrayLike, task_ends: ArrayLike, version: Version = "v1"
-) -> np.ndarray:
+) -> Float[Numbers, "*runs"]:
     r"""Return the lowest accuracy on task 1 within a task, averaged over tasks, avg-min-ACC.
 
     .. math:: \frac{1}{K-1} \sum_k \min_{t_{k-1} < n \le t_k} a_1(n)
@@ -146,7 +147,7 @@ def average_min_accuracy(
 
 def worst_case_accuracy(
     accuracy: ArrayLike, eval_updates: ArrayLike, task_ends: ArrayLike, version: Version = "v1"
-) -> np.ndarray:
+) -> Float[Numbers, "*runs"]:
     r"""Return the worst-case accuracy on task 1, WC-ACC in the convention rodriguez-garcia.
 
     .. math:: \frac{1}{K} a_1(t_K) + \left(1 - \frac{1}{K}\right) \text{avg-min-ACC}

@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import Bool, Int
 from numpy.typing import ArrayLike
 
 from gainjax.metrics.curves import check_curves
@@ -13,8 +14,9 @@ SUSTAINED = 10  # evaluations that a recovery must last to be called sustained
 class Recovery(NamedTuple):
     """Time to recover from each switch, see :func:`recovery_updates`."""
 
-    updates: np.ndarray  # int64, (..., K-1)
-    recovered: np.ndarray  # bool, (..., K-1); where False, `updates` is the length of the task
+    updates: Int[np.ndarray, "*runs switches"]
+    # Where False, `updates` is the length of the task.
+    recovered: Bool[np.ndarray, "*runs switches"]
 
 
 def recovery_updates(
@@ -78,7 +80,7 @@ def recovery_updates(
 
 def updates_to_minimum(
     accuracy: ArrayLike, eval_updates: ArrayLike, task_ends: ArrayLike
-) -> np.ndarray:
+) -> Int[np.ndarray, "*runs switches"]:
     r"""Return how many updates after each switch task 1 is at its lowest.
 
     .. math:: \arg\min_{t_{k-1} < n \le t_k} a_1(n) - t_{k-1}
@@ -107,7 +109,7 @@ def updates_to_minimum(
     return curves.updates[columns] - curves.updates[curves.last[:-1]]
 
 
-def _lasting(back: np.ndarray, count: int) -> np.ndarray:
+def _lasting(back: Bool[np.ndarray, "*runs n"], count: int) -> Bool[np.ndarray, "*runs n"]:
     """Return where values are true from there on, `count` times or to the end: (..., n)."""
     length = back.shape[-1]
     columns = np.arange(length)

@@ -1,16 +1,17 @@
 """Accuracy on all tasks seen so far, where a method that does not learn is unmasked."""
 
 import numpy as np
+from jaxtyping import Float
 from numpy.typing import ArrayLike
 
-from gainjax.metrics.curves import Curves, check_accuracy, check_curves
+from gainjax.metrics.curves import Curves, Numbers, check_accuracy, check_curves
 
 
 def anytime_accuracy(
     seen_accuracy: ArrayLike,
     seen_updates: ArrayLike | None = None,
     task_ends: ArrayLike | None = None,
-) -> np.ndarray:
+) -> Float[Numbers, "*runs"]:
     r"""Return the accuracy on all tasks seen so far, averaged over all updates.
 
     .. math:: \frac{1}{N} \sum_{n=1}^{N} a_{\text{seen}}(n)
@@ -51,7 +52,7 @@ def anytime_accuracy(
     return seen @ _shares(curves)
 
 
-def final_accuracy(seen_accuracy: ArrayLike) -> np.ndarray:
+def final_accuracy(seen_accuracy: ArrayLike) -> Float[Numbers, "*runs"]:
     r"""Return the accuracy on all tasks after the last update.
 
     Args:
@@ -75,7 +76,7 @@ def final_accuracy(seen_accuracy: ArrayLike) -> np.ndarray:
     return check_accuracy("seen_accuracy", seen_accuracy, 1)[..., -1]
 
 
-def _shares(curves: Curves) -> np.ndarray:
+def _shares(curves: Curves) -> Float[np.ndarray, "n"]:
     """Return the share of each measured update in the mean over all updates, shape (n,)."""
     share = np.zeros(len(curves.updates))
     for first, last in zip(curves.first, curves.last, strict=True):

@@ -18,6 +18,7 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jaxtyping import Array, Float
 
 # Size of one gathered matrix of a block, in bytes. Half of it is 5% slower, twice of it is no
 # faster.
@@ -27,7 +28,9 @@ _Pair = tuple[jax.Array, jax.Array]
 Padding = str | int | Sequence[tuple[int, int]]
 
 
-def conv2d(x: jax.Array, kernel: jax.Array, stride: int = 1, padding: int = 0) -> jax.Array:
+def conv2d(
+    x: jax.Array, kernel: jax.Array, stride: int = 1, padding: int = 0
+) -> Float[Array, "images height width outputs"]:
     r"""Convolve images with a kernel, as in PyTorch: symmetric zero padding, no kernel flip.
 
     .. math:: y_{n,h,w,o} = \sum_{i,j,c} x_{n,\,sh+i-p,\,sw+j-p,\,c}\; k_{i,j,c,o}

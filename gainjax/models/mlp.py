@@ -5,6 +5,7 @@ from typing import Any
 
 import flax.linen as nn
 import jax
+from jaxtyping import Array, Float
 
 from gainjax.gain import GainDynamics, predictive_entropy, sigmoid_entropy
 from gainjax.models.layers import GainDense, Modulate
@@ -44,7 +45,7 @@ class MLP(nn.Module):
     modulate: Modulate = "all"
 
     @nn.compact
-    def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
+    def __call__(self, x: jax.Array, train: bool = False) -> Float[Array, "batch outputs"]:
         """Return the logits, shape (N, outputs), of a batch of inputs, shape (N, ...).
 
         Args:

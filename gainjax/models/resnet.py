@@ -6,6 +6,7 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float
 
 from gainjax.gain import GainDynamics, predictive_entropy
 from gainjax.models.conv import conv2d
@@ -175,8 +176,10 @@ class SlimResNet18(nn.Module):
     modulate: Modulate = "head"
 
     @nn.compact
-    def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
-        """Return the logits, shape (N, num_classes), of images, shape (N, H, W, C).
+    def __call__(
+        self, x: jax.Array, train: bool = False
+    ) -> Float[Array, "batch {self.num_classes}"]:
+        """Return the logits of images, shape (N, H, W, C).
 
         Args:
             x: Normalized images.

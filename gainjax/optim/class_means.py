@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 import optax
 from jax.typing import ArrayLike
+from jaxtyping import Array, Bool, Float
 
 from gainjax.optim.losses import LossGrad, OfEach
 from gainjax.optim.masks import Mask, marks_of
@@ -51,7 +52,7 @@ def mark_head(mask: Mask, params: Any) -> Any:
     return structure.unflatten([i == kernels[-1] for i in range(len(leaves))])
 
 
-def class_means(loss_grad: LossGrad, head: Any) -> jax.Array:
+def class_means(loss_grad: LossGrad, head: Any) -> Float[Array, "features outputs"]:
     """Return the mean feature of each class of the batch, in the head's shape (D, outputs).
 
     Args:
@@ -102,7 +103,7 @@ def class_means(loss_grad: LossGrad, head: Any) -> jax.Array:
 class InitializedState(NamedTuple):
     """State of :func:`initialized_by_means`."""
 
-    known: jax.Array  # shape=(outputs,), bool: outputs whose class has been seen
+    known: Bool[Array, "outputs"]  # outputs whose class has been seen
     base_state: optax.OptState
 
 
@@ -151,7 +152,7 @@ def initialized_by_means(
         params: optax.Params | None = None,
         *,
         loss_grad: LossGrad,
-        seen_classes: jax.Array,
+        seen_classes: Bool[Array, "classes"],
         is_switch: ArrayLike,
         **extra_args: Any,
     ) -> tuple[optax.Updates, InitializedState]:
@@ -291,7 +292,9 @@ def _marked(head: Any, tree: Any) -> jax.Array:
     return leaf
 
 
-def _of_outputs(seen_classes: jax.Array, kernel: jax.Array) -> jax.Array:
+def _of_outputs(
+    seen_classes: Bool[Array, "classes"], kernel: Float[Array, "features outputs"]
+) -> Bool[Array, "outputs"]:
     """Return which outputs belong to a class seen so far, shape (outputs,)."""
     more = kernel.shape[-1] - len(seen_classes)
     if more < 0 or not len(seen_classes):
@@ -302,7 +305,7 @@ def _of_outputs(seen_classes: jax.Array, kernel: jax.Array) -> jax.Array:
     return jnp.pad(seen_classes, (0, more))
 
 
-def _unit(means: jax.Array) -> jax.Array:
+def _unit(means: Float[Array, "features outputs"]) -> Float[Array, "features outputs"]:
     """Return the columns scaled to norm 1; zeros stay."""
     norms = jnp.linalg.norm(means, axis=0)
     return jnp.where(norms > 0, means / jnp.where(norms > 0, norms, 1), 0).astype(means.dtype)

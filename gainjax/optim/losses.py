@@ -13,11 +13,16 @@ import jax
 import jax.numpy as jnp
 import optax
 from jax.typing import ArrayLike
+from jaxtyping import Array, Bool, Float, Shaped
 
 from gainjax.optim.extra_args import with_gradient
 
-OfEach = Callable[[jax.Array, jax.Array], jax.Array]
-Loss = Callable[[jax.Array, jax.Array, OfEach], jax.Array]
+OfEach = Callable[
+    [Float[Array, "batch outputs"], Shaped[Array, "batch ..."]], Float[Array, "batch"]
+]
+Loss = Callable[
+    [Float[Array, "batch outputs"], Shaped[Array, "batch ..."], OfEach], Float[Array, ""]
+]
 LossGrad = Callable[[Loss], optax.Updates]
 _NEVER = -1e9  # logit of an excluded class
 
@@ -143,7 +148,7 @@ def smoothed(
         params: optax.Params | None = None,
         *,
         loss_grad: LossGrad,
-        is_new: jax.Array,
+        is_new: Bool[Array, "batch"],
         **extra_args: Any,
     ) -> tuple[optax.Updates, tuple[jax.Array, optax.OptState]]:
         del updates

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
 
 from gainjax.data import Stream
 from gainjax.methods import Hyperparameters
@@ -21,25 +22,25 @@ from gainjax.training.step import Batch, StepInfo, TrainState, evaluate, train_s
 
 
 class Position(NamedTuple):
-    """The position of a chunk within a run; each of shape (), int32."""
+    """The position of a chunk within a run."""
 
-    task: jax.Array  # index of the task, from 0
-    start: jax.Array  # updates before this task
-    end: jax.Array  # number of the last update of this task
-    done: jax.Array  # updates done so far
-    count: jax.Array  # type: ignore[assignment]  # updates to do
+    task: Int[Array, ""]  # index of the task, from 0
+    start: Int[Array, ""]  # updates before this task
+    end: Int[Array, ""]  # number of the last update of this task
+    done: Int[Array, ""]  # updates done so far
+    count: Int[Array, ""]  # type: ignore[assignment]  # updates to do
 
 
 class Record(NamedTuple):
     """The values that one update adds to the curves; 0 where nothing was evaluated."""
 
-    train_loss: jax.Array  # shape=()
-    uncertainty: jax.Array  # shape=()
-    gain: jax.Array  # shape=()
-    gains: jax.Array  # shape=(G,): each gain if there are several, else empty
-    accuracy: jax.Array  # shape=(evaluated tasks,): the score, not always an accuracy
-    eval_loss: jax.Array  # shape=(evaluated tasks,)
-    seen_accuracy: jax.Array  # shape=()
+    train_loss: Float[Array, ""]
+    uncertainty: Float[Array, ""]
+    gain: Float[Array, ""]
+    gains: Float[Array, "gains"]  # each gain if there are several, else empty
+    accuracy: Float[Array, "evaluated_tasks"]  # the score, not always an accuracy
+    eval_loss: Float[Array, "evaluated_tasks"]
+    seen_accuracy: Float[Array, ""]
 
 
 class Work(NamedTuple):

@@ -6,17 +6,22 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 import optax
+from jaxtyping import Array, Bool, Float, Int
 
 from gainjax.gain import predictive_entropy
 
 
-def cross_entropy(outputs: jax.Array, targets: jax.Array) -> jax.Array:
-    """Return the cross-entropy of each example in nats, shape (B,), for integer classes (B,)."""
+def cross_entropy(
+    outputs: Float[Array, "batch classes"], targets: Int[Array, "batch"]
+) -> Float[Array, "batch"]:
+    """Return the cross-entropy of each example in nats."""
     return optax.losses.softmax_cross_entropy_with_integer_labels(outputs, targets)
 
 
-def accuracy(outputs: jax.Array, targets: jax.Array) -> jax.Array:
-    """Return whether each answer is right, shape (B,); with a non-finite output it is wrong."""
+def accuracy(
+    outputs: Float[Array, "batch classes"], targets: Int[Array, "batch"]
+) -> Bool[Array, "batch"]:
+    """Return whether each answer is right; with a non-finite output it is wrong."""
     return (jnp.argmax(outputs, -1) == targets) & jnp.all(jnp.isfinite(outputs), -1)
 
 

@@ -3,20 +3,21 @@
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
+from jaxtyping import Array, Int, Key
 
 from gainjax.data import Stream
 from gainjax.training.protocol import Buffer
 
 
 def sample(
-    key: jax.Array,
+    key: Key[Array, ""],
     stream: Stream,
     task: ArrayLike,
     batch_size: int,
-    buffer: jax.Array | None = None,
+    buffer: Int[Array, "size"] | None = None,
     *,
     joint: bool = True,
-) -> jax.Array:
+) -> Int[Array, "{batch_size}"]:
     """Draw the indices of a batch, with replacement.
 
     Args:
@@ -53,8 +54,13 @@ def sample(
 
 
 def fill_buffer(
-    key: jax.Array, stream: Stream, task: ArrayLike, size: int, kind: Buffer, num_classes: int
-) -> jax.Array:
+    key: Key[Array, ""],
+    stream: Stream,
+    task: ArrayLike,
+    size: int,
+    kind: Buffer,
+    num_classes: int,
+) -> Int[Array, "stored"]:
     r"""Choose the examples of earlier tasks that a bounded memory holds when a task begins.
 
     Each seed assigns a random priority to every training image, and the memory holds the examples

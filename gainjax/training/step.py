@@ -6,6 +6,7 @@ from typing import Any, NamedTuple, cast
 import jax
 import jax.numpy as jnp
 import optax
+from jaxtyping import Array, Bool, Float, Int, Key, Shaped
 
 from gainjax.models.model import Model
 from gainjax.optim.states import get_gains
@@ -25,20 +26,20 @@ class TrainState(NamedTuple):
 class Batch(NamedTuple):
     """The data that one update trains on."""
 
-    inputs: jax.Array  # as the network takes them, shape (B, ...)
-    targets: jax.Array  # shape (B, ...)
-    key: jax.Array  # for randomness in a forward pass, such as dropout
-    is_new: jax.Array | None = None  # which examples belong to the newest task, shape (B,)
-    seen_classes: jax.Array | None = None  # which classes occur in tasks so far, shape (C,)
+    inputs: Shaped[Array, "batch ..."]  # as the network takes them
+    targets: Shaped[Array, "batch ..."]
+    key: Key[Array, ""]  # for randomness in a forward pass, such as dropout
+    is_new: Bool[Array, "batch"] | None = None  # which examples belong to the newest task
+    seen_classes: Bool[Array, "classes"] | None = None  # which classes occur in tasks so far
 
 
 class StepInfo(NamedTuple):
     """The measurements of one training forward pass."""
 
-    train_loss: jax.Array  # shape=(): mean over the batch
-    uncertainty: jax.Array  # shape=(): of the batch; NaN if it is not measured
-    gain: jax.Array  # shape=(): gain used in the forward pass; 1 without a gain
-    gains: jax.Array  # shape=(G,): each gain if there are several, else empty
+    train_loss: Float[Array, ""]  # mean over the batch
+    uncertainty: Float[Array, ""]  # of the batch; NaN if it is not measured
+    gain: Float[Array, ""]  # gain used in the forward pass; 1 without a gain
+    gains: Float[Array, "gains"]  # each gain if there are several, else empty
 
 
 def train_step(
@@ -141,7 +142,7 @@ def train_step(
     return state._replace(params=params, model_state=model_state, opt_state=opt_state), info
 
 
-def current_gains(state: TrainState, model: Model) -> list[jax.Array]:
+def current_gains(state: TrainState, model: Model) -> list[Float[Array, ""]]:
     """Return the gains of the next forward pass, the model's or the optimizer's, each scalar."""
     if model.gain_of is not None:
         return [model.gain_of(state.model_state)]
@@ -158,11 +159,11 @@ def gain_names(state: TrainState, model: Model) -> list[str]:
 def evaluate(
     predict: Callable[[jax.Array], jax.Array],
     goal: Goal,
-    inputs: jax.Array,
-    targets: jax.Array,
-    size: jax.Array,
+    inputs: Shaped[Array, "examples ..."],
+    targets: Shaped[Array, "examples ..."],
+    size: Int[Array, ""],
     batch_size: int | None = None,
-) -> tuple[jax.Array, jax.Array]:
+) -> tuple[Float[Array, ""], Float[Array, ""]]:
     """Sum score and loss over a test set.
 
     Args:
