@@ -135,7 +135,7 @@ def test_a_file_may_import_what_is_beside_it(tmp_path, capsys, monkeypatch):
 def test_files_of_others_name_what_writes_ours(tmp_path):
     curves = gainjax.run("split-digits", ["sgd"], 1, updates_per_task=2, eval_examples=20)
     curves.to_netcdf(tmp_path / "curves.nc", engine="h5netcdf")
-    with pytest.raises(ValueError, match=r"which gainjax\.save writes"):
+    with pytest.raises(ValueError, match=r"that gainjax\.save writes"):
         gainjax.load(tmp_path)
     gainjax.save(curves, tmp_path)
     assert gainjax.load(tmp_path).identical(curves)

@@ -177,7 +177,7 @@ class Benchmark:
             return self._model
         if self._model.choose is None:
             raise ValueError(
-                f"modulate={chosen!r} needs a model with a field `modulate`, as built-in ones have: "
+                f"modulate={chosen!r} needs a model with a field `modulate`, like built-in ones: "
                 "for others, choose the modulated parameters with mask= when making the model, as "
                 "in gainjax.models.from_linen(module, mask=...)"
             )
