@@ -140,7 +140,7 @@ def test_another_score_than_accuracy():
         (
             {"learning_rate": {}},
             ValueError,
-            "learning_rate cannot be recorded: these can: accuracy",
+            "learning_rate cannot be recorded; these can",
         ),
         ({"train_loss": {k: np.ones((6, 9)) for k in arrays()}}, ValueError, "train_loss must be"),
         ({"task_ends": [100, 155, 290]}, ValueError, r"\[155\] were not evaluated"),

@@ -142,7 +142,7 @@ def test_divergence_is_the_first_loss_that_is_not_finite():
             None,
             {},
             {"attrs": {"benchmark": "x", "spec": {"a": object()}}},
-            "JSON-serializable: got <ob",
+            "JSON-serializable: got",
         ),
         (None, {}, {"attrs": {"benchmark": "x", "spec": {"seeds": [1]}}}, "must describe these"),
     ],
@@ -228,7 +228,7 @@ def test_missing_and_foreign_files(tmp_path):
         file["x"] = np.zeros(3)
     for name in ("text.nc", "empty.nc", "plain.nc"):
         with pytest.raises(
-            ValueError, match=f"{name} (is damaged or not a netCDF 4|does not hold gainjax curves)"
+            ValueError, match=f"{name} (is damaged or not a netCDF 4|does not hold)"
         ):
             results.load(tmp_path / name)
     with pytest.raises(FileNotFoundError, match="no curves"):
@@ -239,7 +239,7 @@ def test_missing_and_foreign_files(tmp_path):
     for other in (curves.drop_vars("accuracy"), curves.rename(seed="run"), anonymous):
         other.to_netcdf(tmp_path / "other.nc", engine="h5netcdf")
         with pytest.raises(
-            ValueError, match=r"other\.nc (does not hold gainjax curves|is damaged)"
+            ValueError, match=r"other\.nc (does not hold|is damaged)"
         ):
             results.load(tmp_path / "other.nc")
         with pytest.raises(ValueError, match="dataset does not hold gainjax curves"):
