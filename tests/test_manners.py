@@ -34,7 +34,7 @@ def refused(capsys, *words):
         (["--chunk", str(2**63)], "chunk must be at most 2147483647"),
         (
             ["--coordinator", "nosuch.invalid:3000", "--processes", "2", "--process-id", "1"],
-            "names no host that is known: 'nosuch.invalid'",
+            "names an unknown host: 'nosuch.invalid'",
         ),
         (
             ["--coordinator", "127.0.0.1:99999", "--processes", "2", "--process-id", "0"],
@@ -47,7 +47,7 @@ def refused(capsys, *words):
         (
             ["--coordinator", "127.0.0.1:9", "--processes", "2", "--process-id", "1",
              "--timeout", "1"],
-            "nobody answers at 127.0.0.1:9 after 1 s",
+            "no answer from 127.0.0.1:9 after 1 s",
         ),
         (["--out", "\x1b[31mred"], "control characters are not allowed"),
     ],

@@ -407,7 +407,7 @@ def test_an_interrupt_while_files_are_written_does_not_deny_the_curves(
     with pytest.raises(SystemExit) as stop:
         main([*RUN, "--out", str(tmp_path), "--quiet"])
     assert stop.value.code == 130
-    assert "what was stored before is kept" in capsys.readouterr().err
+    assert "results stored so far are kept" in capsys.readouterr().err
     assert gainjax.load(tmp_path).sizes["seed"] == 1
 
 
@@ -553,7 +553,7 @@ def test_a_partner_that_never_comes_is_named(tmp_path):
     process = member(free_port(), 0, 3, tmp_path, "--timeout", "1")
     _, told = process.communicate(timeout=120)
     assert process.returncode == 2
-    assert "processes [1, 2] of 3 have not come after 1 s" in " ".join(told.split())
+    assert "processes [1, 2] of 3 have not arrived after 1 s" in " ".join(told.split())
     assert "stack trace" not in told
 
 

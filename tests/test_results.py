@@ -238,9 +238,7 @@ def test_missing_and_foreign_files(tmp_path):
     del anonymous.attrs["spec"]
     for other in (curves.drop_vars("accuracy"), curves.rename(seed="run"), anonymous):
         other.to_netcdf(tmp_path / "other.nc", engine="h5netcdf")
-        with pytest.raises(
-            ValueError, match=r"other\.nc (does not hold|is damaged)"
-        ):
+        with pytest.raises(ValueError, match=r"other\.nc (does not hold|is damaged)"):
             results.load(tmp_path / "other.nc")
         with pytest.raises(ValueError, match="dataset does not hold gainjax curves"):
             results.save(other, tmp_path / "not.nc")
