@@ -1,7 +1,7 @@
-"""What a handful of seeds can tell: intervals, paired tests, corrections and frontiers.
+"""Statistics for a few seeds: intervals, paired tests, corrections and Pareto frontiers.
 
 Seeds are the last axis of every sample; leading axes (methods, metrics, settings) are rows that are
-treated alike. Methods share their weights and batches seed by seed, so differences are paired.
+treated independently. Methods share weights and batches for each seed, so differences are paired.
 """
 
 from typing import NamedTuple
@@ -15,7 +15,7 @@ from gainjax.metrics.curves import Numbers
 
 _EXACT_SEEDS = 16  # up to here all 2^n sign patterns are enumerated: 65,536 of them
 _DRAWN_PATTERNS = 2**16
-_AT_ONCE = 2**24  # numbers held at a time: memory does not follow patterns, resamples and rows
+_AT_ONCE = 2**24  # numbers held at a time: bounds memory for any patterns, resamples and rows
 
 
 class Interval(NamedTuple):
@@ -40,24 +40,25 @@ def mean_interval(samples: ArrayLike, *, confidence: float = 0.95) -> Interval:
 
     .. math:: \bar x \pm t_{n-1} \, s / \sqrt{n}
 
-    Of normal values it covers the mean as often as it says, with any number of seeds. Of skewed
-    ones, with 5 or 10 seeds, 95 % intervals cover it in 91 to 92 % of cases (log-normal with a
-    standard deviation of .5) or 88 % (exponential). The usual bootstraps promise more than they
-    keep: with 5 normal values both the percentiles and BCa cover it in 83 %, with 10 in 90 %; the
-    studentised one is undefined where seeds agree, as accuracies near 1 often do.
+    For normal values, coverage is exact for any number of seeds. For skewed values with 5 or 10
+    seeds, 95 % intervals cover the mean in 91 to 92 % of cases (log-normal with a standard
+    deviation of .5) or 88 % (exponential). The usual bootstraps fall short of their nominal
+    coverage: with 5 normal values both the percentile method and BCa cover the mean in 83 % of
+    cases, with 10 in 90 %; the studentized one is undefined where seeds agree, as accuracies near 1
+    often do.
 
     Args:
         samples: One value per seed, shape (..., seeds).
         confidence: Nominal coverage, in (0, 1).
 
     Returns:
-        Mean, low and high, each of shape (...). A single seed says nothing about spread: its
-        interval is NaN. Bounds are not cut off where the values cannot go, below a gap of 0 or
-        above an accuracy of 1.
+        Mean, low and high, each of shape (...). The interval of a single seed, which has no spread,
+        is NaN. Bounds are not clipped to possible values, such as a gap of at least 0 or an
+        accuracy of at most 1.
 
     Raises:
         TypeError: If the samples are not real numbers.
-        ValueError: If there is no seed, a sample is not finite, or an option is out of its range.
+        ValueError: If there is no seed, a sample is not finite, or an option is out of range.
 
     Example:
         >>> mean, low, high = mean_interval([0.1, 0.2, 0.3, 0.4, 0.5])
@@ -75,7 +76,7 @@ def mean_interval(samples: ArrayLike, *, confidence: float = 0.95) -> Interval:
     mean = values.mean(axis=-1)
     if count == 1:
         return Interval(mean, np.full_like(mean, np.nan), np.full_like(mean, np.nan))
-    # Equal values have no spread, not that of rounding.
+    # Equal values have zero spread, without rounding errors.
     spread = np.where(np.ptp(values, axis=-1) > 0, values.std(axis=-1, ddof=1), 0.0)
     half = stdtrit(count - 1, (1 + confidence) / 2) * spread / np.sqrt(count)
     return Interval(mean, mean - half, mean + half)
@@ -115,7 +116,7 @@ def paired_permutation_test(
     """
     differences = _paired(samples, reference)
     count = differences.shape[-1]
-    # A pattern and its opposite tie, so half of them are enough: the last sign is kept.
+    # A pattern and its opposite tie, so half of them are enough: the last sign is fixed.
     exact = count <= _EXACT_SEEDS
     patterns = 2 ** (count - 1) if exact else _DRAWN_PATTERNS
     rng = np.random.default_rng(seed)
@@ -156,7 +157,7 @@ def paired_difference(
     Raises:
         TypeError: If values are not real numbers.
         ValueError: If seeds do not pair up, shapes do not broadcast, a value is not finite or an
-            option is out of its range.
+            option is out of range.
 
     Example:
         >>> difference = paired_difference([0.9, 0.8, 0.9, 0.7], [0.5, 0.6, 0.8, 0.6])
@@ -164,7 +165,7 @@ def paired_difference(
         0.20, p = 0.125
 
     References:
-        See the two functions it joins.
+        See the two functions that it combines.
     """
     interval = mean_interval(_paired(samples, reference), confidence=confidence)
     return PairedDifference(*interval, paired_permutation_test(samples, reference, seed=seed))
@@ -179,15 +180,15 @@ def holm(p_values: ArrayLike) -> Float[np.ndarray, "*tests"]:
     the whole table at most :math:`\alpha`, whatever the dependence between tests.
 
     Args:
-        p_values: P-values of one family of tests, any shape, in [0, 1]. NaN marks a cell that is
-            no test, such as the reference itself: it stays NaN and does not count.
+        p_values: P-values of one family of tests, any shape, in [0, 1]. NaN marks a cell without a
+            test, such as the reference itself: it stays NaN and does not count.
 
     Returns:
         The adjusted p-values, of the same shape.
 
     Raises:
         TypeError: If the values are not real numbers.
-        ValueError: If a value is out of its range.
+        ValueError: If a value is out of range.
 
     Example:
         >>> holm([0.01, 0.04, 0.03, np.nan])
@@ -211,14 +212,14 @@ def holm(p_values: ArrayLike) -> Float[np.ndarray, "*tests"]:
 
 
 def frontier(gap: ArrayLike, accuracy: ArrayLike) -> Bool[np.ndarray, "points"]:
-    """Return which points no other point beats: smallest gap, largest accuracy.
+    """Return which points no other point dominates: smallest gap, largest accuracy.
 
-    A point is beaten by one that is at least as good in both and better in one, so that equal
-    points stand or fall together.
+    A point is dominated by one that is at least as good in both and better in one, so equal points
+    are either all on the frontier or not.
 
     Args:
-        gap: What is to be small, shape (points,).
-        accuracy: What is to be large, shape (points,).
+        gap: The quantity to minimize, shape (points,).
+        accuracy: The quantity to maximize, shape (points,).
 
     Returns:
         A mask, shape (points,). A point with a NaN is not on the frontier.
@@ -239,7 +240,7 @@ def frontier(gap: ArrayLike, accuracy: ArrayLike) -> Bool[np.ndarray, "points"]:
         raise ValueError(
             f"gap and accuracy must have one shape (points,): got {cost.shape} and {gain.shape}"
         )
-    # [i, j]: point j beats point i.
+    # [i, j]: point j dominates point i.
     as_good = (cost <= cost[:, None]) & (gain >= gain[:, None])
     better = (cost < cost[:, None]) | (gain > gain[:, None])
     return ~(as_good & better).any(axis=1) & ~np.isnan(cost) & ~np.isnan(gain)

@@ -503,7 +503,7 @@ def test_an_unreadable_header_is_refused(broken, how):
     path = broken / run_store.FOLDER / "run.json"
     if how == "truncate":
         damage(path, how)
-        expected = "run.json is damaged .* to start again"
+        expected = "run.json is damaged .* to start over"
     else:
         header = json.loads(path.read_text()) | {"format": 99}
         path.write_text(json.dumps(header))
@@ -519,7 +519,7 @@ def test_states_of_another_shape_are_refused(broken):
     with (
         open_store(broken, header) as store,
         store.part("adam") as part,
-        pytest.raises(ValueError, match="27 is intact, but holds other states"),
+        pytest.raises(ValueError, match="27 is intact, but its states do not fit"),
     ):
         part.restore({"weights": np.zeros(3)})
 

@@ -158,7 +158,7 @@ def test_what_has_no_class_means_is_refused():
     net = Net()
     x, y = net.batch(0, [0, 1])
     wrong = class_means.mark_head({"in": True, "out": False}, net.params)
-    with pytest.raises(ValueError, match=r"of shape \(4, 16\), must be the head .* 5 outputs"):
+    with pytest.raises(ValueError, match=r"of shape \(4, 16\), must be the head that.* 5 outputs"):
         class_means.class_means(net.loss_grad(x, y), wrong)
     head = class_means.mark_head(None, net.params)
     with pytest.raises(ValueError, match="need class targets"):

@@ -164,7 +164,7 @@ def test_two_extensions_at_once_are_not_let_in(tmp_path):
 
 def test_states_of_a_run_without_them_are_trained_again_with_a_word(tmp_path, monkeypatch):
     run(tmp_path)
-    with pytest.warns(CheckpointWarning, match="without these states"):
+    with pytest.warns(CheckpointWarning, match="requested states are missing"):
         _, states = run(tmp_path, return_states=True)
     monkeypatch.setattr(execution, "train", lambda *_, **__: pytest.fail("it trains again"))
     assert list(run(tmp_path, return_states=True)[1]) == list(states)

@@ -54,7 +54,7 @@ def test_a_panel_can_be_part_of_a_figure_of_ones_own(curves, plot):
     assert not right.lines
     assert len(own.axes) == 2
     assert len(texts(own)) == 4
-    with pytest.raises(ValueError, match="size is that of the figure of axes"):
+    with pytest.raises(ValueError, match="size belongs to the figure of axes"):
         plot(curves, axes=left, size=(3, 3))
 
 

@@ -137,7 +137,11 @@ def test_another_score_than_accuracy():
         ({"seeds": [1, 1, 2, 3, 4, 5]}, ValueError, "different integers"),
         ({"seen_accuracy": seen(["er"])}, ValueError, "must map the labels er, ewc, si"),
         ({"seen_updates": [10]}, ValueError, "no seen_accuracy"),
-        ({"learning_rate": {}}, ValueError, "learning_rate cannot be recorded: there are accuracy"),
+        (
+            {"learning_rate": {}},
+            ValueError,
+            "learning_rate cannot be recorded; these can",
+        ),
         ({"train_loss": {k: np.ones((6, 9)) for k in arrays()}}, ValueError, "train_loss must be"),
         ({"task_ends": [100, 155, 290]}, ValueError, r"\[155\] were not evaluated"),
         ({"task_ends": [100, 150]}, ValueError, "must end with the last task, at 150"),

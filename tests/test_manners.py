@@ -34,7 +34,7 @@ def refused(capsys, *words):
         (["--chunk", str(2**63)], "chunk must be at most 2147483647"),
         (
             ["--coordinator", "nosuch.invalid:3000", "--processes", "2", "--process-id", "1"],
-            "names no host that is known: 'nosuch.invalid'",
+            "names an unknown host: 'nosuch.invalid'",
         ),
         (
             ["--coordinator", "127.0.0.1:99999", "--processes", "2", "--process-id", "0"],
@@ -47,7 +47,7 @@ def refused(capsys, *words):
         (
             ["--coordinator", "127.0.0.1:9", "--processes", "2", "--process-id", "1",
              "--timeout", "1"],
-            "nobody answers at 127.0.0.1:9 after 1 s",
+            "no answer from 127.0.0.1:9 after 1 s",
         ),
         (["--out", "\x1b[31mred"], "control characters are not allowed"),
     ],
@@ -135,7 +135,7 @@ def test_a_file_may_import_what_is_beside_it(tmp_path, capsys, monkeypatch):
 def test_files_of_others_name_what_writes_ours(tmp_path):
     curves = gainjax.run("split-digits", ["sgd"], 1, updates_per_task=2, eval_examples=20)
     curves.to_netcdf(tmp_path / "curves.nc", engine="h5netcdf")
-    with pytest.raises(ValueError, match=r"which gainjax\.save writes"):
+    with pytest.raises(ValueError, match=r"that gainjax\.save writes"):
         gainjax.load(tmp_path)
     gainjax.save(curves, tmp_path)
     assert gainjax.load(tmp_path).identical(curves)

@@ -320,7 +320,7 @@ def test_a_loss_that_mixes_examples_is_refused():
         return -((outputs[:, 0] - targets) ** 2)
 
     options = {"updates_per_task": 4, "batch_size": 16}
-    with pytest.raises(ValueError, match=r"loss of benchmark 'mixed' must be that of each example"):
+    with pytest.raises(ValueError, match=r"loss of benchmark 'mixed' must treat each example"):
         gainjax.Benchmark("mixed", stream=stream, loss=loss, score=score, **options)
     model = gainjax.models.from_functions(
         lambda key, x: ({"w": jnp.zeros((10, 1))}, {}),

@@ -310,7 +310,7 @@ def test_a_grid_does_not_silently_beat_a_value(capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     words = ["sweep", "split-digits", "--methods", "sgd", "adam"]
     told = refused(capsys, *words, "--set", "learning_rate=.5", "--grid", "learning_rate=.1,.2")
-    assert "learning_rate is given a value (hyperparameters, --set) and varied" in told
+    assert "learning_rate is both set (hyperparameters, --set) and varied" in told
     told = refused(capsys, *words, "--set", "sgd.learning_rate=.5", "--grid", "learning_rate=.1,.2")
     assert "sgd.learning_rate is given a value" in told
     assert "--grid is given twice" in refused(
@@ -407,7 +407,7 @@ def test_an_interrupt_while_files_are_written_does_not_deny_the_curves(
     with pytest.raises(SystemExit) as stop:
         main([*RUN, "--out", str(tmp_path), "--quiet"])
     assert stop.value.code == 130
-    assert "what was stored before is kept" in capsys.readouterr().err
+    assert "results stored so far are kept" in capsys.readouterr().err
     assert gainjax.load(tmp_path).sizes["seed"] == 1
 
 
@@ -421,7 +421,7 @@ def test_a_lock_that_is_a_link_or_a_pipe_is_left_alone(tmp_path):
         out = tmp_path / kind
         out.mkdir()
         (out / ".lock").symlink_to(victim) if kind == "link" else os.mkfifo(out / ".lock")
-        with pytest.raises(OSError, match=r"the lock is a symbolic link|the lock is no file"):
+        with pytest.raises(OSError, match=r"the lock is a symbolic link|the lock is not a file"):
             gainjax.run("split-digits", ["sgd"], 1, out=out, **SHORT)
     assert victim.read_text() == "mine"
 
@@ -553,7 +553,7 @@ def test_a_partner_that_never_comes_is_named(tmp_path):
     process = member(free_port(), 0, 3, tmp_path, "--timeout", "1")
     _, told = process.communicate(timeout=120)
     assert process.returncode == 2
-    assert "processes [1, 2] of 3 have not come after 1 s" in " ".join(told.split())
+    assert "processes [1, 2] of 3 have not arrived after 1 s" in " ".join(told.split())
     assert "stack trace" not in told
 
 

@@ -252,11 +252,11 @@ def test_resume_tells_what_to_do_about_a_benchmark_of_ones_own(tmp_path, monkeyp
     mine = gainjax.Benchmark("mine", stream=stream, **SHORT)
     for number, (bench, methods, message) in enumerate(
         (
-            (mine, ["sgd"], "the benchmark 'mine', an object that has no name"),
+            (mine, ["sgd"], "the benchmark 'mine', an object that cannot be found by name"),
             (
                 get_benchmark("split-digits").replace(**SHORT),
                 {"own": lambda learning_rate=0.1: optax.sgd(learning_rate)},
-                "the method 'own', an object that has no name to find it by",
+                "the method 'own', an object that cannot be found by name",
             ),
         )
     ):

@@ -81,7 +81,7 @@ def test_a_finished_run_gives_them_back(tmp_path, wanted, monkeypatch):
         )
     damaged = next((tmp_path / "states" / "9").rglob("*.npy"))
     damaged.write_bytes(damaged.read_bytes()[:-1] + b"?")
-    with pytest.warns(CheckpointWarning, match="without these states"):
+    with pytest.warns(CheckpointWarning, match="requested states are missing"):
         assert_same(again(tmp_path), wanted)
 
 
@@ -111,7 +111,7 @@ def test_wrong_updates_are_refused(snapshots, message):
 
 
 def test_what_does_not_go_together_is_refused(tmp_path):
-    with pytest.raises(ValueError, match="give snapshots alone, with 40"):
+    with pytest.raises(ValueError, match="give snapshots only, including 40"):
         gainjax.run("split-digits", ["sgd"], snapshots=[1], return_states=True, **SHORT)
     with pytest.raises(TypeError, match="list of updates: got 5"):
         gainjax.run("split-digits", ["sgd"], snapshots=5, **SHORT)

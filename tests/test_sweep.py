@@ -166,7 +166,7 @@ def test_draws_from_lists_are_different():
     assert len(points) == 6
     assert drawn(["ngm-sgd"], grid, 3) == settings[:3]
     with pytest.raises(
-        ValueError, match="draws must be at most 6, all that the grid has for ngm-sgd: got 7"
+        ValueError, match="draws must be at most 6, the number of combinations for ngm-sgd: got 7"
     ):
         drawn(["ngm-sgd"], grid, 7)
 

@@ -1,4 +1,4 @@
-"""Analysis: what the gain does, from curves, states and toy models."""
+"""Analysis of the effects of a gain, from curves, states and toy models."""
 
 from gainjax.analysis.bursts import (
     Decay,

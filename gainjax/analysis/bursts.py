@@ -1,14 +1,14 @@
-r"""Phasic bursts of the gain after a switch of tasks: how high, how soon, how fast they are gone.
+r"""Phasic bursts of the gain after a task switch: height, time to peak and decay.
 
-*How fast* has two meanings that must not be mixed. The excess x = g - g0 obeys
+*Decay* has two meanings that must not be confused. The excess x = g - g0 obeys
 
 .. math:: x_{t+1} = \gamma\, x_t + \eta H_t
 
 so its **homogeneous** part decays with the time constant -1/ln γ, exactly and by construction:
-:func:`recovered_decay` finds γ in the recorded gain and uncertainty. What an eye sees is the
-**visible** decay of the burst, and it is slower, because uncertainty does not vanish after a switch
-but fades over updates of its own: where H falls as exp(-t/τ_H) with τ_H above -1/ln γ, the gain
-ends up falling with τ_H. :func:`measure_bursts` fits both time constants.
+:func:`recovered_decay` finds γ from the recorded gain and uncertainty. A plot shows the **visible**
+decay of the burst, which is slower, because uncertainty does not vanish after a switch but fades
+over some updates: where H falls as exp(-t/τ_H) with τ_H above -1/ln γ, the gain eventually falls
+with τ_H. :func:`measure_bursts` fits both time constants.
 """
 
 import itertools
@@ -26,10 +26,10 @@ from gainjax.curves import task_ends
 from gainjax.gain import GainDynamics
 from gainjax.statistics import mean_interval
 
-_BEFORE = 10  # updates before a switch whose mean is the level that a burst starts from
-_FITTED = 0.2  # of its height: down to there the decay of a burst is fitted
-_LEAST_POINTS = 4  # of a fit
-_LONGEST = 10  # time constant, in lengths of what is fitted
+_BEFORE = 10  # updates before a switch whose mean is the starting level of a burst
+_FITTED = 0.2  # fraction of the height down to which the decay of a burst is fitted
+_LEAST_POINTS = 4  # for a fit
+_LONGEST = 10  # largest time constant, in lengths of the fitted interval
 MEASURES = (
     "before", "peak", "height", "floor", "time_to_peak", "tonic", "area", "time_constant",
     "uncertainty_time_constant", "predicted",
@@ -37,14 +37,14 @@ MEASURES = (
 
 
 class Decay(NamedTuple):
-    """What a recorded gain says about its own decay."""
+    """The decay found in a recorded gain."""
 
     decay: float
-    largest_residual: float  # of the recorded gain from the dynamics with that decay
+    largest_residual: float  # distance of the recorded gain from the dynamics with that decay
 
 
 def free_time_constant(dynamics: GainDynamics) -> float:
-    r"""Return the time constant with which a gain decays once uncertainty is gone, in updates.
+    r"""Return the time constant with which a gain decays without uncertainty, in updates.
 
     .. math:: \tau = -\frac{1}{\ln \gamma}
 
@@ -52,7 +52,7 @@ def free_time_constant(dynamics: GainDynamics) -> float:
         dynamics: Dynamics of plain numbers.
 
     Returns:
-        The time constant; 0 where nothing is kept (decay 0).
+        The time constant; 0 if the decay is 0.
 
     Example:
         >>> print(f"{free_time_constant(GainDynamics(decay=0.9)):.2f}")
@@ -63,21 +63,21 @@ def free_time_constant(dynamics: GainDynamics) -> float:
 
 
 def recovered_decay(gain: ArrayLike, uncertainty: ArrayLike, dynamics: GainDynamics) -> Decay:
-    r"""Find the decay in a recorded gain, from what uncertainty does not explain.
+    r"""Find the decay in a recorded gain, from the part that uncertainty does not explain.
 
     .. math:: g_{t+1} - g_0 - \eta H_t = \gamma\, (g_t - g_0)
 
-    by least squares over all updates. A gain that was recorded with its uncertainty gives back the
-    decay it ran with, to the digits it was stored in: a check of the curves themselves.
+    by least squares over all updates. A gain that was recorded with its uncertainty yields the
+    decay it ran with, to the precision of storage: a check of the curves themselves.
 
     Args:
         gain: Gain of the forward pass of each update, shape (N,) or (seeds, N).
         uncertainty: Uncertainty of the same forward passes, nats, of the same shape.
-        dynamics: What is said to have moved the gain. Its decay is not used.
+        dynamics: The presumed dynamics of the gain. Their decay is not used.
 
     Returns:
-        The decay, and the largest distance of a recorded gain from where that decay puts it.
-        Updates at which ``max_gain`` held the gain tell nothing and are left out.
+        The decay, and the largest distance of a recorded gain from the value that it predicts.
+        Updates at which ``max_gain`` limited the gain carry no information and are left out.
 
     Raises:
         ValueError: If the shapes differ, or the gain never leaves its baseline.
@@ -90,7 +90,7 @@ def recovered_decay(gain: ArrayLike, uncertainty: ArrayLike, dynamics: GainDynam
     References:
         Ours.
     """
-    # In NumPy's float64, whatever JAX's default is: the check is only as sharp as its arithmetic.
+    # In NumPy's float64, whatever JAX's default: precision limits the check.
     gains, entropy = (np.asarray(values, np.float64) for values in (gain, uncertainty))
     if gains.shape != entropy.shape or gains.ndim not in (1, 2):
         raise ValueError(
@@ -105,7 +105,7 @@ def recovered_decay(gain: ArrayLike, uncertainty: ArrayLike, dynamics: GainDynam
     free = after < top * (1 - 1e-6)
     excess, rest = (before - baseline)[free], (after - baseline - drive)[free]
     if not (excess**2).sum() > 0:
-        raise ValueError("gain must leave its baseline somewhere, else nothing of it can decay")
+        raise ValueError("gain must leave its baseline at some update: there is no decay to find")
     decay = float((excess * rest).sum() / (excess**2).sum())
     return Decay(decay, float(np.abs(rest - decay * excess).max()))
 
@@ -113,21 +113,21 @@ def recovered_decay(gain: ArrayLike, uncertainty: ArrayLike, dynamics: GainDynam
 def around_switches(
     variable: xr.DataArray, task_ends: ArrayLike, *, before: int = 10, after: int = 60
 ) -> xr.DataArray:
-    """Return what was recorded around each switch, aligned at it.
+    """Return a recorded variable around each switch, aligned at the switch.
 
     Args:
         variable: A variable of curves over ``update``, such as ``curves.gain``.
         task_ends: Last update of each task, ascending: ``curves.task_end``.
-        before: Updates to show before a switch, at least 0.
-        after: Updates to show after it, at least 1.
+        before: Updates before a switch to include, at least 0.
+        after: Updates after it to include, at least 1.
 
     Returns:
         The values with the dimensions ``switch``, numbered from 1, and ``since`` in place of
         ``update``. ``since`` 0 is the last update of the old task, 1 the first of the new one. NaN
-        beyond the run and beyond the task that the switch begins.
+        beyond the run and beyond the task that follows the switch.
 
     Raises:
-        ValueError: If there is no switch, no ``update``, or a length is out of its range.
+        ValueError: If there is no switch, no ``update``, or a length is out of range.
 
     Example:
         >>> gain = xr.DataArray([1.0, 2.0, 3.0, 4.0], {"update": [1, 2, 3, 4]})
@@ -153,31 +153,31 @@ def around_switches(
 
 
 def measure_bursts(curves: xr.Dataset) -> pd.DataFrame:
-    r"""Measure the burst of the gain after every switch, a row per setting, seed and switch.
+    r"""Measure the burst of the gain after every switch, one row per setting, seed and switch.
 
     Args:
         curves: Curves with a gain, as for :func:`gainjax.analysis.recorded_gains`.
 
     Returns:
-        ``setting``, ``seed``, ``switch`` (from 1), and of each burst
+        ``setting``, ``seed``, ``switch`` (from 1), and for each burst
 
-        - ``before``: mean gain of the last 10 forward passes that the new task did not touch: the
+        - ``before``: mean gain of the last 10 forward passes that the new task did not affect: the
           gain follows the uncertainty of the update before, so the first forward pass of a task
           still has the old task's gain;
         - ``peak``, the largest gain of the task, and ``time_to_peak``, updates since the switch;
-        - ``height``, peak - before, and its ``floor``, about what a gain that merely fluctuates
-          reaches: the largest gain less the smallest mean of 10 successive updates in the second
-          half of the old task, a straight line taken out. The largest of many noisy values lies
-          above the mean of a few, so that a height above 0 is no burst; without bursts about half
-          of all heights lie above their floor. NaN where that half is not longer than 10 updates;
-        - ``tonic``: mean gain of the last quarter of the task that the switch begins;
-        - ``area`` between gain and tonic (signed) from the switch to the first update from the
-          peak on at which the gain is not above the tonic level;
-        - ``time_constant`` of the exponential that fits gain - tonic best in least squares, in
-          updates, from the peak down to a fifth of its height above tonic; and
-          ``uncertainty_time_constant`` of the uncertainty over the same updates, above its own mean
-          of the last quarter. NaN where fewer than 4 updates tell, or nothing falls;
-        - ``predicted``: -1/ln γ, of a gain that no uncertainty drives.
+        - ``height``, peak - before, and its ``floor``, roughly the height that mere fluctuation
+          reaches: the largest gain minus the smallest mean of 10 successive updates in the second
+          half of the old task, after removing a linear trend. The largest of many noisy values lies
+          above the mean of a few, so a height above 0 alone is not a burst; without bursts, about
+          half of all heights lie above their floor. NaN if that half is at most 10 updates long;
+        - ``tonic``: mean gain of the last quarter of the task after the switch;
+        - ``area`` between gain and tonic (signed), from the switch to the first update, at or after
+          the peak, at which the gain is not above the tonic level;
+        - ``time_constant`` of the least-squares exponential fit to gain - tonic, in updates, from
+          the peak down to a fifth of its height above tonic; and ``uncertainty_time_constant`` of
+          the uncertainty over the same updates, above its own mean over the last quarter. NaN with
+          fewer than 4 informative updates, or if nothing falls;
+        - ``predicted``: -1/ln γ, for a gain that no uncertainty drives.
 
     Raises:
         ValueError: If there is no switch, or as :func:`gainjax.analysis.recorded_gains`.
@@ -215,11 +215,11 @@ def burst_table(rows: pd.DataFrame) -> pd.DataFrame:
     """Return means over seeds with intervals, for each switch and for the mean of the switches.
 
     Args:
-        rows: What :func:`measure_bursts` returned.
+        rows: The result of :func:`measure_bursts`.
 
     Returns:
-        A row per setting and switch; ``switch`` 0 is the mean over switches, taken per seed. Each
-        measure has ``NAME``, ``NAME_low`` and ``NAME_high``, the 95 % interval of
+        One row per setting and switch; ``switch`` 0 is the mean over switches, computed per seed.
+        Each measure has ``NAME``, ``NAME_low`` and ``NAME_high``, the 95 % interval of
         :func:`gainjax.statistics.mean_interval`, over the seeds that have it; ``fitted`` counts
         those with a time constant.
 
@@ -248,7 +248,7 @@ def burst_table(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def _burst(recorded: RecordedGain, place: int, start: int, end: int) -> dict[str, float]:
-    """Measure one burst; the task that it begins has the updates start + 1 to end."""
+    """Measure one burst, in the task with the updates start + 1 to end."""
     gain, uncertainty = recorded.gain[place], recorded.uncertainty[place]
     first = start  # index of the new task's first forward pass, whose gain is still the old one's
     task = gain[first:end]
@@ -275,7 +275,7 @@ def _burst(recorded: RecordedGain, place: int, start: int, end: int) -> dict[str
 
 
 def _floor(old: np.ndarray) -> float:
-    """Return the largest height that fluctuation reached late in the old task."""
+    """Return the largest height that fluctuations reached late in the old task."""
     late = old[len(old) // 2 :]
     if len(late) <= _BEFORE:
         return np.nan
@@ -286,10 +286,10 @@ def _floor(old: np.ndarray) -> float:
 
 
 def _time_constant(excess: np.ndarray) -> float:
-    """Return the time constant of the exponential next to an excess in least squares, or NaN.
+    """Return the time constant of the exponential that fits an excess in least squares, or NaN.
 
-    Not of a line through logarithms: where noise reaches below 0 there are none, and what is left
-    lies too high.
+    Not of a line through logarithms: these do not exist where noise falls below 0, and the
+    remaining values are biased upward.
     """
     if len(excess) < _LEAST_POINTS:
         return np.nan
@@ -301,5 +301,5 @@ def _time_constant(excess: np.ndarray) -> float:
 
     bounds = (np.log(0.1), np.log(_LONGEST * len(excess)))
     found = minimize_scalar(explained, bounds=bounds, method="bounded").x
-    # At a bound there is no decay that these updates could tell.
+    # At a bound, these updates do not determine a decay.
     return float(np.exp(found)) if bounds[0] + 0.01 < found < bounds[1] - 0.01 else np.nan

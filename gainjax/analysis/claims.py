@@ -1,7 +1,7 @@
-"""What is claimed about the gain, and what curves say to it: a row per claim.
+"""Claims about the gain, judged by curves: one row per claim.
 
-A claim that the curves cannot decide, because a method is not among them, is listed as not
-measured. Claims about curvature and about the loss at another gain need networks, not curves.
+A claim that the curves cannot decide, because they lack a method, is listed as not measured. Claims
+about curvature and about the loss at another gain need networks, not curves.
 """
 
 from collections.abc import Callable, Mapping
@@ -21,16 +21,16 @@ PAPER = "arXiv 2507.14056"
 
 
 class Claim(NamedTuple):
-    """A statement whose number is above 0 where it holds.
+    """A statement with a measure that is above 0 if it holds.
 
     Args:
         name: Short name.
-        statement: What is claimed, in a sentence.
-        source: Who claims it.
-        methods: Methods that the curves must have, by their names.
-        measure: Returns from the curves a number per seed, shape (seeds,), above 0 where the claim
+        statement: The claim, in one sentence.
+        source: Where it is claimed.
+        methods: Names of the methods that the curves must have.
+        measure: Returns from the curves a number per seed, shape (seeds,), above 0 if the claim
             holds. The curves have one setting for each of the methods.
-        unit: What the number is.
+        unit: Definition of the number.
     """
 
     name: str
@@ -46,7 +46,7 @@ def smaller_gap(better: str, reference: str) -> Callable[[xr.Dataset], np.ndarra
 
     Args:
         better: Method that is claimed to be better.
-        reference: The other one.
+        reference: The other method.
 
     Example:
         >>> accuracy = {"a": [[0.8], [0.6], [0.8]], "b": [[0.8], [0.4], [0.8]]}
@@ -64,7 +64,7 @@ def smaller_gap(better: str, reference: str) -> Callable[[xr.Dataset], np.ndarra
 
 
 def _burst(curves: xr.Dataset) -> np.ndarray:
-    """Return the smallest burst of each seed above its floor: every switch has to have one."""
+    """Return the smallest burst of each seed above its floor: every switch must have one."""
     rows = measure_bursts(curves)
     smallest = (rows["height"] - rows["floor"]).groupby(rows["seed"]).min()
     return smallest.dropna().to_numpy(np.float64)
@@ -78,7 +78,7 @@ def _slower_than_free(curves: xr.Dataset) -> np.ndarray:
 
 
 def _homogeneous(curves: xr.Dataset) -> np.ndarray:
-    """Return by how much the decay of each seed is nearer to its own number than a thousandth."""
+    """Return by how much the error of each seed's recovered decay is below a thousandth."""
     recorded = the_recorded_gain(curves)
     found = [
         recovered_decay(gain, uncertainty, recorded.dynamics).decay
@@ -147,21 +147,21 @@ CLAIMS: Mapping[str, Claim] = {
 
 
 def judge_claims(curves: xr.Dataset, table: Mapping[str, Claim] = CLAIMS) -> pd.DataFrame:
-    """Return what curves say to each claim.
+    """Judge claims by curves.
 
     Args:
         curves: Curves of one benchmark, with one setting for each method.
         table: The claims by name.
 
     Returns:
-        A row per claim: ``claim``, ``statement``, ``source``; ``value``, the mean over seeds of a
-        number that is above 0 where the claim holds, with its 95 % interval; ``unit``; ``p``, of
-        the exact two-sided sign-flip test; and ``verdict``: "holds" or "fails" where the interval
-        lies on one side of 0, "open" where it does not or there is a single seed, "not measured"
-        where a method is missing, "diverged" where a seed of one did: what it would have done at
-        a smaller learning rate is not known. Verdicts are not corrected for their number.
-        ``anytime_difference`` is, of two methods, the mean difference in anytime accuracy of the
-        first to the second: a smaller gap that costs accuracy may be a slower learner, no more.
+        One row per claim: ``claim``, ``statement``, ``source``; ``value``, the mean over seeds of a
+        number that is above 0 if the claim holds, with its 95 % interval; ``unit``; ``p``, of the
+        exact two-sided sign-flip test; and ``verdict``: "holds" or "fails" if the interval lies on
+        one side of 0, "open" if it does not or there is a single seed, "not measured" if a method
+        is missing, "diverged" if a seed of one diverged: the outcome at a smaller learning rate is
+        unknown. Verdicts are not corrected for multiple testing. ``anytime_difference`` is, for
+        two methods, the mean anytime accuracy of the first minus that of the second: a smaller gap
+        at lower accuracy may just mean slower learning.
 
     Raises:
         ValueError: If several settings are of one method.
@@ -194,7 +194,7 @@ def judge_claims(curves: xr.Dataset, table: Mapping[str, Claim] = CLAIMS) -> pd.
 
 
 def _anytime_difference(curves: xr.Dataset) -> float:
-    """Return what the first of two methods has more in anytime accuracy, NaN if there are not."""
+    """Return the anytime accuracy of the first method minus the second's; NaN unless two."""
     rows = per_seed(curves)
     if curves.sizes["setting"] != 2 or "anytime_accuracy" not in rows:
         return np.nan

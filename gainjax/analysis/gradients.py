@@ -1,4 +1,4 @@
-"""The directions of gradients at snapshots: do old and new tasks pull the same way?"""
+"""Directions of gradients at snapshots: how well old and new tasks agree."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -25,27 +25,27 @@ def gradient_angles(
     methods: Any = None,
     most: int = 1000,
 ) -> xr.Dataset:
-    r"""Return cosines between the gradients of old tasks, of the new one, and the step taken.
+    r"""Return cosines between the gradients of old and new tasks, and the step taken.
 
     .. math:: \cos(u, v) = \frac{\langle u, v \rangle}{\lVert u \rVert \lVert v \rVert}
 
-    Gradients are those of the loss on a fixed sample, of the network as it is evaluated (batch
-    statistics are not those of the sample), with respect to the trained parameters. The sample of
-    the joint gradient has the new task's share of all examples seen so far.
+    Gradients are those of the loss on a fixed sample, for the network in evaluation mode (without
+    batch statistics of the sample), with respect to the trained parameters. In the sample of the
+    joint gradient, the new task has its share of all examples seen so far.
 
     Args:
         subject: The benchmark, with its data and its model.
-        states: What ``gainjax.run(..., snapshots=snapshots)`` returned.
+        states: The states from ``gainjax.run(..., snapshots=snapshots)``.
         snapshots: The updates of the snapshots.
-        switch: Number of the switch, from 1: it parts old tasks and the new one.
+        switch: Number of the switch between old tasks and the new one, from 1.
         methods: As for :func:`networks`.
-        most: Training examples of a sample, >= 1.
+        most: Maximum number of training examples in a sample, >= 1.
 
     Returns:
         Over (setting, seed, snapshot): ``old_and_new``, the cosine between the gradients of old
         tasks and the new one; ``old_norm`` and ``new_norm``, their norms; ``step_and_joint``, the
-        cosine between the way from this snapshot to the next and the negative joint gradient here
-        (NaN for the last; it is that of one step where snapshots are consecutive updates).
+        cosine between the displacement from this snapshot to the next and the negative joint
+        gradient here (NaN for the last; for consecutive updates, the displacement of one step).
 
     Raises:
         ValueError: If the states have other snapshots.
@@ -105,5 +105,5 @@ def cosine(u: jax.Array, v: jax.Array) -> jax.Array:
 
 
 def _steps(x: np.ndarray) -> np.ndarray:
-    """Return the way to the next snapshot, 0 after the last."""
+    """Return the displacement to the next snapshot, 0 after the last."""
     return np.diff(x, axis=1, append=x[:, -1:])

@@ -1,4 +1,4 @@
-"""Curvature of the loss, in effective and in raw coordinates, without a Hessian in memory."""
+"""Curvature of the loss, in effective and in raw coordinates, without storing a Hessian."""
 
 from collections.abc import Callable
 from functools import partial
@@ -15,7 +15,7 @@ Loss = Callable[[Any], jax.Array]  # of parameters, shape ()
 
 
 class Curvature(NamedTuple):
-    """What is known of a Hessian."""
+    """Estimated properties of a Hessian."""
 
     eigenvalues: np.ndarray  # shape=(k,): the largest ones by magnitude, descending
     trace: float
@@ -29,7 +29,7 @@ def hessian_vector_product(loss: Loss, params: Any, vector: Any) -> Any:
 
     Args:
         loss: A function of the parameters, shape ().
-        params: Where.
+        params: The point of evaluation.
         vector: In the structure of the parameters.
 
     Example:
@@ -42,18 +42,18 @@ def hessian_vector_product(loss: Loss, params: Any, vector: Any) -> Any:
 
 
 def in_raw_coordinates(loss: Loss, gain: ArrayLike, mask: Any) -> Loss:
-    r"""Return a loss of effective weights as one of raw weights.
+    r"""Return a loss of effective weights as a function of raw weights.
 
     .. math:: L_\mathrm{raw}(w) = L(g \odot w), \quad
         \nabla_w = g\, \nabla_\theta, \quad H_w = g^2 H_\theta
 
-    (the second and third where all parameters are modulated): a landscape that is flatter in
-    effective coordinates and a step that is larger by :math:`g^2` are one statement.
+    (the second and third if all parameters are modulated): a landscape that is flatter in effective
+    coordinates and a step that is larger by :math:`g^2` are equivalent statements.
 
     Args:
-        loss: Of effective parameters.
+        loss: A function of effective parameters.
         gain: The gain, shape ().
-        mask: Booleans in the structure of the parameters: which ones the gain multiplies.
+        mask: Boolean mask of the parameters that the gain multiplies, in their structure.
 
     Example:
         >>> raw = in_raw_coordinates(lambda x: jnp.sum(x**2), 3.0, True)
@@ -80,8 +80,8 @@ def curvature(
 
     Args:
         loss: A function of the parameters, shape (). It is compiled once for each function.
-        params: Where.
-        eigenvalues: How many, >= 1 and below the number of parameters.
+        params: The point of evaluation.
+        eigenvalues: Number of eigenvalues, >= 1 and below the number of parameters.
         samples: Random vectors for the trace, >= 2.
         seed: Seed of the random vectors.
 

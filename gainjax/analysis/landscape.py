@@ -1,4 +1,4 @@
-"""The loss between and around the weights of a run: along a line, and on a plane through three."""
+"""The loss landscape around the weights of a run: along a line, and on a plane through three."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -12,7 +12,7 @@ Loss = Callable[[Any], jax.Array]
 
 
 class Plane(NamedTuple):
-    """A loss on a plane."""
+    """The loss on a plane."""
 
     x: np.ndarray  # shape=(n,): coordinates, in units of distance between weights
     y: np.ndarray  # shape=(n,)
@@ -22,7 +22,7 @@ class Plane(NamedTuple):
 
 
 def along_line(loss: Loss, start: Any, end: Any, points: Sequence[float]) -> np.ndarray:
-    r"""Return a loss between two weights and beyond.
+    r"""Return the loss on the line through two weights.
 
     .. math:: L((1 - s)\, \theta_0 + s\, \theta_1)
 
@@ -60,12 +60,12 @@ def on_plane(
     points: int = 25,
     margin: float = 0.3,
 ) -> Plane:
-    r"""Return a loss on the plane through three weights.
+    r"""Return the loss on the plane through three weights.
 
     .. math:: \theta(x, y) = \theta_0 + x\, e_1 + y\, e_2
 
     with :math:`e_1` from the first to the second and :math:`e_2` orthogonal to it, both of length
-    1, so that distances on the plane are those between weights.
+    1, so that distances on the plane equal those between weights.
 
     Args:
         loss: A function of the parameters, shape ().

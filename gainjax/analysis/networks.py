@@ -1,4 +1,4 @@
-"""The networks of a run at its snapshots, and what they say to the data of its benchmark."""
+"""The networks of a run at its snapshots, and their outputs for the data of its benchmark."""
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
@@ -37,10 +37,10 @@ class Examples(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Subject:
-    """A benchmark with its data and its model: what the analysis of weights is about.
+    """A benchmark with its data and its model, as the subject of weight analysis.
 
     Args:
-        benchmark: Its name, or the benchmark.
+        benchmark: The benchmark or its name.
         data_dir: As for :func:`gainjax.run`.
         eval_examples: As for :func:`gainjax.run`.
 
@@ -81,11 +81,11 @@ class Subject:
         return Examples(self.prepared(inputs), jnp.asarray(self.stream.test_targets[task, :size]))
 
     def train(self, tasks: Sequence[int], most: int, seed: int = 0) -> Examples:
-        """Return at most so many training examples of some tasks, a fixed random choice.
+        """Return a limited number of training examples of some tasks, a fixed random choice.
 
         Args:
             tasks: Tasks, counted from 0.
-            most: Largest number of examples, >= 1.
+            most: Maximum number of examples, >= 1.
             seed: Seed of the choice.
         """
         ranges = [
@@ -109,7 +109,7 @@ class Subject:
         return np.unique(np.asarray(self.stream.train_targets)[:end])
 
     def outputs(self, network: Network, inputs: jax.Array) -> jax.Array:
-        """Return the outputs of one network, as it is evaluated."""
+        """Return the outputs of one network in evaluation mode."""
         out, _ = self.model.apply(network.params, network.state, inputs, train=False, key=None)
         return out
 
@@ -117,16 +117,16 @@ class Subject:
 def networks(
     states: Mapping[str, TrainState], which: Which = "evaluated", methods: Any = None
 ) -> dict[str, Network]:
-    """Return the networks of snapshots by label: those that are evaluated, or those trained.
+    """Return the evaluated or the trained networks of snapshots, by label.
 
     Args:
-        states: What ``gainjax.run(..., snapshots=...)`` returned.
+        states: The states from ``gainjax.run(..., snapshots=...)``.
         which: "evaluated", such as an average of the weights, or "trained".
         methods: The methods of the run, as for :func:`gainjax.run`; None if the labels (up to the
             first space) are names of registered ones.
 
     Raises:
-        ValueError: If a method is unknown, or ``which`` is something else.
+        ValueError: If a method is unknown, or ``which`` is invalid.
     """
     if which not in ("evaluated", "trained"):
         raise ValueError(f"which must be 'evaluated' or 'trained': got {which!r}")
@@ -143,12 +143,12 @@ def snapshots_around(
     """Return the updates for ``snapshots=``: the last one before a switch, and some after it.
 
     Args:
-        benchmark: Its name, or the benchmark.
+        benchmark: The benchmark or its name.
         switch: Number of the switch, from 1.
         after: Updates since the switch, ascending, >= 1.
 
     Raises:
-        ValueError: If the task is shorter than that, or the updates are given by task and there is
+        ValueError: If the task is too short, or ``updates_per_task`` is given by task and there is
             no such switch.
 
     Example:
@@ -169,11 +169,11 @@ def snapshots_around(
 
 
 def over_runs(function: Callable[[Any], Any], network: Any) -> Any:
-    """Call a function of one network for each seed and snapshot, one after the other on the device.
+    """Call a function of one network for each seed and snapshot, sequentially on the device.
 
     Args:
-        function: From one network to arrays.
-        network: With leading axes of seeds and snapshots, which the results have, too.
+        function: Maps one network to arrays.
+        network: Network with leading axes of seeds and snapshots, which the results also have.
     """
 
     @jax.jit
@@ -184,13 +184,13 @@ def over_runs(function: Callable[[Any], Any], network: Any) -> Any:
 
 
 def head_features(subject: Subject) -> Features:
-    r"""Return the function that gives the features of a network: the inputs of its linear head.
+    r"""Return a function that computes the features of a network: the inputs of its linear head.
 
     .. math:: h_j(x) = \frac{\partial z_0(x)}{\partial K_{j0}}
 
-    for a head :math:`z = h(x) K + b`. No more needs to be known of the network than which of its
-    parameters is the kernel of the head: the last one with two axes of which one is as long as
-    there are outputs.
+    for a head :math:`z = h(x) K + b`. This only requires knowing which parameter of the network is
+    the kernel of the head: the last one with two axes, one of them as long as the number of
+    outputs.
 
     Args:
         subject: The benchmark.
@@ -208,11 +208,11 @@ def head_features(subject: Subject) -> Features:
     heads = [(path, x) for path, x in leaves if x.ndim == 2 and outputs in x.shape]
     if not heads or heads[-1][1].shape[0] == heads[-1][1].shape[1]:
         raise ValueError(
-            f"the network has no linear head with {outputs} outputs that could be recognized: give "
+            f"no linear head with {outputs} outputs could be recognized in the network: give "
             "features=function(params, state, inputs), which returns shape (B, F)"
         )
     path, kernel = heads[-1]
-    transposed = kernel.shape[0] == outputs  # as Equinox has it
+    transposed = kernel.shape[0] == outputs  # the layout of Equinox
 
     def features(params: Any, state: Any, inputs: jax.Array) -> jax.Array:
         def first_output(column: jax.Array, one: jax.Array) -> jax.Array:

@@ -1,4 +1,4 @@
-"""Panels of the figures of the analysis: given ones, or those of a new figure."""
+"""Panels for the figures of the analysis: existing ones, or those of a new figure."""
 
 from collections.abc import Sequence
 from typing import cast
@@ -10,7 +10,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from gainjax.show.plots.looks import clean
 
-# From early to late, safe for color-blind readers: a part of the color map cividis, dark enough.
+# From early to late, safe for color-blind readers: the sufficiently dark part of cividis.
 _EARLY_TO_LATE = ("#00204D", "#31446B", "#666970", "#958F78", "#C7B065")
 
 
@@ -20,13 +20,13 @@ def panels(
     """Return cleaned panels to draw in.
 
     Args:
-        given: Panels of the caller's, or None for those of a new figure.
-        count: How many there must be.
+        given: Existing panels, or None for those of a new figure.
+        count: Number of panels needed.
         size: Width and height of a new figure in inches.
         rows: Rows of a new figure.
 
     Raises:
-        ValueError: If another number is given.
+        ValueError: If another number of panels is given.
     """
     if given is None:
         room = ConstrainedLayoutEngine(w_pad=0.06, h_pad=0.04, wspace=0.04)  # between the panels
@@ -42,7 +42,7 @@ def panels(
 
 
 def figure_of(panel: Axes) -> Figure:
-    """Return the figure that a panel is in."""
+    """Return the figure of a panel."""
     return cast(Figure, panel.get_figure(root=True))
 
 
@@ -63,7 +63,7 @@ def early_to_late(count: int) -> list[str]:
     """Return colors for a sequence, dark to light.
 
     Args:
-        count: How many.
+        count: Number of colors.
 
     Example:
         >>> early_to_late(2)

@@ -33,24 +33,24 @@ from gainjax.statistics import mean_interval
 
 _DASHES = (0, (4, 2))
 _DOTS = (0, (1, 1.5))
-_SHOWN = 0.5  # of the shortest task after a switch
-_FLOOR = 0.05  # of a burst: below that its decay is noise
-_SMOOTHED = 11  # updates whose mean uncertainty is drawn: batches are noisy
-_BURST = slice(139, 185)  # updates of the reversal that are shown
+_SHOWN = 0.5  # fraction of the shortest task shown after a switch
+_FLOOR = 0.05  # fraction of a burst below which its decay is noise
+_SMOOTHED = 11  # updates in the running mean of uncertainty: batches are noisy
+_BURST = slice(139, 185)  # updates shown around the reversal
 
 
 def plot_bursts(curves: xr.Dataset, *, axes: Sequence[Axes] | None = None) -> Figure:
-    """Draw the gain around every switch, and how its burst decays beside a free decay.
+    """Draw the gain around every switch, and the decay of its bursts compared with a free decay.
 
-    Left: the gain, a line per switch, mean over seeds with its 95 % confidence interval. Right,
-    aligned at the peak of each burst and averaged over switches: what is left of the burst above
-    the tonic level that it ends at, where the gain would settle for the uncertainty of the moment
-    (a running mean over 11 updates), and a gain that no uncertainty drives; all relative to the
-    height of the burst.
+    Left: the gain, one line per switch, mean over seeds with its 95 % confidence interval. Right,
+    aligned at the peak of each burst and averaged over switches: the remainder of the burst above
+    its final tonic level, the level where the gain would settle for the current uncertainty (a
+    running mean over 11 updates), and a gain that no uncertainty drives; all relative to the height
+    of the burst.
 
     Args:
         curves: Curves of one setting with a gain.
-        axes: Two panels to draw in, or None for a figure of its own.
+        axes: Two existing panels, or None for a new figure.
 
     Returns:
         The figure of the panels.
@@ -86,14 +86,14 @@ def plot_bursts(curves: xr.Dataset, *, axes: Sequence[Axes] | None = None) -> Fi
 
 
 def plot_tonic(table: pd.DataFrame, *, axes: Sequence[Axes] | None = None) -> Figure:
-    """Draw the tonic level of each task, and beside it where the uncertainty says it must be.
+    """Draw the tonic level of each task, and compare it with the level that uncertainty predicts.
 
     Left: means over seeds with 95 % confidence intervals. Right: each seed and task against the
-    fixed point of the gain for the mean uncertainty; on the line, tonic gain is that and no more.
+    fixed point of the gain for the mean uncertainty; on the diagonal, the two agree.
 
     Args:
-        table: Rows of :func:`gainjax.analysis.tonic_comparison`, of one setting per benchmark.
-        axes: Two panels to draw in, or None for a figure of its own.
+        table: Rows of :func:`gainjax.analysis.tonic_comparison`, with one setting per benchmark.
+        axes: Two existing panels, or None for a new figure.
 
     Returns:
         The figure of the panels.
@@ -137,7 +137,7 @@ def plot_timescales(curves: xr.Dataset, *, axes: Axes | None = None) -> Figure:
 
     Args:
         curves: Curves, as for :func:`gainjax.analysis.fast_share`.
-        axes: A panel to draw in, or None for a figure of its own.
+        axes: An existing panel, or None for a new figure.
 
     Returns:
         The figure of the panel.
@@ -170,12 +170,12 @@ def plot_toys(key: jax.Array, repeats: int = 50, *, axes: Sequence[Axes] | None 
     """Draw the toy models: a target that reverses for ten updates, and a noisy onset.
 
     Left: output and gain of three models around the reversal. Right: the noisy toy of the appendix,
-    the mean of its repeats and one standard deviation, with a run without noise.
+    mean and standard deviation of its repeats, with a run without noise.
 
     Args:
         key: Random key of the noise.
         repeats: Repeats of the noisy toy, at least 1.
-        axes: Four panels to draw in, row by row, or None for a figure of its own.
+        axes: Four existing panels, row by row, or None for a new figure.
 
     Returns:
         The figure of the panels.
@@ -191,7 +191,7 @@ def plot_toys(key: jax.Array, repeats: int = 50, *, axes: Sequence[Axes] | None 
 
 
 def _draw_decay(panel: Axes, recorded: RecordedGain, ends: np.ndarray, length: int) -> None:
-    """Draw bursts aligned at their peaks: what is left, what drives it, and a free decay."""
+    """Draw bursts aligned at their peaks: the remainder, its drive, and a free decay."""
     left, driven = [[np.full(length, np.nan)] for _ in range(2)]
     for start, end in itertools.pairwise(ends):
         task = recorded.gain[:, start:end]
@@ -239,7 +239,7 @@ def _draw_reversal(outputs: Axes, gains: Axes) -> None:
     for name, look in looks({name: name for name in toys}).items():
         style = {"color": look.color, "linestyle": look.dashes, "linewidth": look.width}
         outputs.plot(update, np.asarray(toys[name].output)[_BURST], **style, label=look.label)
-        if name == "gain":  # the others have none
+        if name == "gain":  # the others have no gain
             gains.plot(update, np.asarray(toys[name].gain)[_BURST], **style)
     outputs.legend(frameon=False, fontsize=0.85 * FONT, loc="lower right", handlelength=2)
     outputs.set(ylabel="output", title="target reverses for 10 updates")

@@ -1,4 +1,4 @@
-"""The gain that curves recorded, with the uncertainty that drove it and the dynamics it obeyed."""
+"""The recorded gain of curves, with the uncertainty that drove it and its dynamics."""
 
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -10,11 +10,11 @@ from gainjax.curves import check_rows, has, settings_of
 from gainjax.gain import GainDynamics
 
 _NUMBERS = ("decay", "baseline", "sensitivity")
-_TOLERANCE = 1e-3  # of the gain: room for curves that were written with few digits
+_TOLERANCE = 1e-3  # of the gain: allows for curves written with few digits
 
 
 class RecordedGain(NamedTuple):
-    """What one setting recorded, without the seeds that diverged."""
+    """The recordings of one setting, without the seeds that diverged."""
 
     label: str
     title: str
@@ -25,20 +25,20 @@ class RecordedGain(NamedTuple):
 
 
 def recorded_gains(curves: xr.Dataset) -> dict[str, RecordedGain]:
-    """Return the gain of each setting whose hyperparameters say how it follows uncertainty.
+    """Return the gain of each setting whose hyperparameters define how it follows uncertainty.
 
     Args:
         curves: Curves with ``gain`` and ``uncertainty``. Settings without ``decay``, ``baseline``
-            and ``sensitivity`` (plain SGD, a replayed gain) are passed over, as are those that put
-            them to another use than a gain (entropy-lr), and seeds that diverged or have no gain.
+            and ``sensitivity`` (plain SGD, a replayed gain) are skipped, as are those that use them
+            for something else than a gain (entropy-lr), and seeds that diverged or have no gain.
 
     Returns:
-        What was recorded, by the label of the setting, in their order.
+        The recordings by the label of the setting, in their order.
 
     Raises:
-        TypeError: If it is no dataset.
-        ValueError: If no setting has a gain of its own, a number of its dynamics is a schedule, or
-            a recorded gain does not obey them: then no fixed point and no time constant is its own.
+        TypeError: If ``curves`` is not a dataset.
+        ValueError: If no setting has such a gain, a number of its dynamics is a schedule, or a
+            recorded gain does not obey them: no fixed point or time constant would then apply.
 
     Example:
         >>> import gainjax
@@ -75,14 +75,14 @@ def recorded_gains(curves: xr.Dataset) -> dict[str, RecordedGain]:
             )  # fmt: skip
     if not found:
         raise ValueError(
-            "no setting of these curves has a gain of its own that follows uncertainty: got "
+            "no setting of these curves has a gain that follows its own uncertainty: got "
             f"{curves['setting'].values.tolist()}. ngm-sgd has one"
         )
     return found
 
 
 def the_recorded_gain(curves: xr.Dataset) -> RecordedGain:
-    """Return the gain of the one setting that has one, for figures of a single method.
+    """Return the gain of the only setting that has one, for figures of a single method.
 
     Args:
         curves: Curves, as for :func:`recorded_gains`.
@@ -104,7 +104,7 @@ def _dynamics(label: str, values: Mapping[str, float | None]) -> GainDynamics:
         if isinstance(values[name], Mapping):
             raise ValueError(
                 f"{name} of {label!r} must be one number: got a schedule, under which the gain has "
-                "no one time constant"
+                "no single time constant"
             )
     numbers = {name: values[name] for name in _NUMBERS}
     return GainDynamics(**numbers, max_gain=values.get("max_gain"))  # type: ignore[arg-type]
@@ -118,19 +118,19 @@ def _check_obeys(
     if away.size and away.max() > _TOLERANCE:
         update = int(np.unravel_index(away.argmax(), away.shape)[1]) + 2
         raise ValueError(
-            f"gain of {label!r} must follow its uncertainty as its hyperparameters say: it is "
-            f"{100 * away.max():.2g} % away from that at update {update}. Give curves with every "
+            f"gain of {label!r} must follow its uncertainty as its hyperparameters say: it "
+            f"deviates by {100 * away.max():.2g} % at update {update}. Give curves with every "
             "update, of a method whose gain obeys GainDynamics"
         )
 
 
 def _is_none(gain: np.ndarray, uncertainty: np.ndarray, dynamics: GainDynamics) -> bool:
-    """Return whether the recorded gain is the 1 of a method that has none."""
+    """Return whether the recorded gain is the constant 1 of a method without a gain."""
     away = _distance(gain, uncertainty, dynamics)
     return bool((gain == 1).all() and away.size and away.max() > _TOLERANCE)
 
 
 def _distance(gain: np.ndarray, uncertainty: np.ndarray, dynamics: GainDynamics) -> np.ndarray:
-    """Return how far each gain but the first is from where it is to be, relative to it."""
+    """Return the relative deviation of each gain but the first from its predicted value."""
     expected = np.asarray(dynamics.step(gain[:, :-1], uncertainty[:, :-1]), np.float64)
     return np.abs(gain[:, 1:] / expected - 1)

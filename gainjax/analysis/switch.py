@@ -1,4 +1,4 @@
-"""Where the drop at a switch comes from: the outputs of new classes, the features, or the head."""
+"""The sources of the drop at a switch: the outputs of new classes, the features, or the head."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -35,33 +35,33 @@ def drop_parts(
     features: Features | None = None,
     most: int = 1000,
 ) -> xr.Dataset:
-    r"""Take the drop of accuracy on task 1 after a switch apart, so that the parts add up.
+    r"""Decompose the drop of accuracy on task 1 after a switch into parts that add up to it.
 
     With the accuracies :math:`a` of all outputs, :math:`m` of the outputs of old classes alone, and
-    :math:`c` of a nearest-class-mean read-out of the features, the drop since the first snapshot is
+    :math:`c` of a nearest-class-mean readout of the features, the drop since the first snapshot is
 
     .. math::
         a_0 - a_t = \underbrace{[m_t - a_t] - [m_0 - a_0]}_{\text{new outputs}}
         + \underbrace{c_0 - c_t}_{\text{features}}
         + \underbrace{[m_0 - c_0] - [m_t - c_t]}_{\text{head}}
 
-    - *New outputs*: test examples of task 1 that are taken for one of the classes that had not been
-      seen before the switch.
-    - *Features*: what the features of the network at that moment, read out by the means of the old
-      classes, have lost.
-    - *Head*: what the head loses beyond that: it does not fit the features any more.
+    - *New outputs*: test examples of task 1 that are classified as a class not seen before the
+      switch.
+    - *Features*: the loss of accuracy of the current features when read out by the means of the old
+      classes.
+    - *Head*: the loss of the head beyond that: it no longer fits the features.
 
     Args:
         subject: The benchmark, with its data and its model.
-        states: What ``gainjax.run(..., snapshots=snapshots)`` returned.
-        snapshots: The updates of the snapshots, of which the first is the last one before the
-            switch (:func:`snapshots_around`).
+        states: The states from ``gainjax.run(..., snapshots=snapshots)``.
+        snapshots: The updates of the snapshots, starting with the last one before the switch
+            (:func:`snapshots_around`).
         switch: Number of the switch, from 1. Old classes are those of the tasks before it.
         which: The networks that are "evaluated", such as averages, or those that are "trained".
         methods: As for :func:`networks`.
-        features: From parameters, model state and inputs to features of shape (B, F); None for the
-            inputs of the linear head.
-        most: Training examples of old tasks that the class means are taken of, >= 1.
+        features: Function from parameters, model state and inputs to features of shape (B, F);
+            None for the inputs of the linear head.
+        most: Maximum number of training examples of old tasks for the class means, >= 1.
 
     Returns:
         ``accuracy``, ``old_accuracy`` (old classes alone), ``ncm_accuracy``, ``loss`` (nats, all
@@ -69,7 +69,7 @@ def drop_parts(
         snapshot).
 
     Raises:
-        ValueError: If the states have other snapshots, or the targets are no classes.
+        ValueError: If the states have other snapshots, or the targets are not classes.
 
     Example:
         >>> import gainjax
@@ -83,11 +83,11 @@ def drop_parts(
         True
 
     References:
-        The decomposition is ours. Read-out by class means: Rebuffi et al., arXiv 1611.07725, there
-        with normalized features.
+        The decomposition is ours. Readout by class means: Rebuffi et al., arXiv 1611.07725, with
+        normalized features.
     """
     if subject.stream.train_targets.ndim != 1:
-        raise ValueError("the drop has parts where targets are classes; here they are not")
+        raise ValueError("the drop can be decomposed only for class targets, which this lacks")
     check_snapshots(states, snapshots)
     old = subject.old_classes(switch)
     test = subject.test(0)
@@ -129,7 +129,7 @@ def class_means(features: jax.Array, targets: jax.Array, classes: np.ndarray) ->
     Args:
         features: Shape (B, F).
         targets: Classes, shape (B,).
-        classes: Which classes; each has an example.
+        classes: The classes to include; each has an example.
     """
     of = (targets[:, None] == jnp.asarray(classes)).astype(features.dtype)
     return (of.T @ features) / jnp.maximum(of.sum(0)[:, None], 1)

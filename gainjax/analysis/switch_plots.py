@@ -1,4 +1,4 @@
-"""Figures of what happens to the network at a switch."""
+"""Figures of the network's changes at a switch."""
 
 import numpy as np
 import xarray as xr
@@ -10,20 +10,20 @@ from gainjax.analysis.switch import PARTS
 from gainjax.show.names import printable
 from gainjax.show.plots.looks import FONT, INK, WIDTH, clean, percent, unformatted
 
-# Told apart by color (Okabe & Ito), and without it by their hatches.
+# Distinguished by color (Okabe & Ito), and without color by hatching.
 _LOOKS = {"new_outputs": ("#D55E00", ""), "features": ("#0072B2", "//"), "head": ("#CCCCCC", "..")}
 _NAMES = {"new_outputs": "outputs of new classes", "features": "features", "head": "head"}
 
 
 def plot_drop(parts: xr.Dataset, columns: int = 3) -> Figure:
-    """Draw the parts of the drop on task 1 after a switch, a panel for each setting.
+    """Draw the parts of the drop on task 1 after a switch, one panel per setting.
 
-    Bars are means over seeds; parts that make accuracy better stand below zero. The dot is the
-    whole drop: the sum of the parts.
+    Bars are means over seeds; parts that improve accuracy are below zero. The dot is the whole
+    drop: the sum of the parts.
 
     Args:
-        parts: What :func:`gainjax.analysis.drop_parts` returns.
-        columns: Panels side by side, >= 1.
+        parts: The result of :func:`gainjax.analysis.drop_parts`.
+        columns: Number of columns of panels, >= 1.
 
     Returns:
         The figure.

@@ -1,4 +1,4 @@
-r"""What a shared gain really changes: the temperature of the softmax and the size of the step.
+r"""The effects of a shared gain: the temperature of the softmax and the size of the step.
 
 With L modulated bias-free ReLU layers the logits are :math:`z = g^L f_w(x)`. Their order, hence
 accuracy, does not depend on g. The gradient with respect to the raw weights splits into
@@ -7,9 +7,9 @@ accuracy, does not depend on g. The gradient with respect to the raw weights spl
     \bigl(\mathrm{softmax}(f_w / T) - y\bigr), \qquad T = g^{-L}
 
 a factor, and the error of a softmax at the temperature T. With respect to the effective weights
-:math:`\theta = g w` it is g times the gradient there, so that a step of SGD at the rate
-:math:`\alpha` on w is one at the rate :math:`\alpha g_t g_{t+1}` on :math:`\theta`, :math:`\alpha
-g^2` at a constant gain.
+:math:`\theta = g w` it is g times the gradient there, so a step of SGD at the rate :math:`\alpha`
+on w equals one at the rate :math:`\alpha g_t g_{t+1}` on :math:`\theta`, or :math:`\alpha g^2` at a
+constant gain.
 """
 
 import jax
@@ -28,7 +28,7 @@ def softmax_temperature(gain: ArrayLike, layers: int, baseline: ArrayLike = 1.0)
 
     Args:
         gain: Gains, > 0, any shape.
-        layers: Number L of modulated layers behind each other, at least 0.
+        layers: Number L of stacked modulated layers, at least 0.
         baseline: Gain at which the temperature is 1, > 0.
 
     Raises:
@@ -49,11 +49,11 @@ def logit_scale(gain: ArrayLike, layers: int, baseline: ArrayLike = 1.0) -> jax.
 
     .. math:: (g / g_0)^L
 
-    It is also the factor of the raw weights' gradient at a given error of the softmax.
+    This is also the factor of the raw weights' gradient at a given error of the softmax.
 
     Args:
         gain: Gains, > 0, any shape.
-        layers: Number L of modulated layers behind each other, at least 0.
+        layers: Number L of stacked modulated layers, at least 0.
         baseline: Gain at which the factor is 1, > 0.
 
     Raises:
@@ -73,22 +73,22 @@ def effective_step(gain: ArrayLike, learning_rate: ArrayLike) -> jax.Array:
 
     .. math:: \alpha\, g_t\, g_{t+1}
 
-    that is :math:`\alpha g^2` at a constant gain. The rest of an update is the rescaling of all
-    effective weights by :math:`g_{t+1} / g_t`, which forgets and learns nothing.
+    or :math:`\alpha g^2` at a constant gain. The rest of an update rescales all effective weights
+    by :math:`g_{t+1} / g_t`, which neither forgets nor learns anything.
 
     Args:
         gain: Gain of the forward pass of each update, shape (..., N), N >= 2.
         learning_rate: Rate of SGD on the raw weights.
 
     Returns:
-        Rates, shape (..., N - 1): that of the last update needs the gain behind it.
+        Rates, shape (..., N - 1): that of the last update would need the gain after it.
 
     Example:
         >>> print(effective_step(jnp.array([1.0, 2.0, 2.0]), 0.5))
         [1. 2.]
 
     References:
-        Ours; it follows from the update of :func:`gainjax.gain_modulation` with SGD.
+        Ours; follows from the update of :func:`gainjax.gain_modulation` with SGD.
     """
     gain = jnp.asarray(gain, float)
     return jnp.asarray(learning_rate, float) * gain[..., :-1] * gain[..., 1:]
@@ -102,10 +102,10 @@ def loss_at(
     .. math:: L(g') = \mathrm{CE}\bigl((g'/g)^L z,\; y\bigr)
 
     Args:
-        logits: Logits z that were measured at the gain ``gain``, shape (B, C).
+        logits: Logits z, measured at the gain ``gain``, shape (B, C).
         labels: Classes, integers, shape (B,).
-        gain: Gain that they were measured at, > 0, shape ().
-        layers: Number L of modulated bias-free layers behind each other.
+        gain: Gain at which they were measured, > 0, shape ().
+        layers: Number L of stacked modulated bias-free layers.
         new_gain: The other gain, > 0, shape ().
 
     Returns:
@@ -124,19 +124,19 @@ def loss_at(
 def boost_effect(
     logits: ArrayLike, labels: ArrayLike, gain: ArrayLike, layers: int, baseline: ArrayLike = 1.0
 ) -> jax.Array:
-    r"""Return by how much the raised gain itself changes the loss, below 0 where it lowers it.
+    r"""Return by how much the raised gain itself changes the loss; negative if it lowers it.
 
     .. math:: \Delta = L(g) - L(g_0)
 
-    for the same raw weights. That a burst lowers the test loss at a switch is a claim about its
-    sign. It is about confidence: a boost sharpens the softmax, so it lowers the loss of a network
-    that is less confident than it is right, and raises that of an overconfident one.
+    for the same raw weights. The claim that a burst lowers the test loss at a switch concerns its
+    sign, which depends on confidence: a boost sharpens the softmax, so it lowers the loss of an
+    underconfident network, and raises that of an overconfident one.
 
     Args:
-        logits: Logits that were measured at the gain ``gain``, shape (B, C).
+        logits: Logits, measured at the gain ``gain``, shape (B, C).
         labels: Classes, integers, shape (B,).
         gain: That gain, > 0, shape ().
-        layers: Number of modulated bias-free layers behind each other.
+        layers: Number of stacked modulated bias-free layers.
         baseline: Gain to compare with, > 0.
 
     Returns:
@@ -165,8 +165,8 @@ def temperature_trace(curves: xr.Dataset, layers: int) -> xr.DataArray:
 
     Args:
         curves: Curves with a gain, as for :func:`gainjax.analysis.recorded_gains`.
-        layers: Number L of modulated bias-free layers behind each other: 3 for the MLPs of the
-            built-in benchmarks, 1 where the head alone is modulated.
+        layers: Number L of stacked modulated bias-free layers: 3 for the MLPs of the built-in
+            benchmarks, 1 if only the head is modulated.
 
     Returns:
         Temperatures over (setting, seed, update); NaN for seeds that diverged.

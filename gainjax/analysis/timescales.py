@@ -12,10 +12,10 @@ from gainjax.optim.states import slow_params
 
 
 class Timescales(NamedTuple):
-    """Effective weights in two parts that add up to them."""
+    """Two parts that add up to the effective weights."""
 
-    slow: optax.Params  # g0 w, and what no gain modulates
-    fast: optax.Params  # (g - g0) w, zero where no gain modulates
+    slow: optax.Params  # g0 w, and parameters that no gain modulates
+    fast: optax.Params  # (g - g0) w, zero for parameters that no gain modulates
 
 
 class PartNorms(NamedTuple):
@@ -26,14 +26,14 @@ class PartNorms(NamedTuple):
 
 
 def split_timescales(params: optax.Params, opt_state: optax.OptState) -> Timescales:
-    r"""Split effective weights into what stays and what fades with the gain.
+    r"""Split effective weights into a part that stays and a part that fades with the gain.
 
     .. math:: \theta = g w = \underbrace{g_0 w}_{slow} + \underbrace{(g - g_0) w}_{fast}
 
     Args:
-        params: Effective weights, as trained by :func:`gainjax.gain_modulation`. Of a batch of runs
-            the leading axes may stay if the state has them too.
-        opt_state: Its state, alone or inside any composite.
+        params: Effective weights, as trained by :func:`gainjax.gain_modulation`. A batch of runs
+            may keep its leading axes if the state has them too.
+        opt_state: Their state, at any depth.
 
     Returns:
         The two parts, each in the structure of ``params``.
@@ -66,10 +66,10 @@ def part_norms(params: optax.Params, opt_state: optax.OptState) -> PartNorms:
 
     Args:
         params: Effective weights of one run; map over batches with :func:`jax.vmap`.
-        opt_state: Its state.
+        opt_state: Their state.
 
     Returns:
-        The norms over all parameters. What no gain modulates counts as slow.
+        The norms over all parameters. Parameters that no gain modulates count as slow.
 
     Raises:
         ValueError: As :func:`gainjax.slow_params`.

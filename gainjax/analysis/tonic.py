@@ -1,12 +1,12 @@
 r"""The tonic level of the gain: where it settles in each task, and whether it follows complexity.
 
-At rest the gain stands at its fixed point for the mean uncertainty,
+At rest the gain is at its fixed point for the mean uncertainty,
 
 .. math:: g^* = g_0 + \frac{\eta\, \bar H}{1 - \gamma}
 
-so a tonic level that rises with the number of classes says that the entropy of the trained network
-does, no more: the level holds no information beside the uncertainty. :func:`tonic_levels` returns
-both, and how far apart they are.
+so a tonic level that rises with the number of classes only shows that the entropy of the trained
+network does: the level contains no information beyond uncertainty. :func:`tonic_levels` returns
+both.
 """
 
 from collections.abc import Mapping, Sequence
@@ -25,25 +25,25 @@ from gainjax.data import Stream
 from gainjax.gain import predictive_entropy
 from gainjax.statistics import mean_interval, paired_permutation_test
 
-LAST_PART = 0.25  # of a task: where its tonic level is taken
-_LEAST_TASKS = 3  # of Page's test
+LAST_PART = 0.25  # fraction of a task whose mean is its tonic level
+_LEAST_TASKS = 3  # for Page's test
 
 
 def tonic_levels(curves: xr.Dataset, part: float = LAST_PART) -> pd.DataFrame:
-    """Return where the gain settled in each task, a row per setting, seed and task.
+    """Return where the gain settled in each task, one row per setting, seed and task.
 
     Args:
         curves: Curves with a gain, as for :func:`gainjax.analysis.recorded_gains`.
-        part: Last part of each task whose mean is taken, in (0, 1]; 1 for the mean over the task,
-            as the paper prints it, which includes the burst.
+        part: Last part of each task to average, in (0, 1]; 1 for the mean over the task, as in the
+            paper, which includes the burst.
 
     Returns:
         ``setting``, ``seed``, ``task`` (from 1), ``level``, the mean gain; ``uncertainty``, the
-        mean over the updates that drove it, those one earlier, in nats; and ``steady_state``, the
-        fixed point for that uncertainty.
+        mean over the updates that drove it, each one update earlier, in nats; and
+        ``steady_state``, the fixed point for that uncertainty.
 
     Raises:
-        ValueError: If ``part`` is out of its range, or as :func:`gainjax.analysis.recorded_gains`.
+        ValueError: If ``part`` is out of range, or as :func:`gainjax.analysis.recorded_gains`.
 
     Example:
         >>> import gainjax
@@ -89,16 +89,16 @@ def tonic_trend(levels: pd.DataFrame, margin: float = 0.1, measure: str = "level
 
     Args:
         levels: Rows of :func:`tonic_levels`, or of :func:`tonic_comparison`, with at least 2 tasks.
-        margin: Change that still counts as flat, > 0: .1 is 10 % of the level over the stream.
+        margin: Largest change that counts as flat, > 0: .1 is 10 % of the level over the stream.
         measure: Column to test.
 
     Returns:
-        A row per setting, and per benchmark where that is a column: ``change`` with its 95 %
+        One row per setting, and per benchmark if that is a column: ``change`` with its 95 %
         interval; ``p_change``, of the exact two-sided sign-flip test of no change, at least .0625
         with 5 seeds; ``p_rising``, of Page's exact test that levels rise in the order of the tasks
         against any order within a seed, NaN with fewer than 3 tasks; ``flat``, whether the change
-        lies within the margin by two one-sided t tests at 5 % each (its 90 % interval does). Not
-        flat and not rising is a possible answer, and so are both.
+        lies within the margin by two one-sided t tests at 5 % each (its 90 % interval does). The
+        result may be neither flat nor rising, or both.
 
     Raises:
         ValueError: If there are fewer than 2 tasks, or the margin is not above 0.
@@ -115,7 +115,7 @@ def tonic_trend(levels: pd.DataFrame, margin: float = 0.1, measure: str = "level
 
     References:
         Page 1963, Ordered hypotheses for multiple treatments. Schuirmann 1987, two one-sided tests.
-        The margin is ours and has to be stated with the answer.
+        The margin is ours and must be reported with the result.
     """
     if not margin > 0:
         raise ValueError(f"margin must be > 0: got {margin!r}")
@@ -154,7 +154,7 @@ def tonic_comparison(
         part: As for :func:`tonic_levels`.
 
     Returns:
-        The rows of :func:`tonic_levels` with ``benchmark`` in front, and ``complexity``.
+        The rows of :func:`tonic_levels`, preceded by ``benchmark``, and ``complexity``.
 
     Raises:
         ValueError: If the complexity of a benchmark is missing or has another number of tasks.
@@ -184,7 +184,7 @@ def tonic_comparison(
 
 
 def classes_seen(stream: Stream) -> list[int]:
-    """Return how many classes the pooled training data of each task hold.
+    """Return the number of classes in the pooled training data of each task.
 
     Args:
         stream: Tasks with classes as targets.

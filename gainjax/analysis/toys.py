@@ -1,8 +1,8 @@
-r"""One weight, one input: how a gain, a fast weight or nothing of the kind meets a new target.
+r"""Toy models with one weight and one input: how a gain or a fast weight tracks a new target.
 
 Three toy models track a target y* with the output y and the error e = y* - y, logged before the
 update: a single slow weight, a fast and a slow weight, and a slow weight times a gain. The gain
-moves by :meth:`gainjax.GainDynamics.step`; what drives it here is \|w e\| instead of an entropy.
+follows :meth:`gainjax.GainDynamics.step`, driven by \|w e\| instead of an entropy.
 """
 
 from typing import NamedTuple
@@ -20,7 +20,7 @@ ONSET = GainDynamics(decay=0.5, baseline=1.0, sensitivity=1.0)
 
 
 class Trace(NamedTuple):
-    """What a toy did, at each update before it."""
+    """The trajectory of a toy, logged before each update."""
 
     output: Float[Array, "updates"]
     gain: Float[Array, "updates"]  # 1 without a gain
@@ -56,7 +56,7 @@ def slow_toy(targets: ArrayLike, rate: ArrayLike = 0.1, weight: ArrayLike = 0.0)
     Args:
         targets: Targets y*, shape (T,).
         rate: Learning rate, > 0.
-        weight: Weight at the start.
+        weight: Initial weight.
 
     Example:
         >>> print(f"{slow_toy(reversal_targets()).output[145]:.4f}")
@@ -81,7 +81,7 @@ def fast_slow_toy(
     fast_rate: ArrayLike = 0.2,
     retention: ArrayLike = 0.9,
 ) -> Trace:
-    r"""Track a target with the sum of a fast weight that fades and a slow one that stays.
+    r"""Track a target with the sum of a fast, decaying weight and a slow, persistent one.
 
     .. math:: y = f + s, \qquad f \leftarrow \rho f + \beta e, \qquad s \leftarrow s + \alpha e
 
@@ -89,7 +89,7 @@ def fast_slow_toy(
         targets: Targets y*, shape (T,).
         rate: Learning rate of the slow weight, > 0.
         fast_rate: Learning rate of the fast weight, > 0.
-        retention: What is left of the fast weight after an update, in [0, 1).
+        retention: Fraction of the fast weight that remains after an update, in [0, 1).
 
     Example:
         >>> print(f"{fast_slow_toy(reversal_targets()).output[145]:.4f}")
@@ -118,7 +118,7 @@ def gain_toy(
     key: Key[Array, ""] | None = None,
     noise: Noise | None = None,
 ) -> Trace:
-    r"""Track a target with a slow weight times a gain that error drives.
+    r"""Track a target with a slow weight times a gain driven by the error.
 
     .. math::
         y = g w, \qquad w \leftarrow w + \alpha g e + \sigma_w \xi, \qquad
@@ -130,13 +130,13 @@ def gain_toy(
         targets: Targets y*, shape (T,).
         dynamics: How the gain follows \|w e\|; it starts at the baseline.
         rate: Learning rate, > 0.
-        weight: Weight at the start.
-        key: Random key of the noise, or None for none.
-        noise: Size of the noise, or None for :class:`Noise`'s defaults; of no use without a key.
+        weight: Initial weight.
+        key: Random key of the noise, or None for no noise.
+        noise: Size of the noise, or None for :class:`Noise`'s defaults; unused without a key.
 
     Example:
-        The gain doubles before the weight has changed its sign, so the output first goes the wrong
-        way:
+        The gain doubles before the weight has changed its sign, so the output first moves in the
+        wrong direction:
 
         >>> trace = gain_toy(reversal_targets())
         >>> for t in (144, 145, 147):
@@ -168,13 +168,13 @@ def gain_toy(
 
 
 def onset_toy(key: Key[Array, ""] | None = None, noise: Noise | None = None) -> Trace:
-    r"""Run the gain toy of the appendix: the target goes from 0 to 1, the gain bursts and is gone.
+    r"""Run the gain toy of the appendix: the target goes from 0 to 1, and the gain bursts.
 
-    It is :func:`gain_toy` with decay .5, sensitivity 1 and learning rate .1 on
+    This is :func:`gain_toy` with decay .5, sensitivity 1 and learning rate .1 on
     :func:`onset_targets`.
 
     Args:
-        key: Random key of the noise, or None for none.
+        key: Random key of the noise, or None for no noise.
         noise: Size of the noise, or None for .05 on the gain and .025 on the weight.
 
     Returns:
@@ -189,24 +189,23 @@ def onset_toy(key: Key[Array, ""] | None = None, noise: Noise | None = None) -> 
         Rodriguez-Garcia et al., arXiv 2507.14056, appendix: 100 updates, target from 0 to 1 at
         update 44, decay .5, drive 1, noise .05 and .025, 50 repeats, a peak of 1.4085 at update 49.
         The rest is inferred from that peak: the learning rate .1, the drive with the updated weight
-        and the error before the update, as in :func:`gain_toy`, and that updates are counted from
-        0 and logged before they are made. Of some hundred variants (gradient with g, g² or
-        neither, six drives, error before or after the update, with or without the term of the
-        baseline, logged before or after the update) at nine learning rates no other has that peak
-        at that update. The weight at the start is inferred less surely: from 1 the burst has the
-        same four digits, but the gain first rises to 2.43 at update 2, which would then be the
-        peak; from 0 all is at rest before the target changes. That noise is normal, independent,
-        and added once per update is assumed.
+        and the error before the update, as in :func:`gain_toy`, and updates counted from 0 and
+        logged before they are made. Of some hundred variants (gradient with g, g² or neither, six
+        drives, error before or after the update, with or without the baseline term, logged before
+        or after the update) at nine learning rates, no other has that peak at that update. The
+        initial weight is less certain: from 1 the burst has the same four digits, but the gain
+        first rises to 2.43 at update 2, which would then be the peak; from 0 all is at rest before
+        the target changes. Noise is assumed to be normal, independent, and added once per update.
     """
     return gain_toy(onset_targets(), ONSET, 0.1, 0.0, key, noise)
 
 
 def noisy_onset_toys(key: Key[Array, ""], repeats: int = 50, noise: Noise | None = None) -> Trace:
-    """Run :func:`onset_toy` many times, each with noise of its own.
+    """Run :func:`onset_toy` many times, each with independent noise.
 
     Args:
         key: Random key, split over the repeats.
-        repeats: How many, at least 1.
+        repeats: Number of repeats, at least 1.
         noise: As for :func:`onset_toy`.
 
     Returns:

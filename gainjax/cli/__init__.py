@@ -4,14 +4,14 @@ import os
 import signal
 from typing import Any
 
-os.environ["MPLBACKEND"] = "agg"  # files are all that it draws, whatever is set elsewhere
+os.environ["MPLBACKEND"] = "agg"  # only files are drawn, whatever the environment says
 
 
 def main(args: list[str] | None = None) -> None:
     """Run the command line.
 
     Args:
-        args: The words after ``gainjax``, or None for those of the process.
+        args: The arguments after ``gainjax``, or None for those of the process.
     """
     _load()
     from gainjax.cli.app import main as run
@@ -20,16 +20,16 @@ def main(args: list[str] | None = None) -> None:
 
 
 def _load() -> None:
-    """Import what commands need; an interrupt meanwhile just ends the process."""
+    """Import what commands need; an interrupt during the import just ends the process."""
     import threading
 
     before = signal.getsignal(signal.SIGINT)
     if before is not signal.default_int_handler or threading.current_thread().name != "MainThread":
-        return  # somebody else decides what an interrupt does
+        return  # the caller handles interrupts
 
     def leave(*_: Any) -> None:
         os.write(2, b"interrupted\n")
-        os._exit(130)  # an exception could be swallowed or shown by whatever is being imported
+        os._exit(130)  # an exception could be swallowed or shown by the module being imported
 
     signal.signal(signal.SIGINT, leave)
     try:

@@ -35,7 +35,7 @@ def run_command(benchmark: Name, options: Options) -> None:
     Example: gainjax run split-mnist --methods ngm-sgd ./mine.py:lion --data-dir ~/data
 
     Args:
-        benchmark: Name of the benchmark, see `gainjax list`; or your own, as ./mine.py:bench.
+        benchmark: Name of the benchmark, see `gainjax list`; or a custom one, as ./mine.py:bench.
         options: What to run.
     """
     bench = get_benchmark(benchmark)
@@ -55,11 +55,11 @@ def sweep_command(
     Example: gainjax sweep split-digits --grid learning_rate=.1,.03,.01 sensitivity=.2,.4
 
     Args:
-        benchmark: Name of the benchmark, see `gainjax list`; or your own, as ./mine.py:bench.
+        benchmark: Name of the benchmark, see `gainjax list`; or a custom one, as ./mine.py:bench.
         grid: What to vary: learning_rate=.1,.01 for all methods that have it, adam.b1=.8,.9 for
             one. With --draws also learning_rate=log:1e-4:1 or sensitivity=uniform:0:1.
         options: What to run.
-        draws: Random settings per method instead of the whole product.
+        draws: Random settings per method instead of the full product.
         draw_seed: Seed of the draws.
     """
     bench = get_benchmark(benchmark)
@@ -77,13 +77,13 @@ def resume_command(
     cluster: Annotated[Cluster, tyro.conf.arg(name="")] = _ALONE,
     output: Shown = _ALL,
 ) -> None:
-    """Finish a run or sweep that was interrupted, from its last checkpoint.
+    """Finish an interrupted run or sweep, from its last checkpoint.
 
     Args:
         directory: Output folder of the run.
-        data_dir: Where the data are now. Default: where they were.
-        threads: Parts of the run trained side by side on a CPU. Default: what is faster.
-        cluster: Several processes, as many as it was begun by.
+        data_dir: Where the data are now. Default: the original place.
+        threads: Parts of the run trained in parallel on a CPU. Default: whatever is faster.
+        cluster: Several processes, as many as in the original run.
         output: What to print.
     """
     cluster.join()
@@ -101,12 +101,12 @@ def table_command(
 ) -> None:
     """Print the table of a run, or of several that belong together as one table.
 
-    Of a run in progress, what is finished is shown, or how far all have come.
+    For a run in progress, it shows the finished settings, or else all of them so far.
 
     Args:
         directories: Output folders, or files of curves.
-        floor: The same run under --regime no-switch: what of the gap there is without a switch.
-        format: How the table is written: for a terminal, or for notes, spreadsheets and papers.
+        floor: The same run under --regime no-switch, to show how much gap there is without one.
+        format: Output format: for a terminal, or for notes, spreadsheets and papers.
         output: What to print.
     """
     if not directories:
@@ -162,19 +162,19 @@ def watch_command(
     every: float = 10.0,
     once: bool = False,
 ) -> None:
-    """Keep the page of a running job up to date until it is finished; Ctrl-C ends the watching.
+    """Update the page of a running job until it is finished; Ctrl-C stops watching.
 
     Args:
         directory: Output folder of the run.
-        out: The page, which loads itself again. Default: page.html in the folder.
-        every: Seconds between two pages.
+        out: The page, which reloads itself. Default: page.html in the folder.
+        every: Seconds between updates of the page.
         once: Write the page once.
     """
     shown.show_written([pages.watch(directory, out, every, once=once)])
 
 
 def demo_command(seeds: int = 5, out: Path = Path("gainjax-demo")) -> None:
-    """See the stability gap within a minute: four methods on handwritten digits, no download.
+    """Show the stability gap within a minute: four methods on handwritten digits, no download.
 
     Args:
         seeds: Number of seeds.
@@ -198,24 +198,24 @@ def list_command(
 
 
 def main(args: list[str] | None = None) -> None:
-    """Run the command line; errors of the user's are one line on standard error, exit code 2.
+    """Run the command line; user errors are one line on standard error, with exit code 2.
 
     Args:
-        args: The words after ``gainjax``, or None for those of the process.
+        args: The arguments after ``gainjax``, or None for those of the process.
     """
     args = sys.argv[1:] if args is None else args
     if args == ["--version"]:
         print(f"gainjax {__version__}")
         return
-    for name in ("stdout", "stderr"):  # None where it was closed before we began
+    for name in ("stdout", "stderr"):  # None if it was closed before the start
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
     errors = Console(stderr=True, soft_wrap=True, highlight=False, emoji=False)
 
     def show_warning(message: Warning | str, *where: object, **more: object) -> None:
-        errors.print(f"[bold yellow]warning:[/] {escape(str(message))}")  # not a line of our code
+        errors.print(f"[bold yellow]warning:[/] {escape(str(message))}")  # without a source line
 
-    for stream in (sys.stdout, sys.stderr):  # what a terminal cannot show is no reason to fail
+    for stream in (sys.stdout, sys.stderr):  # unsupported characters must not raise
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
     try:
@@ -229,11 +229,11 @@ def main(args: list[str] | None = None) -> None:
                 args=args,
             )
             sys.stdout.flush()
-    except BrokenPipeError:  # whoever read along has left; all files are written
+    except BrokenPipeError:  # the reader has closed the pipe; all files are written
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except KeyboardInterrupt as stopped:
         if not isinstance(stopped, Interrupted):
-            errors.print("interrupted; what was stored before is kept")
+            errors.print("interrupted; results stored so far are kept")
             sys.exit(130)
         errors.print(escape(str(stopped)))
         sys.exit(128 + stopped.signum)
@@ -265,7 +265,7 @@ def _first_line(function: object) -> str:
 
 
 def _own_values() -> str:
-    """Return the most used values of each benchmark, for the help."""
+    """Return the main values of each benchmark, for the help text."""
     parts = [
         f"{name} ({b.protocol.updates_per_task} updates of {b.protocol.batch_size})"
         for name, b in BENCHMARKS.items()
@@ -274,15 +274,15 @@ def _own_values() -> str:
 
 
 def _refuse_control_characters(args: list[str]) -> None:
-    """Refuse what would move the cursor or colour the terminal wherever it is printed again."""
+    """Reject characters that would move the cursor or color the terminal when printed."""
     for word in args:
         if any(unicodedata.category(character) == "Cc" for character in word):
             raise ValueError(f"control characters are not allowed: got {word!r}")
 
 
 def _refuse_repeated(args: list[str]) -> None:
-    """Refuse an option that is given twice, of which only the last would count."""
+    """Reject repeated options, of which only the last would count."""
     options = [word.partition("=")[0] for word in args if word.startswith("--")]
     for option in options:
         if options.count(option) > 1:
-            raise ValueError(f"{option} is given twice: give it once, with all its words after it")
+            raise ValueError(f"{option} is given twice: give it once, followed by all its values")

@@ -1,8 +1,8 @@
-"""Processes that are started by hand meet before JAX is told of them.
+"""A meeting point for manually started processes, before JAX's distributed runtime starts.
 
-Where one is missing or two have the same number, JAX aborts with a dump of its own, after minutes.
-Here they are named, in time. The first process listens at the coordinator's address, which JAX
-takes over afterwards.
+If one is missing or two have the same number, JAX aborts with a stack dump after minutes. Here the
+error names them, in time. The first process listens at the coordinator's address, which JAX takes
+over afterward.
 """
 
 import contextlib
@@ -14,17 +14,17 @@ _LONGEST = 1000  # bytes of a message
 
 
 def meet(host: str, port: int, processes: int, process_id: int, timeout: float) -> None:
-    """Return when all processes have come.
+    """Return once all processes have arrived.
 
     Args:
         host: Host of the first process.
         port: Port there.
-        processes: How many there are to be.
+        processes: Expected number of processes.
         process_id: Number of this process, from 0.
         timeout: Seconds to wait.
 
     Raises:
-        ValueError: If some do not come, or two have the same number.
+        ValueError: If some do not arrive, or two have the same number.
     """
     deadline = time.monotonic() + timeout
     if process_id == 0:
@@ -50,7 +50,7 @@ def _wait_for_others(port: int, processes: int, timeout: float, deadline: float)
             except TimeoutError:
                 absent = [k for k in range(1, processes) if k not in came]
                 raise ValueError(
-                    f"processes {absent} of {processes} have not come after {timeout:g} s "
+                    f"processes {absent} of {processes} have not arrived after {timeout:g} s "
                     "(--timeout): start them with the same --coordinator and --processes"
                 ) from None
             stack.enter_context(connection)
@@ -67,7 +67,7 @@ def _wait_for_others(port: int, processes: int, timeout: float, deadline: float)
 
 
 def _objection(message: str, processes: int, came: dict[int, socket.socket]) -> str | None:
-    """Return what is wrong with a process that reports; "" if it is none of ours."""
+    """Return the problem with a process that reports; "" if it is not one of ours."""
     words = message.split()
     if len(words) != 3 or words[0] != "gainjax" or not all(x.isdigit() for x in words[1:]):
         return ""
@@ -77,7 +77,7 @@ def _objection(message: str, processes: int, came: dict[int, socket.socket]) -> 
     if number >= of:
         return ""
     if number in came or number == 0:
-        return f"two processes have --process-id {number}: give each a number of its own"
+        return f"two processes have --process-id {number}: give each a different number"
     return None
 
 
@@ -102,14 +102,14 @@ def _report_to_first(
             raise ValueError(answer)
         if time.monotonic() > deadline:
             raise ValueError(
-                f"nobody answers at {name} after {timeout:g} s (--timeout): start the process with "
+                f"no answer from {name} after {timeout:g} s (--timeout): start the process with "
                 "--process-id 0 there, and all the others"
             )
         time.sleep(_RETRY)
 
 
 def _tell(connection: socket.socket, message: str) -> None:
-    with contextlib.suppress(OSError):  # who has left needs no answer
+    with contextlib.suppress(OSError):  # a closed connection needs no answer
         connection.sendall(f"{message}\n".encode())
 
 

@@ -1,4 +1,4 @@
-"""The options of the commands, and the arguments of the Python interface that they stand for."""
+"""The options of the commands, and the arguments of the Python interface that they map to."""
 
 import dataclasses
 import socket
@@ -24,9 +24,9 @@ class Cluster:
     """Several processes that share the runs; give each the same command."""
 
     distributed: bool = False
-    """Share the runs with the other processes of a SLURM, MPI or cloud job, which JAX finds."""
+    """Share the runs with the other processes of a SLURM, MPI or cloud job, which JAX detects."""
     coordinator: str | None = None
-    """HOST:PORT of the first process, where nobody else says who takes part."""
+    """HOST:PORT of the first process, if there is no job system that JAX can detect."""
     processes: int | None = None
     """Number of processes, with --coordinator."""
     process_id: int | None = None
@@ -35,7 +35,7 @@ class Cluster:
     """Seconds to wait for the other processes."""
 
     def join(self) -> None:
-        """Join the other processes, if there are to be any; before JAX is used."""
+        """Join the other processes, if requested; before JAX is used."""
         given = (self.coordinator, self.processes, self.process_id)
         if any(x is not None for x in given) and any(x is None for x in given):
             raise ValueError(
@@ -52,7 +52,7 @@ class Cluster:
         check_devices()
 
     def _meet(self, address: str) -> None:
-        """Wait for the other processes; raise if the address or a number is wrong."""
+        """Wait for the other processes; raise if the address or a number is invalid."""
         host, _, port = address.rpartition(":")
         if not host or not port.isdecimal() or not 0 < int(port) < 2**16:
             raise ValueError(f"--coordinator must be HOST:PORT: got {address!r}")
@@ -64,7 +64,7 @@ class Cluster:
         try:
             socket.getaddrinfo(host.strip("[]"), int(port))
         except (OSError, UnicodeError) as error:
-            raise ValueError(f"--coordinator names no host that is known: {host!r}") from error
+            raise ValueError(f"--coordinator names an unknown host: {host!r}") from error
         meet(host.strip("[]"), int(port), processes, number, self.timeout)
 
 
@@ -80,16 +80,16 @@ class Output:
 
 @dataclasses.dataclass(frozen=True)
 class Execution:
-    """How a run is carried out; none of this changes a number, but for the layout's rounding."""
+    """How a run is carried out; none of this affects the results, except the layout's rounding."""
 
     chunk: int = 100
     """Updates per call of the compiled program."""
     layout: Literal["map", "vmap"] | None = None
-    """Runs on a device one after the other or batched. Default: what is faster there."""
+    """Runs on a device one after the other or batched. Default: whatever is faster there."""
     memory_gb: float | None = None
-    """Memory for what is trained at once. Default: a share of what the machine has."""
+    """Memory for concurrent runs. Default: a share of the machine's memory."""
     threads: int | None = None
-    """Parts of the run trained side by side on a CPU. Default: what is faster."""
+    """Parts of the run trained in parallel on a CPU. Default: whatever is faster."""
     cluster: Annotated[Cluster, tyro.conf.arg(name="")] = Cluster()
 
     def arguments(self) -> dict[str, Any]:
@@ -106,15 +106,15 @@ class Execution:
 
 @dataclasses.dataclass(frozen=True)
 class RunOptions:
-    """What to run; what is not given is the benchmark's own, see `gainjax list BENCHMARK`."""
+    """What to run; defaults are the benchmark's own, see `gainjax list BENCHMARK`."""
 
     methods: tuple[str, ...] = DEFAULT_METHODS
-    """Methods: names that `gainjax list` shows, or your own as my_package.my_module:lion or
+    """Methods: names from `gainjax list`, or custom ones as my_package.my_module:lion or
     ./mine.py:lion; with a label as fast=./mine.py:lion."""
     seeds: str = "5"
     """A number of seeds (5), a range that excludes its end (5:10), or the seeds (3,7)."""
     data_dir: Path | None = None
-    """Folder with the data: a prepared TFDS folder or NAME.npz in the Keras naming."""
+    """Folder with the data: a prepared TFDS folder, or NAME.npz with Keras array names."""
     out: Path | None = None
     """Folder for curves, table and figure. Default: runs/BENCHMARK."""
     set: tuple[str, ...] = ()
@@ -124,23 +124,23 @@ class RunOptions:
     batch_size: int | None = None
     """Examples per update."""
     eval_every: int | None = None
-    """Evaluate after every so many updates, and at the end of each task."""
+    """Evaluate every N updates, and at the beginning and end of each task."""
     eval_tasks: Literal["first", "all"] | None = None
     """Evaluate the test set of the first task or of all tasks."""
     eval_examples: int | None = None
     """Evaluate on a fixed random subset of this size of each test set."""
     seen_every: int | None = None
-    """Measure accuracy on all tasks seen so far after every so many updates."""
+    """Measure accuracy on all tasks seen so far every N updates."""
     dense_updates: int | None = None
-    """After how many updates at the beginning of each task both are done whatever these numbers."""
+    """Number of updates at the beginning of each task after which both are always done."""
     batch_growth: Literal["constant", "linear"] | None = None
     """Batches of task k have that size, or k times that size."""
     regime: Literal["joint", "replay", "fine-tuning", "no-switch"] | None = None
-    """Later tasks train on all data so far, new data and a memory, new data alone, or task 1's."""
+    """Later tasks train on all data so far, new data and a memory, new data only, or task 1's."""
     buffer: Literal["reservoir", "balanced"] | None = None
-    """Memory of the replay: uniform over the past, or balanced by class."""
+    """Replay memory: uniform over the past, or balanced by class."""
     buffer_size: int | None = None
-    """Examples in the memory of the replay."""
+    """Examples in the replay memory."""
     gain_from: Path | None = None
     """Folder of a finished run whose gain the controls borrow."""
     gain_setting: str | None = None

@@ -1,4 +1,4 @@
-"""The commands that write pages: of finished runs, and of one that is watched."""
+"""Commands that write pages: of finished runs, or of a run in progress."""
 
 import json
 import time
@@ -17,7 +17,7 @@ LEAST_SECONDS = 1.0
 
 
 def write_report(directories: Sequence[Path], out: Path | None) -> Path:
-    """Write the page of some runs.
+    """Write a page about one or several runs.
 
     Args:
         directories: Their folders, or files of curves.
@@ -37,7 +37,7 @@ def write_report(directories: Sequence[Path], out: Path | None) -> Path:
 
 
 def watch(directory: Path, out: Path | None, every: float, *, once: bool = False) -> Path:
-    """Write the page of a run again and again until the run is finished.
+    """Rewrite the page of a run at intervals until the run is finished.
 
     Args:
         directory: Output folder of the run.
@@ -50,7 +50,7 @@ def watch(directory: Path, out: Path | None, every: float, *, once: bool = False
 
     Raises:
         FileNotFoundError: If there is no such folder.
-        ValueError: If Bokeh is missing or the seconds are too few.
+        ValueError: If Bokeh is missing or the interval is too short.
     """
     if not LEAST_SECONDS <= every < float("inf"):
         raise ValueError(f"--every must be at least {LEAST_SECONDS:g} second: got {every:g}")
@@ -71,7 +71,7 @@ def watch(directory: Path, out: Path | None, every: float, *, once: bool = False
 
 
 def _so_far(folder: Path) -> list[xr.Dataset]:
-    """Return the curves that are stored, none if no evaluation is."""
+    """Return the stored curves, empty if there is no evaluation yet."""
     try:
         return [load(folder, partial=True)]
     except FileNotFoundError:
@@ -79,7 +79,7 @@ def _so_far(folder: Path) -> list[xr.Dataset]:
 
 
 def _state(folder: Path, curves: list[xr.Dataset]) -> str:
-    """Say how things are with a run that is not finished."""
+    """Return the status of an unfinished run."""
     if not guard.is_locked(folder):
         return f"Nothing is running: gainjax resume {folder} finishes it."
     if not curves:

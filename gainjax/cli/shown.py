@@ -1,4 +1,4 @@
-"""What commands print: tables of curves, and the lists of benchmarks and methods."""
+"""Output of the commands: tables of curves, and lists of benchmarks and methods."""
 
 import dataclasses
 import io
@@ -35,16 +35,16 @@ _FIGURES: dict[FigureKind, Callable[[xr.Dataset], Figure]] = {
     "frontier": plots.plot_frontier,
 }
 _IMAGES = ("pdf", "png", "svg")
-_COLUMNS = 100  # where there is no terminal, whose width is known
+_COLUMNS = 100  # width if there is no terminal
 
 
 def console() -> Console:
-    """Return where to print."""
+    """Return the console to print to."""
     return Console(width=None if sys.stdout.isatty() else _COLUMNS, emoji=False)
 
 
 def show_results(curves: xr.Dataset, out: Path, output: Output) -> None:
-    """Write the files of a run or sweep, then print its table; one of several processes does it.
+    """Write the files of a run or sweep, then print its table; only one of several processes does.
 
     Args:
         curves: The curves.
@@ -61,7 +61,7 @@ def show_results(curves: xr.Dataset, out: Path, output: Output) -> None:
 
 
 def show_written(paths: Iterable[Path]) -> None:
-    """Print which files were written.
+    """Print the paths of written files.
 
     Args:
         paths: The files.
@@ -92,18 +92,18 @@ def show_table(curves: xr.Dataset, output: Output, floor: xr.Dataset | None = No
 
 
 def write_figure(curves: xr.Dataset, path: Path, kind: FigureKind) -> Path:
-    """Write a figure completely or not at all.
+    """Write a figure atomically.
 
     Args:
         curves: The curves.
-        path: Where, with the suffix of a kind of image.
-        kind: What to draw.
+        path: The path, with the suffix of an image format.
+        kind: The kind of figure.
 
     Returns:
         The path.
 
     Raises:
-        ValueError: If no figure has such a suffix.
+        ValueError: If the suffix is not an image format.
     """
     suffix = path.suffix.removeprefix(".").lower()
     if suffix not in _IMAGES:
@@ -127,7 +127,7 @@ def show_formatted(
         floor: As for :func:`gainjax.table`.
 
     Raises:
-        ValueError: If JSON is wanted as well.
+        ValueError: If JSON is also requested.
     """
     if output.json:
         raise ValueError(f"--json and --format {form} are two formats: give one of them")
@@ -136,7 +136,7 @@ def show_formatted(
 
 
 def show_unfinished(curves: xr.Dataset, directory: Path, output: Output) -> None:
-    """Print how far the settings of a run in progress are that the table does not have, or in part.
+    """Print the progress of settings that are unfinished, and missing or incomplete in the table.
 
     Args:
         curves: The curves.
@@ -164,7 +164,7 @@ def show_unfinished(curves: xr.Dataset, directory: Path, output: Output) -> None
 
 
 def show_registries() -> None:
-    """Print all benchmarks and methods, each with one line and its source."""
+    """Print all benchmarks and methods, one line each, with sources."""
     registries: tuple[tuple[str, Mapping[str, Any]], ...] = (
         ("benchmark", BENCHMARKS),
         ("method", METHODS),
@@ -181,10 +181,10 @@ def show_entry(name: str) -> None:
     """Print a benchmark with its protocol, or a method with its hyperparameters and ranges.
 
     Args:
-        name: Name of one, or ``module:attribute``.
+        name: Name of either, or ``module:attribute``.
 
     Raises:
-        ValueError: If there is neither.
+        ValueError: If there is no such benchmark or method.
     """
     if name in BENCHMARKS:
         _print_benchmark(get_benchmark(name))
@@ -224,7 +224,7 @@ def _print_method(method: Method) -> None:
         grid.add_row(name, "none" if value is None else f"{value:g}", escape(wanted))
     console().print(grid)
     if method.needs_boundary:
-        console().print("It is told when the task changes.", highlight=False)
+        console().print("It is informed of task changes.", highlight=False)
 
 
 def _print_head(name: str, summary: str, source: str) -> None:

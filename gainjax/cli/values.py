@@ -1,4 +1,4 @@
-"""From the words of a command to values."""
+"""Parsing of command-line arguments into values."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -9,13 +9,13 @@ from gainjax.methods import Method, as_method, as_methods
 
 
 def parse_seeds(text: str) -> int | list[int]:
-    """Return what ``--seeds`` stands for: a number of seeds, a range, or the seeds themselves.
+    """Parse ``--seeds``: a number of seeds, a range, or the seeds themselves.
 
     Args:
         text: ``5`` for 0 to 4, ``5:10`` for 5 to 9, ``3,7`` for these two.
 
     Raises:
-        ValueError: If it is none of those.
+        ValueError: If it has another form.
 
     Example:
         >>> parse_seeds("5"), parse_seeds("5:8"), parse_seeds("3,7")
@@ -36,13 +36,13 @@ def parse_seeds(text: str) -> int | list[int]:
 
 
 def parse_methods(words: Sequence[str]) -> dict[str, Method]:
-    """Return methods by label, from words such as ``sgd``, ``./mine.py:lion`` or ``mine=sgd``.
+    """Return methods by label, from arguments such as ``sgd``, ``./mine.py:lion`` or ``mine=sgd``.
 
     Args:
-        words: Names or references, each maybe with a label and ``=`` before it.
+        words: Names or references, each optionally preceded by a label and ``=``.
 
     Raises:
-        ValueError: If there is no method, a label comes twice, or a name is unknown.
+        ValueError: If there is no method, a label is repeated, or a name is unknown.
 
     Example:
         >>> list(parse_methods(["sgd", "plain=sgd"]))
@@ -53,7 +53,7 @@ def parse_methods(words: Sequence[str]) -> dict[str, Method]:
         label, equals, reference = word.partition("=")
         try:
             method = as_method(reference, label) if equals else as_method(word)
-        except TypeError as error:  # what it refers to is something else
+        except TypeError as error:  # it refers to another kind of object
             raise ValueError(str(error)) from error
         label = label if equals else method.name
         if label in found:
@@ -67,12 +67,12 @@ def parse_methods(words: Sequence[str]) -> dict[str, Method]:
 def parse_settings(
     pairs: tuple[str, ...], option: str = "--set", parse: Callable[[str], Any] | None = None
 ) -> dict[str, Any]:
-    """Return the hyperparameters that NAME=VALUE or METHOD.NAME=VALUE strings stand for.
+    """Parse NAME=VALUE or METHOD.NAME=VALUE strings into hyperparameters.
 
     Args:
         pairs: The strings.
-        option: Where they were given, for the message.
-        parse: From the text of a value to the value; None for a number or ``none``.
+        option: The option with these strings, for the message.
+        parse: Parser for the text of a value; None for a number or ``none``.
 
     Raises:
         ValueError: If a string has another form, or a name is given twice.
@@ -95,7 +95,7 @@ def parse_settings(
             ) from error
         group = settings.setdefault(method, {}) if method else settings
         if not isinstance(group, dict) or isinstance(settings.get(key), dict):
-            raise ValueError(f"{option} gives {method or key} both a value and values of its own")
+            raise ValueError(f"{option} uses {method or key} as a hyperparameter and as a method")
         if name in group:
             raise ValueError(f"{option} gives {key} twice: give it once")
         group[name] = value
@@ -103,13 +103,13 @@ def parse_settings(
 
 
 def parse_values(text: str) -> Any:
-    """Return numbers between commas, or the distribution that a text stands for.
+    """Parse comma-separated numbers, or a distribution.
 
     Args:
-        text: ``0.1,0.01`` (``none`` is a number that is absent), ``log:1e-4:1`` or ``uniform:0:1``.
+        text: ``0.1,0.01`` (``none`` for an absent number), ``log:1e-4:1`` or ``uniform:0:1``.
 
     Raises:
-        ValueError: If it is none of those.
+        ValueError: If it has another form.
     """
     kind, *bounds = text.split(":")
     if not bounds:

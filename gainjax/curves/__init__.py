@@ -1,4 +1,4 @@
-"""Curves: labelled results of runs, sweeps and other programs, in memory and on disk."""
+"""Curves: labeled results of runs, sweeps and other programs, in memory and on disk."""
 
 from gainjax.curves.difference import difference
 from gainjax.curves.disk import FILE, load, save

@@ -1,4 +1,4 @@
-"""Curves with the same variables and coordinates: NaN stands where something was not recorded."""
+"""Give curves the same variables and coordinates, with NaN where something was not recorded."""
 
 from collections.abc import Sequence
 
@@ -10,7 +10,7 @@ from gainjax.curves.reading import swept_names
 
 
 def aligned(parts: Sequence[xr.Dataset]) -> list[xr.Dataset]:
-    """Return datasets that can be joined: all with the variables and coordinates of any.
+    """Return datasets that can be joined: all have the variables and coordinates of any.
 
     Args:
         parts: Curves of one protocol.
@@ -29,7 +29,7 @@ def _without_empty(part: xr.Dataset) -> xr.Dataset:
 
 
 def _with_all(part: xr.Dataset, donors: dict[str, xr.Dataset]) -> xr.Dataset:
-    """Add the variables that others have."""
+    """Add the variables that other parts have."""
     for name, donor in donors.items():
         if name in part:
             continue
@@ -47,7 +47,7 @@ def _with_all(part: xr.Dataset, donors: dict[str, xr.Dataset]) -> xr.Dataset:
 
 
 def _with_all_swept(parts: Sequence[xr.Dataset]) -> list[xr.Dataset]:
-    """Add the swept hyperparameters that others have, of the same type in all."""
+    """Add the swept hyperparameters that other parts have, with the same type in all."""
     names = dict.fromkeys(name for part in parts for name in swept_names(part))
     for name in names:
         is_text = any(name in part.coords and part[name].dtype.kind in "UO" for part in parts)

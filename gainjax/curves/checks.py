@@ -1,4 +1,4 @@
-"""Checks of what shall become curves: numbers of seeds and updates, shapes, scores."""
+"""Checks of the inputs for curves: numbers of seeds and updates, shapes, scores."""
 
 from collections.abc import Mapping, Sequence
 
@@ -14,7 +14,7 @@ def check_seeds(seeds: Sequence[int]) -> np.ndarray:
         seeds: Different integers.
 
     Raises:
-        ValueError: If they are something else.
+        ValueError: If they are anything else.
     """
     array = np.asarray(seeds)
     if array.ndim != 1 or array.dtype.kind not in "iu" or not array.size:
@@ -25,15 +25,15 @@ def check_seeds(seeds: Sequence[int]) -> np.ndarray:
 
 
 def check_updates(name: str, values: Sequence[int], *, may_be_empty: bool = False) -> np.ndarray:
-    """Return ascending numbers of updates, or raise.
+    """Return ascending update numbers, or raise.
 
     Args:
-        name: What they are, for the message.
+        name: Name of the argument, for the message.
         values: The numbers.
-        may_be_empty: Whether there may be none.
+        may_be_empty: Whether the list may be empty.
 
     Raises:
-        ValueError: If they are something else.
+        ValueError: If they are anything else.
     """
     array = np.asarray(values)
     if array.ndim != 1 or not (array.size or may_be_empty):
@@ -41,7 +41,7 @@ def check_updates(name: str, values: Sequence[int], *, may_be_empty: bool = Fals
     if array.size and array.dtype.kind not in "iu":
         raise ValueError(f"{name} must be integers: got dtype {array.dtype}")
     array = array.astype(np.int64)
-    least = 0 if name == "eval_updates" else 1  # before the first update, networks can be looked at
+    least = 0 if name == "eval_updates" else 1  # networks may be evaluated before the first update
     if (array < least).any() or (np.diff(array) <= 0).any():
         raise ValueError(
             f"{name} must be strictly increasing, from {least} on: got {array.tolist()}"
@@ -56,7 +56,7 @@ def check_evaluations(updates: Mapping[str, np.ndarray]) -> None:
         updates: ``task_end``, ``eval_update`` and ``seen_update``.
 
     Raises:
-        ValueError: If not.
+        ValueError: If this does not hold.
     """
     ends, evaluated, seen = (updates[k] for k in ("task_end", "eval_update", "seen_update"))
     if missing := np.setdiff1d(ends, evaluated).tolist():
@@ -75,16 +75,16 @@ def check_evaluations(updates: Mapping[str, np.ndarray]) -> None:
 def check_records(
     arrays: Mapping[str, np.ndarray], sizes: Mapping[str, int], tasks: int, score: str
 ) -> None:
-    """Raise unless arrays have the shapes that labels say and scores are scores.
+    """Raise unless arrays have the shapes that the labels imply and scores are valid.
 
     Args:
         arrays: Records by name.
         sizes: Sizes by dimension.
         tasks: Number of tasks.
-        score: What the score is.
+        score: Name of the score.
 
     Raises:
-        ValueError: If not.
+        ValueError: If this does not hold.
     """
     if unknown := sorted(set(arrays) - set(DIMS)):
         raise ValueError(f"records must be among {', '.join(DIMS)}: got {unknown[0]!r}")
@@ -113,12 +113,12 @@ def check_records(
 
 
 def check_score(name: str, array: np.ndarray, score: str) -> None:
-    """Raise unless values are what a score can be.
+    """Raise unless values are valid scores.
 
     Args:
         name: Name of the array, for the message.
         array: Its values.
-        score: What they are; "accuracy" means fractions.
+        score: Name of the score; "accuracy" means fractions.
 
     Raises:
         ValueError: If a value is not finite, or an accuracy is outside [0, 1].

@@ -1,4 +1,4 @@
-"""In what two descriptions differ, in words: only the difference."""
+"""The differences between two descriptions, as text."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -10,15 +10,15 @@ _MOST_LINES = 20
 
 
 def difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
-    """Tell in which entries two descriptions differ: their names, then old and new values.
+    """Return the entries in which two descriptions differ: their names, then old and new values.
 
     Args:
         old: One description of JSON values, maybe nested. Entries of a list that have a ``label``
             are compared by it.
-        new: The other one.
+        new: The other description.
 
     Returns:
-        The names between commas, then a line for each; of many differences the first ones.
+        The names separated by commas, then one line for each; only the first of many differences.
 
     Example:
         >>> print(difference({"a": {"b": 1, "c": 2}}, {"a": {"b": 3, "c": 2}, "d": 4}))
@@ -65,7 +65,7 @@ def _text(value: Any) -> str:
 
 
 def _only(items: list[Any], others: list[Any]) -> str:
-    """Return what only one of two lists has."""
+    """Return the items that only one of two lists has."""
     known = set(map(_text, others))
     own = [text for text in map(_text, items) if text not in known]
     return f"{len(items)} values" + (f", among them {', '.join(own)}" if own else "")

@@ -1,4 +1,4 @@
-"""The dimensions of curves, the coordinates and attributes that they have."""
+"""The dimensions, coordinates and attributes of curves."""
 
 from collections.abc import Mapping
 
@@ -22,5 +22,5 @@ COORDS: Mapping[str, tuple[str, ...]] = {
     "task": ("update",),
 }
 ATTRS = ("format", "benchmark", "score", "spec", "environment", "wall_time_seconds")
-# What a swept hyperparameter must not be called: there are columns of these names.
+# Names that a swept hyperparameter must not have: they are columns already.
 RESERVED = {*DIMS, *COORDS, "diverged_update", "group", "seeds", "diverged", "chosen", "frontier"}

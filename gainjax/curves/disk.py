@@ -1,4 +1,4 @@
-"""Curves on disk: netCDF 4 with a checksum of every byte behind it."""
+"""Curves on disk: netCDF 4, followed by a checksum of every byte."""
 
 import hashlib
 import io
@@ -17,27 +17,27 @@ from gainjax.files import expanded, read_regular, write_file
 
 FILE = "curves.nc"
 _MARK = b"gainjax-sha256:"
-_TRAILER = len(_MARK) + 64 + 1  # with a newline; netCDF readers ignore what is behind the data
-_MOST_DENSE = 1100  # bytes that a byte of a compressed file can stand for
+_TRAILER = len(_MARK) + 64 + 1  # with a newline; netCDF readers ignore anything after the data
+_MOST_DENSE = 1100  # largest compression ratio that is believed
 
 
 def save(dataset: xr.Dataset, path: str | Path) -> Path:
-    """Write curves to disk: completely or not at all.
+    """Write curves to disk atomically.
 
     Args:
         dataset: Curves as :func:`gainjax.curves.make_curves` returns them, or a selection of their
             settings and seeds.
-        path: A directory, made if needed, that gets ``curves.nc``; or a path that ends in ``.nc``.
+        path: A directory, created if needed, for ``curves.nc``; or a path that ends in ``.nc``.
 
     Returns:
-        The path of the file: netCDF 4, then a line with the SHA-256 of all that is before it.
+        The path of the file: netCDF 4, then a line with the SHA-256 of everything before it.
 
     Raises:
         ValueError: If the dataset is not of the described form.
-        OSError: If the file cannot be written. What was there before is intact.
+        OSError: If the file cannot be written. An existing file is left intact.
     """
     check_form(dataset, "dataset")
-    encoding = {"zlib": True, "complevel": 4, "_FillValue": None}  # NaN needs no stand-in
+    encoding = {"zlib": True, "complevel": 4, "_FillValue": None}  # NaN needs no fill value
     # Into memory first: HDF5 does not survive a full disk.
     content = (
         narrowed(dataset)
@@ -57,8 +57,8 @@ def load(path: str | Path) -> xr.Dataset:
     """Read curves from disk into memory.
 
     Args:
-        path: The directory of a run, or its ``curves.nc``. Files of format 1, which have no
-            checksum of everything, are given the present shape.
+        path: The directory of a run, or its ``curves.nc``. Files of format 1, whose checksum does
+            not cover everything, are converted to the present format.
 
     Returns:
         The dataset as it was saved. The file is closed.
@@ -73,8 +73,8 @@ def load(path: str | Path) -> xr.Dataset:
         with h5py.File(io.BytesIO(body)) as file:  # h5netcdf leaves a half-open file if this fails
             _check_storage(file, len(body))
         dataset = xr.load_dataset(io.BytesIO(body), engine="h5netcdf", phony_dims="access")
-    except (OSError, ValueError, KeyError, RuntimeError, TypeError) as error:  # as HDF5 feels
-        raise ValueError(f"{path} is damaged or no netCDF 4 file: {error}") from error
+    except (OSError, ValueError, KeyError, RuntimeError, TypeError) as error:  # HDF5 raises any
+        raise ValueError(f"{path} is damaged or not a netCDF 4 file: {error}") from error
     dataset = dataset.drop_encoding()
     # netCDF numbers come as NumPy scalars.
     dataset.attrs = {k: getattr(v, "item", lambda v=v: v)() for k, v in dataset.attrs.items()}
@@ -82,7 +82,7 @@ def load(path: str | Path) -> xr.Dataset:
         dataset = from_format_1(dataset, str(path))
     elif not is_sealed and dataset.attrs.get("format") == FORMAT:
         raise ValueError(
-            f"{path} is damaged: its checksum is missing, which gainjax.save writes behind the data"
+            f"{path} is damaged: the checksum that gainjax.save writes after the data is missing"
         )
     check_form(dataset, str(path))
     return dataset
@@ -92,11 +92,11 @@ def check_form(dataset: xr.Dataset, where: str) -> None:
     """Raise unless a dataset has the form of :func:`gainjax.curves.make_curves`.
 
     Args:
-        dataset: What may be curves.
-        where: What it is, for the message.
+        dataset: The dataset to check.
+        where: Where it comes from, for the message.
 
     Raises:
-        ValueError: If something is missing, or labels are not those of the description.
+        ValueError: If something is missing, or labels differ from those of the description.
     """
     if not isinstance(dataset, xr.Dataset):
         raise TypeError(f"{where} must be an xarray.Dataset of curves: got {type(dataset)}")
@@ -107,13 +107,13 @@ def check_form(dataset: xr.Dataset, where: str) -> None:
             "the version that wrote it"
         )
     if missing := [name for name in ATTRS if name not in dataset.attrs]:
-        raise ValueError(f"{where} holds no curves of gainjax: no attribute {missing[0]!r}")
+        raise ValueError(f"{where} does not hold gainjax curves: no attribute {missing[0]!r}")
     wanted = {"accuracy": DIMS["accuracy"], "diverged_update": ("setting", "seed"), **COORDS}
     wanted |= {name: dims for name, dims in DIMS.items() if name in dataset.variables}
     for name, dims in wanted.items():
         if name not in dataset.variables or dataset[name].dims != dims:
             raise ValueError(
-                f"{where} holds no curves of gainjax: no {name} over {', '.join(dims)}"
+                f"{where} does not hold gainjax curves: no {name} over {', '.join(dims)}"
             )
     try:
         spec = spec_of(dataset)
@@ -121,7 +121,7 @@ def check_form(dataset: xr.Dataset, where: str) -> None:
         json.loads(dataset.attrs["environment"])
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ValueError(
-            f"{where} holds no curves of gainjax: its spec is none ({error})"
+            f"{where} does not hold gainjax curves: its spec is invalid ({error})"
         ) from error
     for name, described in (("setting", labels), ("seed", seeds)):
         there = dataset[name].values.tolist()
@@ -146,7 +146,7 @@ def _read(path: Path) -> bytes:
 
 
 def _opened(content: bytes, path: Path) -> tuple[bytes, bool]:
-    """Return what a file holds, and whether it has a checksum; raise if that is wrong."""
+    """Return the data of a file, and whether it has a checksum; raise if the checksum is wrong."""
     body, trailer = content[:-_TRAILER], content[-_TRAILER:]
     if not trailer.startswith(_MARK):
         return content, False

@@ -1,4 +1,4 @@
-"""Curves from elsewhere: arrays of any other program, labelled like those of a run."""
+"""Curves from elsewhere: arrays of any other program, labeled like those of a run."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, TypedDict, Unpack
@@ -12,7 +12,7 @@ from gainjax.curves.shape import Setting, make_curves
 
 
 class Recorded(TypedDict, total=False):
-    """What may have been recorded besides accuracy, by label; None for nothing."""
+    """Optional recordings besides accuracy, by label; None if absent."""
 
     seen_accuracy: Mapping[str, ArrayLike] | None
     eval_loss: Mapping[str, ArrayLike] | None
@@ -38,16 +38,15 @@ def from_curves(
         accuracy: For each label, such as a method, its accuracy on each evaluated task after each
             evaluated update: fractions of shape (seeds, evaluations, tasks), or for one seed
             (evaluations, tasks). Either task 1 alone or all tasks are evaluated.
-        eval_updates: After which updates, counted from 1 over all tasks; each task end is one. 0
-            stands for an evaluation before the first one.
+        eval_updates: The evaluated updates, counted from 1 over all tasks, including each task end.
+            0 stands for an evaluation before the first update.
         task_ends: Last update of each task. Tasks may be of unequal length.
         seeds: Numbers of the seeds; 0, 1, ... if None.
         seen_updates: Updates of ``seen_accuracy``, if they are not ``eval_updates``.
-        benchmark: Name of what was trained on, for titles; curves are only joined with those of
+        benchmark: Name of the benchmark, for titles; curves are only joined with those of
             the same benchmark (:func:`gainjax.concat`).
-        score: What the curves are, if not accuracies: then any finite numbers of which more is
-            better.
-        **recorded: Mappings with the same labels of what else was recorded:
+        score: Name of the score, if not accuracy: then any finite numbers, higher is better.
+        **recorded: Mappings with the same labels, for anything else that was recorded:
 
             seen_accuracy: Accuracy on all tasks seen so far, shape (seeds, evaluations).
 
@@ -56,11 +55,11 @@ def from_curves(
             train_loss, uncertainty, gain: Of every update, shape (seeds, updates).
 
     Returns:
-        The dataset that :func:`gainjax.curves.make_curves` describes. What was not recorded is not
-        there; a seed counts as diverged only if a recorded loss is not finite.
+        The dataset that :func:`gainjax.curves.make_curves` describes, without what was not
+        recorded; a seed counts as diverged only if a recorded loss is not finite.
 
     Raises:
-        TypeError: If ``accuracy`` is no mapping.
+        TypeError: If ``accuracy`` is not a mapping.
         ValueError: If shapes, labels or values do not fit together, or accuracies are percentages.
 
     Example:
@@ -79,7 +78,7 @@ def from_curves(
     }
     known = {"accuracy", *Recorded.__annotations__}
     if unknown := sorted(given.keys() - known):
-        raise ValueError(f"{unknown[0]} cannot be recorded: there are {', '.join(sorted(known))}")
+        raise ValueError(f"{unknown[0]} cannot be recorded; these can: {', '.join(sorted(known))}")
     records = {
         name: _stacked(name, arrays, labels, len(np.atleast_1d(eval_updates)))
         for name, arrays in {"accuracy": accuracy, **given}.items()

@@ -10,22 +10,22 @@ import xarray as xr
 from gainjax.curves.dims import DIMS, FORMAT
 from gainjax.curves.shape import Setting, swept_coordinates, to_json
 
-# That format had no titles: these are the names under which its figures showed methods.
+# That format had no titles: these are the names that its figures used for methods.
 _TITLES = {"ngm-sgd": "NGM-SGD", "sgd": "SGD", "msgd": "MSGD", "adam": "Adam"}
 
 
 def from_format_1(dataset: xr.Dataset, where: str) -> xr.Dataset:
-    """Return curves of format 1 in the present shape.
+    """Return curves of format 1 in the present format.
 
     Args:
-        dataset: What the file holds.
+        dataset: The content of the file.
         where: Its path, for messages.
 
     Returns:
-        The same numbers; the description is what the configuration said, as far as it said it.
+        The same numbers; the description contains what the configuration stated.
 
     Raises:
-        ValueError: If the file holds no curves of that format.
+        ValueError: If the file does not hold curves of that format.
     """
     try:
         config = json.loads(dataset.attrs["config"])
@@ -53,7 +53,7 @@ def from_format_1(dataset: xr.Dataset, where: str) -> xr.Dataset:
             if name in dataset:
                 dataset[name] = dataset[name].transpose(*dims)
     except (KeyError, ValueError, TypeError, AttributeError, IndexError) as error:
-        raise ValueError(f"{where} holds no curves of gainjax: {error!r}") from error
+        raise ValueError(f"{where} does not hold gainjax curves: {error!r}") from error
     dataset.attrs = attrs
     return dataset
 
@@ -89,7 +89,7 @@ def _coordinates(dataset: xr.Dataset, settings: list[Setting]) -> dict[str, Any]
 
 
 def _spec(config: Mapping[str, Any], settings: list[Setting]) -> dict[str, Any]:
-    """Return the configuration in the words of a description; nothing is added to it."""
+    """Return the configuration in the form of a description; nothing is added to it."""
     kept = {k: v for k, v in config.items() if k not in ("methods", "settings", "swept")}
     rows = [{**row._asdict(), "swept": list(row.swept)} for row in settings]
     return {**kept, "settings": rows}

@@ -1,4 +1,4 @@
-"""Curves that belong together become one; those that do not are told apart."""
+"""Join curves that belong together, and reject those that do not."""
 
 import json
 from collections import Counter
@@ -14,16 +14,16 @@ from gainjax.curves.shape import to_json
 
 Dimension = Literal["setting", "seed"]
 
-# What may differ between parts: `_joined_spec` puts it together.
+# Attributes that may differ between parts: `_joined_spec` merges them.
 _OF_PARTS = ("settings", "seeds", "programs", "references", "found_by", "borrowed", "elsewhere")
 
 
 def concat(curves: Sequence[xr.Dataset], dim: Dimension) -> xr.Dataset:
     """Join curves of the same protocol: more seeds of the same settings, or more settings.
 
-    Curves from elsewhere, which have no protocol, can be joined with others that were evaluated
-    alike, if :func:`gainjax.from_curves` was given the name of their benchmark. A variable that
-    only some of the parts recorded is NaN for the others, throughout; such seeds have not diverged.
+    Curves from elsewhere, which have no protocol, can be joined with others that have the same
+    evaluations, if :func:`gainjax.from_curves` was given the name of their benchmark. A variable
+    that only some parts recorded is NaN in the others; seeds without it have not diverged.
 
     Args:
         curves: At least two datasets.
@@ -31,11 +31,11 @@ def concat(curves: Sequence[xr.Dataset], dim: Dimension) -> xr.Dataset:
             seeds.
 
     Returns:
-        One dataset, in the given order, with the duration of all.
+        One dataset, in the given order, with the total duration.
 
     Raises:
-        ValueError: If they hold the same setting or seed twice, or do not belong together: with
-            what they differ in.
+        ValueError: If they hold the same setting or seed twice, or do not belong together; the
+            message lists the differences.
 
     Example:
         >>> from gainjax.curves import from_curves
@@ -76,10 +76,10 @@ def concat(curves: Sequence[xr.Dataset], dim: Dimension) -> xr.Dataset:
 
 
 def narrowed(dataset: xr.Dataset) -> xr.Dataset:
-    """Return curves whose description has the settings and seeds that are there, and no others.
+    """Return curves whose description has only the settings and seeds that the data have.
 
     Args:
-        dataset: Curves, maybe a selection.
+        dataset: Curves, possibly a selection.
 
     Raises:
         ValueError: If it holds a setting or seed that is not described.
@@ -106,13 +106,13 @@ def _check_belong(first: xr.Dataset, other: xr.Dataset, dim: Dimension) -> None:
     """Raise unless two datasets are of the same protocol and share the other dimension."""
     old, new = _described(first, dim), _described(other, dim)
     names = old.keys() | new.keys()
-    if "protocol" not in old or "protocol" not in new:  # curves from elsewhere know little
+    if "protocol" not in old or "protocol" not in new:  # curves from elsewhere
         names = old.keys() & new.keys()
-    for name in ("programs", "common", "borrowed"):  # which only one of them may have
+    for name in ("programs", "common", "borrowed"):  # only one of them may have these
         if not (old.get(name) and new.get(name)):
             names.discard(name)
     if first.attrs["environment"] != other.attrs["environment"]:
-        names -= {"programs", "common"}  # the fingerprints of other versions say nothing
+        names -= {"programs", "common"}  # fingerprints cannot be compared across versions
     old, new = ({k: v for k, v in each.items() if k in names} for each in (old, new))
     if "programs" in names:
         theirs, ours = old["programs"], new["programs"]
@@ -121,8 +121,8 @@ def _check_belong(first: xr.Dataset, other: xr.Dataset, dim: Dimension) -> None:
         hint = ""
         if ("protocol" in spec_of(first)) != ("protocol" in spec_of(other)):
             hint = (
-                "\nGive from_curves the benchmark= and the updates and tasks that the run was "
-                "evaluated at, or select those of both with dataset.sel"
+                "\nGive from_curves the benchmark= and the updates and tasks at which the run was "
+                "evaluated, or select those of both with dataset.sel"
             )
         raise ValueError(
             f"curves do not belong together: they differ in {difference(old, new)}{hint}"
@@ -130,7 +130,7 @@ def _check_belong(first: xr.Dataset, other: xr.Dataset, dim: Dimension) -> None:
 
 
 def _shared(programs: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
-    """Return the fingerprints of those methods and kinds of numbers that both have."""
+    """Return the fingerprints of the methods and kinds of numbers that both have."""
     return {
         label: {kind: mark for kind, mark in found.items() if kind in other[label]}
         for label, found in programs.items()
@@ -154,7 +154,7 @@ def _described(part: xr.Dataset, dim: Dimension) -> dict[str, Any]:
 
 def _joined_attrs(parts: Sequence[xr.Dataset], dim: Dimension) -> dict[str, Any]:
     specs = [spec_of(part) for part in parts]
-    # Curves from elsewhere know less than a run, whose description is kept.
+    # Curves from elsewhere describe less than a run, whose description is kept.
     joined = dict(next((spec for spec in specs if "protocol" in spec), specs[0]))
     key = f"{dim}s"
     joined[key] = [item for spec in specs for item in spec[key]]
@@ -178,7 +178,7 @@ def _joined_attrs(parts: Sequence[xr.Dataset], dim: Dimension) -> dict[str, Any]
 
 
 def _joined_environment(parts: Sequence[xr.Dataset]) -> str:
-    """Return what all environments agree on, and where they do not, each of them as a part."""
+    """Return what all environments agree on; where they differ, each of them as a part."""
     every: list[dict[str, Any]] = []
     for part in parts:
         found = json.loads(part.attrs["environment"])

@@ -1,4 +1,4 @@
-"""What labelled curves say about themselves."""
+"""Reading the labels and the description of curves."""
 
 import json
 from collections.abc import Iterator
@@ -12,10 +12,10 @@ def check_rows(dataset: xr.Dataset) -> None:
     """Raise unless a dataset has the rows of curves: settings and seeds.
 
     Args:
-        dataset: What shall be curves.
+        dataset: The dataset to check.
 
     Raises:
-        TypeError: If it is no dataset.
+        TypeError: If it is not a dataset.
         ValueError: If it has lost a dimension.
     """
     if not isinstance(dataset, xr.Dataset):
@@ -62,7 +62,7 @@ def swept_names(dataset: xr.Dataset) -> list[str]:
 
 
 def spec_of(dataset: xr.Dataset) -> dict[str, Any]:
-    """Return what curves say was run.
+    """Return the description of the run stored with the curves.
 
     Args:
         dataset: Curves.
@@ -81,7 +81,7 @@ def settings_of(dataset: xr.Dataset) -> Iterator[dict[str, Any]]:
 
 
 def has(dataset: xr.Dataset, name: str) -> bool:
-    """Return whether anything of a variable was recorded.
+    """Return whether a variable was recorded for any setting and seed.
 
     Args:
         dataset: Curves.
@@ -93,7 +93,7 @@ def has(dataset: xr.Dataset, name: str) -> bool:
 def recorded(variable: xr.DataArray) -> np.ndarray:
     """Return which settings and seeds have a variable, shape (settings, seeds).
 
-    In curves that were joined, a variable is NaN throughout where it was not recorded.
+    In joined curves, a variable is NaN throughout where it was not recorded.
 
     Args:
         variable: A variable over ``setting``, ``seed`` and more.

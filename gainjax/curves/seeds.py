@@ -1,4 +1,4 @@
-"""The metrics of labelled curves: a number for each setting and seed."""
+"""The metrics of labeled curves, for each setting and seed."""
 
 from typing import get_args
 
@@ -11,15 +11,15 @@ from gainjax.metrics import METRICS, Convention, Metric
 
 
 def per_seed(curves: xr.Dataset) -> pd.DataFrame:
-    """Return the metrics of each setting and seed, for statistics of your own.
+    """Return the metrics of each setting and seed, for custom statistics.
 
     Args:
         curves: Curves of a run, a sweep or from elsewhere.
 
     Returns:
         One row per setting and seed: ``setting``, ``method``, the swept hyperparameters, ``seed``,
-        then each metric of :data:`gainjax.metrics.METRICS` that the curves allow, NaN where
-        something that it needs was not recorded, and ``diverged_update``, 0 if the seed did not
+        then each metric of :data:`gainjax.metrics.METRICS` that the curves allow, NaN where a
+        required variable was not recorded, and ``diverged_update``, 0 if the seed did not
         diverge.
 
     Raises:
@@ -59,7 +59,7 @@ def measure(curves: xr.Dataset, convention: Convention | None = None) -> dict[st
         convention: Leave out the metrics of the other convention; None for all.
 
     Returns:
-        Arrays by the name of the metric, NaN where something that it needs was not recorded.
+        Arrays by the name of the metric, NaN where a required variable was not recorded.
 
     Raises:
         ValueError: If there is no switch, the convention is unknown, or it needs all tasks and only
@@ -87,7 +87,7 @@ def measure(curves: xr.Dataset, convention: Convention | None = None) -> dict[st
         "seen_updates": curves["seen_update"].values,
     }
     diverged = curves["diverged_update"].transpose("setting", "seed").values > 0
-    if curves.attrs["score"] != "accuracy":  # whose worst value is not known
+    if curves.attrs["score"] != "accuracy":  # its worst value is unknown
         known["first_accuracy"] = known["first_accuracy"] & ~diverged
     found = {}
     for name, metric in METRICS.items():
@@ -103,7 +103,7 @@ def measure(curves: xr.Dataset, convention: Convention | None = None) -> dict[st
 
 
 def _inputs(curves: xr.Dataset) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """Return arrays (settings, seeds, ...) by name, and in which rows they were recorded."""
+    """Return arrays (settings, seeds, ...) by name, and the rows in which they were recorded."""
     names = ("eval_loss", "seen_accuracy", "train_loss", "uncertainty", "gain")
     variables = {name: curves[name] for name in names if has(curves, name)}
     variables["first_accuracy"] = curves["accuracy"].sel(eval_task=1)
@@ -124,7 +124,7 @@ def _measure(
     known: dict[str, np.ndarray],
     shared: dict[str, np.ndarray],
 ) -> np.ndarray | None:
-    """Return a metric of all rows in which all that it needs was recorded."""
+    """Return a metric of all rows in which everything that it needs was recorded."""
     needed = [name for name in metric.needs if name not in shared]
     if not all(name in arrays for name in needed):
         return None

@@ -1,4 +1,4 @@
-"""The one shape of curves: a labelled data set for runs, sweeps and curves from elsewhere."""
+"""The common form of curves: a labeled dataset for runs, sweeps and curves from elsewhere."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -41,25 +41,25 @@ def make_curves(
     seen_updates: Sequence[int] = (),
     attrs: Mapping[str, Any],
 ) -> xr.Dataset:
-    """Label curves.
+    """Label curves as a dataset.
 
     Args:
         settings: The rows of the results, with different labels.
-        records: Arrays by name; what was not recorded is left out. ``accuracy``, the score after
+        records: Arrays by name; omit what was not recorded. ``accuracy``, the score after
             each evaluated update, and ``eval_loss``, shape (settings, seeds, evaluated updates,
             evaluated tasks); ``seen_accuracy``, the score on the tasks seen so far, shape
             (settings, seeds, seen updates); ``train_loss``, ``uncertainty`` (nats) and ``gain`` of
             each update's forward pass, shape (settings, seeds, updates); ``gains``, several gains,
             shape (settings, seeds, updates, groups), NaN where a setting has no such gain. Only
-            ``accuracy`` must be there.
+            ``accuracy`` is required.
         seeds: Seeds, different integers.
         task_ends: Last update of each task, shape (tasks,), ascending. The last one is the length
             of the curves.
         eval_updates: Evaluated updates, from 1, ascending; each task end is among them.
         seen_updates: Updates of ``seen_accuracy``, likewise.
-        attrs: ``benchmark``, its name; ``spec``, what was run, and ``environment``, what numbers
-            depend on besides, as JSON can say it; ``score``, what ``accuracy`` holds
-            ("accuracy": fractions in [0, 1]; any other name: finite numbers, more is better);
+        attrs: ``benchmark``, its name; ``spec``, the description of the run, and ``environment``,
+            further conditions, both JSON-serializable; ``score``, what ``accuracy`` holds
+            ("accuracy": fractions in [0, 1]; any other name: finite numbers, higher is better);
             ``wall_time_seconds``; with ``gains`` also ``gain_names``, a list.
 
     Returns:
@@ -130,14 +130,14 @@ def make_curves(
 
 
 def check_settings(settings: Sequence[Setting]) -> None:
-    """Raise unless settings can be the rows of curves.
+    """Raise unless settings are valid rows of curves.
 
     Args:
         settings: The rows.
 
     Raises:
-        ValueError: If there is none, labels repeat, or a swept hyperparameter has a name that
-            means something else in curves.
+        ValueError: If there is none, labels repeat, or a swept hyperparameter has a name that is
+            reserved in curves.
     """
     labels = [row.label for row in settings]
     if not labels or len(set(labels)) < len(labels):
@@ -150,7 +150,7 @@ def check_settings(settings: Sequence[Setting]) -> None:
     columns = {f"{name}{end}" for name in METRICS for end in ("", "_low", "_high")}
     if taken := sorted((RESERVED | columns) & {name for row in settings for name in row.swept}):
         raise ValueError(
-            f"a swept hyperparameter must not be called {taken[0]!r}, which means something else "
+            f"a swept hyperparameter must not be called {taken[0]!r}, which is reserved "
             "in curves: give the argument of the method another name"
         )
 
@@ -215,32 +215,32 @@ def _attributes(
 
 
 def to_json(name: str, value: Mapping[str, Any]) -> str:
-    """Return JSON text; NumPy numbers and arrays are plain numbers and lists there.
+    """Return JSON text, with NumPy numbers and arrays as plain numbers and lists.
 
     Args:
-        name: What it is, for the message.
-        value: What to write.
+        name: Name of the value, for the message.
+        value: The value to write.
 
     Raises:
-        ValueError: If JSON cannot say it.
+        ValueError: If it is not JSON-serializable.
     """
 
     def plain(item: Any) -> Any:
         if hasattr(item, "tolist"):
             return item.tolist()
-        raise ValueError(f"{name} must be something that JSON can say: got {item!r}")
+        raise ValueError(f"{name} must be JSON-serializable: got {item!r}")
 
     return json.dumps(value, default=plain)
 
 
 def _diverged_update(arrays: Mapping[str, np.ndarray], eval_updates: np.ndarray) -> np.ndarray:
-    """Return the first update (settings, seeds) with a loss that is not finite, or 0."""
+    """Return the first update (settings, seeds) with a non-finite loss, or 0."""
     found = np.zeros(arrays["accuracy"].shape[:2], np.int32)
     if "eval_loss" in arrays:
         bad = ~np.isfinite(arrays["eval_loss"]).all(axis=-1)
         if "train_loss" in arrays:
-            # The training loss precedes its update, so the last update shows in the last
-            # evaluation only; any other shows in the training loss, too.
+            # The training loss precedes its update, so divergence at the last update shows in the
+            # last evaluation only; at any other, it shows in the training loss, too.
             bad[..., :-1] = False
         found = np.where(bad.any(axis=-1), np.maximum(eval_updates[bad.argmax(axis=-1)], 1), 0)
     if "train_loss" in arrays:

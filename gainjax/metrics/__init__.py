@@ -1,22 +1,22 @@
 r"""The stability gap in numbers: published metrics as pure functions of accuracy curves.
 
-Nothing but NumPy is needed, so the curves may come from any framework. A curve holds the accuracy
-on one task after each evaluated update, ``accuracy[..., n]``; curves of all tasks are
+Only NumPy is needed, so the curves may come from any framework. A curve holds the accuracy on one
+task after each evaluated update, ``accuracy[..., n]``; curves of all tasks are
 ``accuracy[..., n, i]``. Leading axes (methods, settings, seeds) are kept, and every row is measured
-on its own. The unit, fractions or per cent, is the unit of the result.
+separately. Results have the unit of the curves, fractions or percent.
 
-``eval_updates`` holds the 1-based numbers of the evaluated updates and ``task_ends`` the updates
-:math:`t_1 < \cdots < t_K` with which the tasks end. Each end must have been evaluated, the last one
-last, so that evaluation every few updates only makes "all updates of task k" a sparser set. An
-evaluation before the first update is update 0; only windowed forgetting and plasticity count it.
+``eval_updates`` holds the 1-based numbers of the evaluated updates and ``task_ends`` the last
+updates of the tasks, :math:`t_1 < \cdots < t_K`. Each end must have been evaluated, the last one
+last, so evaluating less often only makes "all updates of task k" a sparser set. An evaluation
+before the first update is update 0; only windowed forgetting and plasticity count it.
 
-Accuracy may be any score of which more is better, of any finite values.
+Accuracy may be replaced by any score with finite values for which higher is better.
 
-What there is to measure is listed in :data:`METRICS`, a metric by name, and grows by
-:func:`register_metric`: tables, files and figures have whatever is there.
+The metrics are listed by name in :data:`METRICS`, which :func:`register_metric` extends: tables,
+files and figures show all of them.
 
-Two conventions are in use. Rodriguez-Garcia et al. look at task 1 and at the minimum within each
-task. De Lange et al. look at all tasks and at the minimum since a task ended; their metrics are the
+Two conventions are in use. Rodriguez-Garcia et al. consider task 1 and the minimum within each
+task. De Lange et al. consider all tasks and the minimum since a task ended; their metrics are the
 ``de_lange_*`` and the ``windowed_*`` functions.
 """
 

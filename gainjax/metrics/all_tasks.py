@@ -55,7 +55,7 @@ def de_lange_min_accuracy(
 
     Raises:
         TypeError: If accuracies are not real numbers or updates not integers.
-        ValueError: If shapes, order or values do not fit together, or there is one task only.
+        ValueError: If shapes, order or values do not fit together, or there is only one task.
 
     Example:
         >>> float(de_lange_min_accuracy([[0.9, 0.1], [0.5, 0.6], [0.7, 0.8]], [1, 2, 3], [1, 3]))
@@ -75,8 +75,8 @@ def de_lange_worst_case_accuracy(
 
     .. math:: \frac{1}{k} a_k(n) + \left(1 - \frac{1}{k}\right) \text{min-ACC}(n)
 
-    with k the task trained at update n and min-ACC(n) that of the k-1 tasks before it, its minima
-    taken up to n. The value at the end of the stream is the last one.
+    with k the task trained at update n and min-ACC(n) that of the k-1 tasks before it, with minima
+    taken up to n. The last value is that at the end of the stream.
 
     Args:
         accuracy: Curves of all tasks, shape (..., n, K).
@@ -111,12 +111,12 @@ def windowed_forgetting(
 
     .. math:: \frac{1}{K} \sum_i \max_{n - w < m \le n} \bigl(a_i(m) - a_i(n)\bigr)
 
-    A task counts from its first update on: before it there is nothing to forget.
+    A task counts from its first update on: before that, there is nothing to forget.
 
     Args:
         accuracy: Curves of all tasks, shape (..., n, K).
         eval_updates: Evaluated updates, shape (n,); 0 for an evaluation before the first update,
-            which De Lange et al. have and which no other metric counts.
+            which De Lange et al. include and which no other metric counts.
         task_ends: Last update of each task, shape (K,).
         window: Number w of consecutive evaluations that a drop may span, at least 2.
 
@@ -151,7 +151,7 @@ def windowed_plasticity(
     Args:
         accuracy: Curves of all tasks, shape (..., n, K).
         eval_updates: Evaluated updates, shape (n,); 0 for an evaluation before the first update,
-            which De Lange et al. have and which no other metric counts.
+            which De Lange et al. include and which no other metric counts.
         task_ends: Last update of each task, shape (K,).
         window: Number w of consecutive evaluations that a rise may span, at least 2.
 
@@ -174,7 +174,7 @@ def windowed_plasticity(
 
 
 def _sum_of_minima(curves: Curves) -> Float[np.ndarray, "*runs n"]:
-    """Return, per column, the minima so far of all tasks that have ended, summed: (..., n)."""
+    """Return, per column, the sum of the minima so far of all tasks that have ended: (..., n)."""
     total = np.zeros(curves.accuracy.shape[:-1])
     for task, first in enumerate(curves.last[:-1] + 1):
         total[..., first:] += np.minimum.accumulate(curves.accuracy[..., first:, task], axis=-1)
@@ -187,7 +187,7 @@ def _largest_drop(
     """Return the mean over tasks of the largest drop (sign 1) or rise (-1) in a window: (...)."""
     curves = check_curves(accuracy, eval_updates, task_ends, all_tasks=True, with_start=True)
     if not isinstance(window, int | np.integer) or window < 2:
-        raise ValueError(f"window must be a whole number of evaluations, from 2 on: got {window!r}")
+        raise ValueError(f"window must be a whole number of evaluations, >= 2: got {window!r}")
     drops = []
     for task, first in enumerate(curves.first):
         curve = sign * curves.accuracy[..., first:, task]

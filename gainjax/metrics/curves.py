@@ -1,4 +1,4 @@
-"""Accuracy curves, checked, with the columns of each task."""
+"""Validation of accuracy curves, and the columns of each task."""
 
 from typing import TYPE_CHECKING, NamedTuple
 

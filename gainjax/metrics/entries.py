@@ -1,4 +1,4 @@
-"""The metrics that come with the package, in the order of their columns."""
+"""The built-in metrics, in the order of their columns."""
 
 from collections.abc import Callable
 

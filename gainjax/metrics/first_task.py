@@ -18,19 +18,18 @@ def stability_gap(
 
     .. math:: SG_k = \frac{a(t_{k-1}) - \min_{t_{k-1} < n \le t_k} a(n)}{a(t_{k-1})}
 
-    Below 0 where accuracy only rose. Where there was no accuracy to lose,
-    :math:`a(t_{k-1}) \le 0`, the gap is 0: a network that has learnt nothing shows no gap, so read
-    it beside the accuracy.
+    Negative where accuracy only rose. If there was no accuracy to lose,
+    :math:`a(t_{k-1}) \le 0`, the gap is 0: a network that has learned nothing shows no gap, so
+    report it together with the accuracy.
 
     Args:
         accuracy: Curve of the task, shape (..., n).
         eval_updates: Evaluated updates, 1-based, shape (n,).
         task_ends: Last update of each task, shape (K,).
-        task: The task that the curve is of, 1 to K-1; only switches after it count.
+        task: The task of the curve, 1 to K-1; only switches after it count.
 
     Returns:
-        The gaps of the switches, shape (..., K - task), at most 1 unless
-        a score fell below 0.
+        The gaps of the switches, shape (..., K - task), at most 1 unless a score fell below 0.
 
     Raises:
         TypeError: If accuracies are not real numbers or updates not integers.
@@ -62,7 +61,7 @@ def average_stability_gap(
         accuracy: Curve of the task, shape (..., n).
         eval_updates: Evaluated updates, 1-based, shape (n,).
         task_ends: Last update of each task, shape (K,).
-        task: The task that the curve is of, 1 to K-1; only switches after it count.
+        task: The task of the curve, 1 to K-1; only switches after it count.
 
     Returns:
         The mean gap, shape (...).
@@ -180,7 +179,7 @@ def worst_case_accuracy(
 
 
 def tasks_with_minimum(version: str) -> slice:
-    """Return the tasks, from 0, whose minima enter avg-min-ACC.
+    """Return the tasks, from 0, whose minima contribute to avg-min-ACC.
 
     Args:
         version: Version of :func:`average_min_accuracy`.
@@ -195,11 +194,11 @@ def tasks_with_minimum(version: str) -> slice:
 
 
 def ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
-    """Divide, with 0 where the denominator is 0, and NaN where it is below: no fraction of that.
+    """Divide, with 0 where the denominator is 0, and NaN where it is negative.
 
     Args:
-        numerator: What is lost.
-        denominator: What there was.
+        numerator: The loss.
+        denominator: The reference.
     """
     zero = np.zeros(np.broadcast_shapes(numerator.shape, denominator.shape))
     quotient = np.divide(numerator, denominator, out=zero, where=denominator > 0)

@@ -32,10 +32,10 @@ def mean_curve_metrics(
 
     This is how the published tables were made. The minimum of a mean curve lies above the mean of
     the minima, so these gaps are smaller than those per seed. The error starts from the standard
-    deviation over seeds (divided by the number of seeds, not one less, and not a standard error)
-    of the points that enter a metric, and is propagated as if all points were independent; in a
-    gap, the loss and its reference are taken as independent too. It describes the spread of seeds,
-    and is no confidence interval: for one see :func:`gainjax.statistics.mean_interval`.
+    deviation over seeds (dividing by the number of seeds, not one less, and not a standard error)
+    of the points that enter a metric, and is propagated as if all points were independent; for a
+    gap, the loss and its reference are treated as independent, too. It describes the spread of
+    seeds, and is not a confidence interval: for that see :func:`gainjax.statistics.mean_interval`.
 
     Args:
         accuracy: Curves of task 1, shape (..., seeds, n).
@@ -60,7 +60,7 @@ def mean_curve_metrics(
     References:
         Rodriguez-Garcia et al., arXiv 2507.14056, tables. The error is that of their table script:
         first-order propagation of the seeds' standard deviations (with a divisor of n), as if
-        independent. It gives every ± of their released curves to the digits printed.
+        independent. It reproduces every ± of their released curves to the printed digits.
     """
     if np.ndim(accuracy) < 2 or np.shape(accuracy)[-2] == 0:
         raise ValueError(

@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike
 
 from gainjax.metrics.curves import check_curves
 
-SUSTAINED = 10  # evaluations that a recovery must last to be called sustained
+SUSTAINED = 10  # evaluations for which a recovery must last to count as sustained
 
 
 class Recovery(NamedTuple):
@@ -22,21 +22,21 @@ class Recovery(NamedTuple):
 def recovery_updates(
     accuracy: ArrayLike, eval_updates: ArrayLike, task_ends: ArrayLike, sustained: int = 1
 ) -> Recovery:
-    r"""Return how many updates after each switch task 1 is back at its accuracy before it.
+    r"""Return how many updates after each switch task 1 regains its accuracy before the switch.
 
     Counted to the first evaluation, at or after the (first) lowest one of the task, that reaches
-    :math:`a_1(t_{k-1})`: an update or two without loss just after the switch are no recovery.
-    0 if accuracy never fell below; the length of the task if it did not come back.
+    :math:`a_1(t_{k-1})`: an update or two without loss just after the switch are not a recovery.
+    0 if accuracy never fell; the length of the task if it did not recover.
 
-    A first return may pass: [.75 | 1, .25, 1, .5, .5, .25] is back at the third evaluation and ends
-    at .25. With ``sustained`` accuracy must be back for so many evaluations in a row, or for all
-    that are left of the task; they count from the first of them.
+    A first recovery may not last: [.75 | 1, .25, 1, .5, .5, .25] recovers at the third evaluation
+    and ends at .25. With ``sustained``, accuracy must stay recovered for that many consecutive
+    evaluations, or for all that remain of the task; the first of them counts.
 
     Args:
         accuracy: Curve of task 1, shape (..., n).
         eval_updates: Evaluated updates, 1-based, shape (n,). They limit the resolution.
         task_ends: Last update of each task, shape (K,).
-        sustained: Number of evaluations for which accuracy must be back, at least 1.
+        sustained: Number of evaluations for which accuracy must stay recovered, at least 1.
 
     Returns:
         Updates to recovery and whether there was one, both of shape (..., K-1).
@@ -81,7 +81,7 @@ def recovery_updates(
 def updates_to_minimum(
     accuracy: ArrayLike, eval_updates: ArrayLike, task_ends: ArrayLike
 ) -> Int[np.ndarray, "*runs switches"]:
-    r"""Return how many updates after each switch task 1 is at its lowest.
+    r"""Return how many updates after each switch the accuracy on task 1 is lowest.
 
     .. math:: \arg\min_{t_{k-1} < n \le t_k} a_1(n) - t_{k-1}
 
@@ -110,10 +110,10 @@ def updates_to_minimum(
 
 
 def _lasting(back: Bool[np.ndarray, "*runs n"], count: int) -> Bool[np.ndarray, "*runs n"]:
-    """Return where values are true from there on, `count` times or to the end: (..., n)."""
+    """Return where values stay true for `count` columns or to the end: (..., n)."""
     length = back.shape[-1]
     columns = np.arange(length)
-    # The next column that is not back; the end of the task stops no recovery.
+    # The next column without recovery; the end of the task does not interrupt a recovery.
     gone = np.where(back, length + count, columns)
     upcoming = np.minimum.accumulate(gone[..., ::-1], axis=-1)[..., ::-1]
     return upcoming - columns >= count

@@ -1,4 +1,4 @@
-"""What there is to measure: one entry for each metric, from which all that is shown derives."""
+"""The registry of metrics: tables, files and figures are derived from its entries."""
 
 import dataclasses
 from collections.abc import Callable, Mapping
@@ -10,7 +10,7 @@ Convention = Literal["rodriguez-garcia", "de-lange"]
 Unit = Literal["fraction", "percent", "points", "updates", "number"]
 Better = Literal["higher", "lower"]
 
-_LARGE = 1e6  # what is shown as a power of ten
+_LARGE = 1e6  # larger values are shown as powers of ten
 # Arrays that a metric may need; leading axes are settings and seeds.
 INPUTS = (
     "first_accuracy",  # task 1, (..., n)
@@ -28,26 +28,26 @@ INPUTS = (
 
 @dataclasses.dataclass(frozen=True)
 class Metric:
-    """A number that is told about each setting and seed.
+    """A number that is reported for each setting and seed.
 
     Args:
         name: Its name in tables, an identifier such as ``"avg_sg"``.
         function: Called with the arrays named in ``needs``, in that order. It keeps their leading
             axes and returns an array of these.
-        needs: Names from :data:`INPUTS`. Where one was not recorded there is no such number.
-        title: Head of its column.
-        meaning: One phrase that says what it is, without its unit.
+        needs: Names from :data:`INPUTS`. The metric is omitted if one was not recorded.
+        title: Heading of its column.
+        meaning: One-phrase definition, without the unit.
         unit: How it is shown: a "fraction" as it is; "percent" and "points" times 100, "updates"
             without decimals, a "number" with four digits.
         better: Whether "higher" or "lower" values are better, or None.
-        convention: Whose table shows it, or None for every table.
+        convention: The convention whose tables show it, or None for every table.
         label: Its name in figures; the title if empty.
-        shown: Whether printed tables have it; files and data frames always do.
-        compared: Whether comparisons and rankings have it.
+        shown: Whether printed tables include it; files and data frames always do.
+        compared: Whether comparisons and rankings include it.
         options: Names of further arguments of ``function`` that :func:`gainjax.metrics.summarize`
             may set, such as "window".
-        when_diverged: What counts for a seed that diverged, or None for what its curves give.
-        bound: Name of a metric that tells the fraction of cases in which this one is exact; with
+        when_diverged: Value for a seed that diverged, or None for what its curves give.
+        bound: Name of a metric with the fraction of cases in which this one is exact; with
             less than 1 it is a lower bound.
     """
 
@@ -67,7 +67,7 @@ class Metric:
     bound: str | None = None
 
     def __call__(self, inputs: Mapping[str, np.ndarray], **options: Any) -> np.ndarray | None:
-        """Return the values, one per row, or None if something needed is not there.
+        """Return the values, one per row, or None if a required input is missing.
 
         Args:
             inputs: Arrays by name.
@@ -88,12 +88,12 @@ class Metric:
         return values
 
     def show(self, value: float, digits: int = 1, *, score: str = "accuracy") -> str:
-        """Return a value as text, "–" for one that is not known.
+        """Return a value as text, "–" if it is unknown.
 
         Args:
             value: The value.
-            digits: Digits behind the point of a percentage.
-            score: What the score is; only accuracies are shown as percentages.
+            digits: Decimal digits of a percentage.
+            score: Name of the score; only accuracies are shown as percentages.
         """
         if np.isnan(value):
             return "–"
@@ -108,10 +108,10 @@ class Metric:
         return f"{round(100 * value, digits) + 0.0:.{digits}f}"
 
     def explained(self, score: str = "accuracy") -> str:
-        """Return what it is, with its unit.
+        """Return the definition, with its unit.
 
         Args:
-            score: What the score is.
+            score: Name of the score.
         """
         if score != "accuracy":
             return self.meaning.replace("accuracy", score)
@@ -129,21 +129,21 @@ def register_metric(
     meaning: str,
     **how: Any,
 ) -> Metric:
-    """Add a metric to everything that is told about curves: data frames, tables, files, figures.
+    """Add a metric to all reports of curves: data frames, tables, files and figures.
 
     Args:
         name: A new name, an identifier.
         function: Called with the arrays named in ``needs``; keeps their leading axes.
-        needs: What it is computed from, names from :data:`gainjax.metrics.INPUTS`.
-        title: Head of its column.
-        meaning: One phrase that says what it is.
+        needs: The inputs of the function, names from :data:`gainjax.metrics.INPUTS`.
+        title: Heading of its column.
+        meaning: One-phrase definition.
         **how: Further fields of :class:`gainjax.metrics.Metric`, such as ``unit`` and ``better``.
 
     Returns:
         The metric.
 
     Raises:
-        ValueError: If the name is taken or no identifier, or a field is unknown or wrong.
+        ValueError: If the name is taken or not an identifier, or a field is unknown or invalid.
 
     Example:
         >>> def lowest(accuracy):
@@ -157,7 +157,7 @@ def register_metric(
     """
     fields = {field.name for field in dataclasses.fields(Metric)}
     if unknown := sorted(set(how) - fields):
-        raise ValueError(f"a metric has no field {unknown[0]!r}: there are {', '.join(fields)}")
+        raise ValueError(f"a metric has no field {unknown[0]!r}; it has {', '.join(fields)}")
     if not str(name).isidentifier() or name in METRICS:
         raise ValueError(f"name must be a new identifier: got {name!r}")
     needs = tuple(needs)

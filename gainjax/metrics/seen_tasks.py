@@ -1,4 +1,4 @@
-"""Accuracy on all tasks seen so far, where a method that does not learn is unmasked."""
+"""Accuracy on all tasks seen so far, which exposes methods that do not learn."""
 
 import numpy as np
 from jaxtyping import Float
@@ -16,17 +16,17 @@ def anytime_accuracy(
 
     .. math:: \frac{1}{N} \sum_{n=1}^{N} a_{\text{seen}}(n)
 
-    Between two measured updates of a task accuracy is taken to change linearly; before the first
-    one of a task it is taken to be as there, since what the task began with is not comparable: more
-    tasks are seen.
+    Between two measured updates of a task, accuracy is assumed to change linearly; before the first
+    one of a task it is assumed constant, since values of the previous task are not comparable: more
+    tasks are seen now.
 
     Args:
         seen_accuracy: Accuracy on the pooled test sets of the tasks seen so far, shape (..., n),
             finite.
         seen_updates: Updates after which it was measured, 1-based, shape (n,); None if after every
-            one, or evenly.
-        task_ends: Last update of each task, shape (K,), each among them; None if with
-            ``seen_updates`` there is one task.
+            one, or at even intervals.
+        task_ends: Last update of each task, shape (K,), all included in ``seen_updates``; None for
+            one task.
 
     Returns:
         The mean accuracy, shape (...).
@@ -42,7 +42,7 @@ def anytime_accuracy(
         0.875
 
     References:
-        Ours, as a guard against methods that keep task 1 by not learning.
+        Ours, as a safeguard against methods that keep task 1 by not learning.
     """
     seen = check_accuracy("seen_accuracy", seen_accuracy, 1)
     if seen_updates is None:
@@ -77,7 +77,7 @@ def final_accuracy(seen_accuracy: ArrayLike) -> Float[Numbers, "*runs"]:
 
 
 def _shares(curves: Curves) -> Float[np.ndarray, "n"]:
-    """Return the share of each measured update in the mean over all updates, shape (n,)."""
+    """Return the weight of each measured update in the mean over all updates, shape (n,)."""
     share = np.zeros(len(curves.updates))
     for first, last in zip(curves.first, curves.last, strict=True):
         share[first] += curves.updates[first] - (curves.updates[first - 1] if first else 0)

@@ -1,4 +1,4 @@
-"""All metrics of curves at once."""
+"""All metrics of curves in one call."""
 
 from collections.abc import Mapping
 from typing import Any, get_args
@@ -41,8 +41,8 @@ def summarize(
     Returns:
         Arrays of shape (...), by the names of :data:`gainjax.metrics.METRICS`. For task 1
         ``avg_sg``, ``min_acc``, ``wc_acc``, ``avg_acc``, ``lowest_at`` and ``recovery``
-        (updates, mean over switches), ``recovered`` (fraction of switches) and the same of a
-        recovery that lasts, ``sustained_recovery`` and ``sustained``; for all tasks
+        (updates, mean over switches), ``recovered`` (fraction of switches) and the same for a
+        sustained recovery, ``sustained_recovery`` and ``sustained``; for all tasks
         ``de_lange_acc``, ``de_lange_min_acc``, ``de_lange_wc_acc`` (at the end),
         ``windowed_forgetting`` and ``windowed_plasticity``; given ``seen_accuracy``, also
         ``anytime_accuracy`` and ``final_accuracy``.
@@ -50,7 +50,7 @@ def summarize(
     Raises:
         TypeError: If accuracies are not real numbers or updates not integers.
         ValueError: If shapes, order or values do not fit together, there is no switch, or the
-            convention is unknown or needs curves that are not there.
+            convention is unknown or needs missing curves.
 
     Example:
         >>> row = summarize([[0.5], [0.75], [0.25], [1.0]], [1, 2, 3, 4], [2, 4])
@@ -100,7 +100,7 @@ def evaluate(
     """Return every registered metric that the inputs allow.
 
     Args:
-        inputs: Arrays by the names of :data:`gainjax.metrics.INPUTS`; ``first_accuracy`` is there.
+        inputs: Arrays by the names of :data:`gainjax.metrics.INPUTS`, including ``first_accuracy``.
         convention: Leave out the metrics of the other convention; None for all.
         **options: Options of metrics, such as ``window``.
     """

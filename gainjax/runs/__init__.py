@@ -1,1 +1,1 @@
-"""Runs by name: benchmarks, settings, execution, and what is stored of an unfinished run."""
+"""Runs by name: benchmarks, settings, execution, and the storage of unfinished runs."""

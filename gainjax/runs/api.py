@@ -32,7 +32,7 @@ DEFAULT_METHODS = ("ngm-sgd", "sgd", "msgd", "adam")
 
 
 class Options(TypedDict, total=False):
-    """Options of :func:`run` and :func:`sweep`, beside the fields of the protocol."""
+    """Options of :func:`run` and :func:`sweep`, in addition to the fields of the protocol."""
 
     data_dir: str | Path | None
     out: str | Path | None
@@ -55,7 +55,7 @@ class Options(TypedDict, total=False):
     snapshots: Sequence[int] | None
 
 
-# Options of how a run is carried out, which need not be those it was begun with.
+# Options of how a run is carried out, which may change when it is resumed.
 OF_HOW = (
     "out",
     "data_dir",
@@ -79,8 +79,8 @@ def run(
 ) -> Any:
     """Train methods on a benchmark and return their curves.
 
-    Methods share seeds: for one seed all start from the same weights and see the same batches, so
-    that their differences can be paired.
+    Methods share seeds: for a given seed, all start from the same weights and see the same batches,
+    so that their differences can be paired.
 
     Args:
         benchmark: Name of a benchmark, or a :class:`gainjax.Benchmark`.
@@ -94,14 +94,14 @@ def run(
 
             data_dir: Where the data are, as for :func:`gainjax.data.load_source`.
 
-            out: Directory to keep the run in, as ``curves.nc``. If it holds this very run already,
-            that is returned, or finished if it was interrupted; if it holds another one, nothing
-            is touched. SIGINT and SIGTERM stop such a run at the end of a chunk. A run is
+            out: Output directory of the run, with results in ``curves.nc``. If it holds this run
+            already, that is returned, or resumed if it was interrupted; if it holds another one,
+            nothing is changed. SIGINT and SIGTERM stop such a run at the end of a chunk. A run is
             identified by its description, its data and a fingerprint of its compiled program.
 
             hyperparameters: Values to use instead of the benchmark's: by name for every method
             that has them, or by label for that method, ``{"learning_rate": 0.1, "adam": {...}}``.
-            A schedule, a function of the update count from 0, is a value, too.
+            A schedule, a function of the update count from 0, is also a valid value.
 
             model: A model instead of the benchmark's.
 
@@ -115,17 +115,17 @@ def run(
 
             modulate: Gain of "all" layers or of the "head" alone; None for the benchmark's choice.
 
-            chunk: Updates per call of the compiled program, >= 1. It changes no number.
+            chunk: Updates per call of the compiled program, >= 1. It does not affect the results.
 
-            layout: Runs on a device one after the other ("map") or as one batched program
-            ("vmap"); None for what measured fastest on this kind of device. Chunks, devices,
-            threads and batches change no number, but the two layouts round differently.
+            layout: Train the runs on a device sequentially ("map") or as one batched program
+            ("vmap"); None for whichever measured fastest on this kind of device. Chunks, devices,
+            threads and batches do not affect the results, but the two layouts round differently.
 
             devices: Devices of this process that share the runs, or None for all.
 
-            memory: Bytes that runs trained at once may take, or None for a share of what there is.
+            memory: Bytes that concurrent runs may use, or None for a share of the available memory.
 
-            threads: Parts of a run trained side by side on the cores of a CPU; None to measure
+            threads: Parts of a run trained in parallel on the cores of a CPU; None to measure
             whether that is faster.
 
             progress: Whether to show a progress bar.
@@ -137,21 +137,21 @@ def run(
 
             return_states: Also return the final states, a mapping from the label of each setting
             to its :class:`gainjax.training.TrainState` with a leading axis of seeds. With ``out``
-            they are kept there, too.
+            they are also stored there.
 
             snapshots: Also return the states after these updates, in ascending order from 0
             (before the first one): as with ``return_states``, with leading axes of seeds and
-            snapshots. They are taken on the way and change no number.
+            snapshots. Taking them does not affect the results.
 
     Returns:
         The dataset that :func:`gainjax.curves.make_curves` describes, or with ``return_states`` or
         ``snapshots`` a pair of that and the states.
 
     Raises:
-        TypeError: If a method or the benchmark is of a wrong kind.
-        ValueError: If a name or number is wrong, or ``out`` holds another run.
-        FileNotFoundError: If the data are not there and cannot be fetched.
-        OSError: If ``out`` cannot be written to, or another process is running there.
+        TypeError: If a method or the benchmark is of the wrong kind.
+        ValueError: If a name or number is invalid, or ``out`` holds another run.
+        FileNotFoundError: If the data are missing and cannot be downloaded.
+        OSError: If ``out`` cannot be written to, or another process is using it.
         gainjax.runs.guard.Interrupted: If a signal stopped a run with ``out``.
 
     Example:
@@ -183,7 +183,7 @@ def sweep(
     """Train every combination of methods, values of hyperparameters and seeds.
 
     A method is compiled once, whatever the size of the grid; its settings and seeds are trained in
-    batches that fit into memory. Each curve is the one that :func:`run` gives for its setting.
+    batches that fit into memory. Each curve equals the one that :func:`run` gives for its setting.
 
     Args:
         benchmark: As for :func:`run`.
@@ -193,8 +193,8 @@ def sweep(
             ``rvs``, such as ``scipy.stats.loguniform(1e-4, 1)``.
         methods: As for :func:`run`.
         seeds: As for :func:`run`.
-        draws: Number of random settings per method, or None for the whole product.
-        draw_seed: Seed of the draws, which methods share where they share a hyperparameter.
+        draws: Number of random settings per method, or None for the full product.
+        draw_seed: Seed of the draws; methods share draws of hyperparameters that they share.
         **options: All options of :func:`run`.
 
     Returns:
@@ -290,7 +290,7 @@ def _benchmark(
         benchmark = get_benchmark(benchmark)
     if not isinstance(benchmark, Benchmark):
         raise TypeError(
-            f"benchmark must be a name or a gainjax.Benchmark: got {benchmark!r}. There are "
+            f"benchmark must be a name or a gainjax.Benchmark: got {benchmark!r}. Known: "
             f"{', '.join(BENCHMARKS)}"
         )
     if model is None and not protocol:
@@ -306,7 +306,7 @@ def as_seeds(seeds: int | Sequence[int]) -> list[int]:
         seeds: Number of seeds, or the seeds: different integers in [0, 2**32).
 
     Raises:
-        ValueError: If they are something else.
+        ValueError: If they are anything else.
 
     Example:
         >>> as_seeds(3), as_seeds(range(5, 7))

@@ -1,4 +1,4 @@
-"""What came in from training, labelled: a chunk for callbacks, and the curves of a whole run."""
+"""Labeled results of training: a chunk for callbacks, and the curves of a whole run."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -36,13 +36,13 @@ class Arrived(NamedTuple):
 
 
 def label(plan: Plan, group: Group, index: np.ndarray, chunk: Chunk) -> Arrived:
-    """Return the curves of a chunk with what they are of; runs that fill up are left out.
+    """Return the curves of a chunk with their labels; runs that only pad the batch are left out.
 
     Args:
-        plan: What is trained.
-        group: The group that the runs are of.
-        index: Which of its runs they are.
-        chunk: What came in.
+        plan: The plan of the run.
+        group: The group that the runs belong to.
+        index: Indices of these runs within the group.
+        chunk: The chunk.
     """
     number = len(plan.spec.seeds)
     keep = np.unique(index, return_index=True)[1]
@@ -67,7 +67,7 @@ def label(plan: Plan, group: Group, index: np.ndarray, chunk: Chunk) -> Arrived:
 
 
 class Columns(NamedTuple):
-    """Which curves there are, besides those that every run has."""
+    """Which optional curves there are."""
 
     uncertainty: bool  # whether it is measured
     gains: Mapping[str, Sequence[str]]  # for each label that has several gains, their names
@@ -77,7 +77,7 @@ def columns_of(plan: Plan) -> Columns:
     """Return which curves the runs of a plan have.
 
     Args:
-        plan: What is trained.
+        plan: The plan of the run.
     """
     gains: dict[str, list[str]] = {}
     for group in plan.groups:
@@ -95,14 +95,14 @@ def to_dataset(
     environment: Mapping[str, Any],
     seconds: float,
 ) -> xr.Dataset:
-    """Return the labelled curves of all settings, in the order of the description.
+    """Return the labeled curves of all settings, in the order of the description.
 
     Args:
-        spec: What was trained.
+        spec: The description of the run.
         by_label: Curves of each setting, arrays of shape (seeds, updates, ...): of all updates, or
             of the first ones, up to an evaluation.
         columns: Which curves there are.
-        environment: What the numbers depend on besides the description.
+        environment: Further conditions that the numbers depend on.
         seconds: Duration of the training.
     """
     rows = [by_label[label] for label in spec.labels]
@@ -118,7 +118,7 @@ def to_dataset(
         "eval_loss": np.stack([row.eval_loss[:, evaluated - 1] for row in rows]),
         "seen_accuracy": np.stack([row.seen_accuracy[:, seen - 1] for row in rows]),
     }
-    for name in ("accuracy", "seen_accuracy"):  # a score that overflowed is none
+    for name in ("accuracy", "seen_accuracy"):  # a score that overflowed is invalid
         arrays[name] = np.where(np.isfinite(arrays[name]), arrays[name], np.nan)
     if columns.uncertainty:
         arrays["uncertainty"] = np.stack([row.uncertainty for row in rows])

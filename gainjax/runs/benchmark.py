@@ -1,4 +1,4 @@
-"""What a benchmark is: a stream of tasks, a model, a goal and a protocol."""
+"""A benchmark: a stream of tasks, a model, a goal and a protocol."""
 
 import dataclasses
 import difflib
@@ -25,34 +25,34 @@ _HIDDEN = 200  # units of the default network's two hidden layers
 
 
 class Benchmark:
-    """A stream of tasks, a model and a protocol: what methods are compared on.
+    """A stream of tasks, a model and a protocol, on which methods are compared.
 
     Args:
         name: Name in results.
-        stream: The tasks, such as :func:`gainjax.data.class_incremental` makes them, or a function
-            with the keywords ``data_dir`` and ``eval_examples`` that makes them.
+        stream: The tasks, for example from :func:`gainjax.data.class_incremental`, or a function
+            with the keywords ``data_dir`` and ``eval_examples`` that returns them.
         model: A :class:`gainjax.models.Model` or a Flax Linen module; None for a ReLU network with
             two hidden layers of 200 units.
         loss: ``loss(outputs, targets)`` of each example, shape (B,); cross-entropy if None.
-        score: ``score(outputs, targets)`` of each example, shape (B,), higher is better; whether
-            the answer is right if None, which needs targets that are classes.
+        score: ``score(outputs, targets)`` of each example, shape (B,), higher is better; if None,
+            whether the answer is right, which needs class targets.
         uncertainty: ``uncertainty(outputs)`` of a batch, shape (), >= 0. Predictive entropy if
-            None, as long as the loss is cross-entropy; else there is no uncertainty, and methods
-            that follow it are refused.
+            None and the loss is cross-entropy; otherwise there is no uncertainty, and methods that
+            follow it are rejected.
         augment: ``augment(key, inputs)`` changes a batch of raw training inputs on the device.
         preprocess: ``preprocess(inputs)`` is applied to all inputs on the device.
         modulate: Gain of "all" layers or of the "head" alone, for models that offer the choice.
         hyperparameters: Values that differ from the methods' defaults: by name for every method
-            that has them, or by method's name for that method.
-        summary: One line that says what it is.
-        source: Where it is described.
+            that has them, or by the method's name for that method.
+        summary: One-line description.
+        source: Where the benchmark is described.
         **protocol: Fields of :class:`gainjax.training.Protocol`: ``updates_per_task``,
             ``batch_size``, ``eval_every``, ...
 
     Raises:
-        TypeError: If an argument is of a wrong kind.
-        ValueError: If the stream is faulty, the model does not fit it, or an option is unknown or
-            out of its range.
+        TypeError: If an argument is of the wrong kind.
+        ValueError: If the stream is invalid, the model does not fit it, or an option is unknown or
+            out of range.
 
     Example:
         >>> from sklearn.datasets import load_iris
@@ -63,7 +63,7 @@ class Benchmark:
         Benchmark('iris')
     """
 
-    def __init__(  # as many as there are choices, all but the name by keyword
+    def __init__(  # one argument per choice, all but the name by keyword
         self,
         name: str,
         *,
@@ -92,7 +92,7 @@ class Benchmark:
             if function is not None and not callable(function):
                 raise TypeError(f"{option} must be a function or None: got {function!r}")
         self.name, self.summary, self.source = name, summary, source
-        self.reference: str | None = None  # "module:attribute" that it was found by
+        self.reference: str | None = None  # the "module:attribute" that it was imported from
         self.stream = stream
         self._given_model = model
         self.goal = Goal(
@@ -150,8 +150,8 @@ class Benchmark:
             for option, value in (("data_dir", data_dir), ("eval_examples", eval_examples)):
                 if value is not None:
                     raise ValueError(
-                        f"{option} has no use for benchmark {self.name!r}, whose stream is in "
-                        f"memory already: got {value!r}. Give it where the stream is made"
+                        f"{option} does not apply to benchmark {self.name!r}, whose stream is "
+                        f"already in memory: got {value!r}. Give it where the stream is made"
                     )
             return self.stream
         stream = self.stream(data_dir=data_dir, eval_examples=eval_examples)
@@ -166,9 +166,9 @@ class Benchmark:
             modulate: "all", "head", or None for the benchmark's choice.
 
         Raises:
-            ValueError: If the model offers no such choice.
+            ValueError: If the model does not offer the choice.
         """
-        if self._model is None:  # kept, since compiled programs are found again by it
+        if self._model is None:  # kept, since compiled programs are cached by it
             self._model = _default_model(stream)
         chosen = modulate or self.modulate
         if chosen not in (None, "all", "head"):
@@ -177,9 +177,9 @@ class Benchmark:
             return self._model
         if self._model.choose is None:
             raise ValueError(
-                f"modulate={chosen!r} is for models with a field `modulate`, as the package's own: "
-                "say which parameters a gain multiplies with mask= where the model is made, such as"
-                " gainjax.models.from_linen(module, mask=...)"
+                f"modulate={chosen!r} needs a model with a field `modulate`, like built-in ones: "
+                "for others, choose the modulated parameters with mask= when making the model, as "
+                "in gainjax.models.from_linen(module, mask=...)"
             )
         return self._model.choose(chosen)
 
@@ -219,7 +219,7 @@ class Benchmark:
 
         Args:
             method: The method.
-            label: Its label, under which the benchmark may have values for it, too.
+            label: Its label, for which the benchmark may also have values.
         """
         values = dict(method.hyperparameters)
         own = [self.hyperparameters.get(key, {}) for key in (method.name, label or method.name)]
@@ -229,7 +229,7 @@ class Benchmark:
         return values
 
     def check(self, stream: Stream) -> None:
-        """Raise ValueError unless the stream is sound and the model and the goal fit it."""
+        """Raise ValueError unless the stream is valid and the model and the goal fit it."""
         check_stream(stream)
         self.protocol.task_ends(len(stream.task_end))
         check_fit(
@@ -238,11 +238,11 @@ class Benchmark:
 
 
 def check_names(options: Iterable[str], others: Iterable[str] = ()) -> None:
-    """Raise if an option is none of the protocol's, with the nearest name that there is.
+    """Raise if an option is not a field of the protocol, and suggest the nearest name.
 
     Args:
         options: Names of options.
-        others: Names of options of something else that might have been meant.
+        others: Names of other options that might have been meant.
 
     Raises:
         ValueError: If there is no such option.
@@ -252,11 +252,11 @@ def check_names(options: Iterable[str], others: Iterable[str] = ()) -> None:
         if name not in names:
             near = difflib.get_close_matches(name, names, n=1)
             hint = f"did you mean {near[0]!r}? " if near else ""
-            raise ValueError(f"unknown option {name!r}: {hint}There are {', '.join(names)}")
+            raise ValueError(f"unknown option {name!r}: {hint}Known: {', '.join(names)}")
 
 
 def changed_protocol(protocol: Protocol | None, changes: Mapping[str, Any]) -> Protocol:
-    """Return a protocol with some fields replaced; a misspelt one is named with its remedy.
+    """Return a protocol with some fields replaced; for a misspelled one, suggest a name.
 
     Args:
         protocol: The protocol, or None to make one.

@@ -1,4 +1,4 @@
-"""Named benchmarks. To add one, add an entry."""
+"""Named benchmarks. To add a benchmark, add an entry."""
 
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -50,7 +50,7 @@ _CIFAR: dict[str, Any] = {
     "hyperparameters": {"sensitivity": 0.2},
     "augment": crop_and_flip,
 }
-# Found by `python -m experiments digits-learning-rates`, the same search for every method.
+# Found by `python -m experiments digits-learning-rates`, with the same search for every method.
 _SPLIT_DIGITS_RATES = {"ngm-sgd": 0.01, "sgd": 0.1, "msgd": 0.01, "adam": 0.001}
 _OTHER_DIGITS_RATES = {"ngm-sgd": 0.03, "sgd": 0.3, "msgd": 0.03, "adam": 0.003}
 
@@ -163,18 +163,18 @@ BENCHMARKS: Mapping[str, Benchmark] = MappingProxyType({entry.name: entry for en
 
 
 def get_benchmark(name: str) -> Benchmark:
-    """Return a registered benchmark, or one of the user's by reference.
+    """Return a registered benchmark, or import one by reference.
 
     Args:
         name: Name of the benchmark, as ``gainjax list`` shows it; or
             ``"package.module:attribute"`` or ``"./file.py:attribute"``, which refers to a
-            :class:`gainjax.Benchmark` or a function without arguments that makes one.
+            :class:`gainjax.Benchmark` or a function without arguments that returns one.
 
     Returns:
         The benchmark.
 
     Raises:
-        ValueError: If there is no such benchmark; names the nearest one.
+        ValueError: If there is no such benchmark; the message suggests the nearest name.
 
     Example:
         >>> get_benchmark("split-mnist").protocol.updates_per_task

@@ -27,7 +27,7 @@ class Borrowed(NamedTuple):
         return self.gain.sel(seed=list(seeds)).values
 
     def described(self) -> dict[str, str]:
-        """Return what tells this gain from another one."""
+        """Return what identifies this gain."""
         values = np.ascontiguousarray(self.gain.values)
         return {
             "directory": str(expanded(self.directory).resolve()),
@@ -52,10 +52,10 @@ def borrow_gain(
         methods: Methods by label.
         seeds: Seeds that need it.
         benchmark: Name of the benchmark.
-        protocol: How the stream is trained on.
+        protocol: The training protocol.
 
     Raises:
-        ValueError: If there is no such run, or it trains otherwise.
+        ValueError: If there is no such run, or its training differs.
     """
     borrowers = [label for label, method in methods.items() if method.borrows_gain]
     if not borrowers and directory is None:
@@ -78,7 +78,7 @@ def borrow_gain(
     ours = _training(benchmark, {**protocol.training})
     if theirs != ours:
         raise ValueError(
-            f"gain_from must hold a run that trains as this one does: {directory} differs in "
+            f"gain_from must hold a run with the same training as this one: {directory} differs in "
             f"{difference(theirs, ours)}"
         )
     return Borrowed(str(directory), chosen, source.gain.sel(setting=chosen).drop_vars("setting"))
@@ -94,7 +94,7 @@ def _training(benchmark: str | None, protocol: Mapping[str, Any]) -> dict[str, A
 
 def _chosen(source: xr.Dataset, setting: str | None, directory: Any) -> str:
     if "gain" not in source:
-        raise ValueError(f"gain_from must hold a run with a gain: {directory} has recorded none")
+        raise ValueError(f"gain_from must hold a run with a gain: {directory} has none recorded")
     labels = source.setting.values.tolist()
     moving = [label for label in labels if (source.gain.sel(setting=label) != 1).any()]
     if setting is not None:

@@ -1,4 +1,4 @@
-"""Into how many parts runs are cut, and how many of these are trained side by side."""
+"""How runs are divided into parts, and how many parts are trained in parallel."""
 
 import math
 from collections.abc import Mapping
@@ -14,24 +14,24 @@ from gainjax.training.memory import runs_at_once
 from gainjax.training.processes import share
 from gainjax.training.threads import cores, gain_of_company, may_share_cores
 
-_WORTH = 1.1  # how much sooner side by side must be
-# What was measured in this process, by work, runs of a thread, threads and what was needed.
+_WORTH = 1.1  # minimum speedup for training in parallel
+# Measurements of this process, by work, runs per thread, threads and the speedup needed.
 _gains: dict[tuple[Work, int, int, float], float] = {}
 
 
 class Cut(NamedTuple):
-    """How runs are cut."""
+    """The division of runs into parts."""
 
-    sizes: Mapping[str, int]  # runs of each group that are trained at once
-    threads: int  # parts that are trained side by side
+    sizes: Mapping[str, int]  # runs of each group that are trained together
+    threads: int  # parts that are trained in parallel
 
 
 def choose_cut(plan: Plan, layout: Layout, how: How) -> Cut:
-    """Choose how runs are cut: by memory, and on the cores of a CPU by measurement.
+    """Choose how runs are divided: by memory, and on the cores of a CPU by measurement.
 
     Args:
-        plan: What is trained.
-        layout: Where and how.
+        plan: The plan of the run.
+        layout: The layout on hardware.
         how: Memory, threads and chunks.
     """
     threads = (how.threads or cores()) if may_share_cores(layout) else 1
@@ -48,7 +48,7 @@ def choose_cut(plan: Plan, layout: Layout, how: How) -> Cut:
 
 
 def _fitting(plan: Plan, layout: Layout, how: How, threads: int) -> dict[str, int]:
-    """Return how many runs of each group fit into memory at once, beside other threads."""
+    """Return how many runs of each group fit into memory together, alongside other threads."""
     memory = None if how.memory is None else how.memory / threads
     return {
         group.name: runs_at_once(
@@ -65,7 +65,7 @@ def _fitting(plan: Plan, layout: Layout, how: How, threads: int) -> dict[str, in
 
 
 def _spread(plan: Plan, fitting: Mapping[str, int], threads: int) -> dict[str, int]:
-    """Return sizes of parts that leave no thread without one."""
+    """Return part sizes that give every thread a part."""
     runs = {name: len(share(number)) for name, number in plan.runs.items()}
     count = sum(math.ceil(runs[name] / size) for name, size in fitting.items())
     if count % threads and count < 2 * threads:
@@ -81,10 +81,10 @@ def _is_sooner(
     spread: Mapping[str, int],
     threads: int,
 ) -> bool:
-    """Measure whether all runs end sooner side by side, those that fill parts up included."""
+    """Measure whether all runs finish sooner in parallel, including the runs that pad parts."""
     group = plan.groups[0]
-    # In parts of the size that they mostly have if it does not pay: then no second program is
-    # compiled for nothing, which with large ones takes seconds.
+    # Use the part size of the sequential division, usually: if parallel training does not pay, no
+    # second program is compiled for nothing, which takes seconds for large ones.
     index = np.arange(fitting[group.name]) % plan.runs[group.name]
     program = group.program
     length = min(how.chunk, program.protocol.longest_task)

@@ -1,4 +1,4 @@
-"""Train what a plan says: in parts that fit into memory, each stored until the whole is written."""
+"""Train a plan in parts that fit into memory, each stored until the whole run is written."""
 
 import contextlib
 import signal
@@ -37,7 +37,7 @@ class DivergenceWarning(UserWarning):
 
 
 class Trained(NamedTuple):
-    """What training a part gave."""
+    """The result of training a part."""
 
     record: Record
     seconds: float
@@ -45,10 +45,10 @@ class Trained(NamedTuple):
 
 
 def execute(plan: Plan, how: How) -> tuple[xr.Dataset, dict[str, Any]]:
-    """Train what a plan says to one dataset, or finish what was interrupted.
+    """Train a plan and return one dataset, or finish what was interrupted.
 
     Args:
-        plan: What to train.
+        plan: The plan of the run.
         how: How to carry it out.
 
     Returns:
@@ -56,7 +56,7 @@ def execute(plan: Plan, how: How) -> tuple[xr.Dataset, dict[str, Any]]:
 
     Raises:
         ValueError: If ``out`` holds another run, or processes were given different ones.
-        OSError: If ``out`` cannot be written to, or another process is running there.
+        OSError: If ``out`` cannot be written to, or another process is using it.
         gainjax.runs.guard.Interrupted: If a signal stopped a run with ``out``.
     """
     described = plan.spec.to_json()
@@ -64,7 +64,7 @@ def execute(plan: Plan, how: How) -> tuple[xr.Dataset, dict[str, Any]]:
     layout = make_layout(how.layout, how.devices)
     environment = identity.environment(layout.kind)
     unfinished = how.out is not None and is_unfinished(how.out)
-    # Somebody may have been killed before removing the unfinished run, which needs the lock.
+    # A process may have been killed before removing the unfinished run, which needs the lock.
     if not unfinished and (kept := _kept(how, plan, environment)) is not None:
         return kept
     header = _resumed_or_new(plan, how, layout, environment)
@@ -72,7 +72,7 @@ def execute(plan: Plan, how: How) -> tuple[xr.Dataset, dict[str, Any]]:
         store = None
         if how.out is not None:
             store = stack.enter_context(open_store(how.out, header))
-            # Again: somebody may have finished before the lock was ours.
+            # Again: another process may have finished before we got the lock.
             if (kept := _kept(how, plan, environment)) is not None:
                 store.remove()
                 return kept
@@ -96,7 +96,7 @@ def execute(plan: Plan, how: How) -> tuple[xr.Dataset, dict[str, Any]]:
 
 
 def _resumed_or_new(plan: Plan, how: How, layout: Layout, environment: Mapping[str, Any]) -> Header:
-    """Describe a run; one that is resumed is cut as it was when it began."""
+    """Describe a run; a resumed one keeps its original division into parts."""
     found = None if how.out is None else stored_header(how.out)
     if found is None:
         cut = choose_cut(plan, layout, how)
@@ -114,7 +114,7 @@ def _resumed_or_new(plan: Plan, how: How, layout: Layout, environment: Mapping[s
 
 
 class _Trainer:
-    """Trains parts, some side by side, and stores and reports what comes in."""
+    """Trains parts, some in parallel, and stores and reports their results."""
 
     def __init__(
         self,
@@ -133,13 +133,13 @@ class _Trainer:
         self._one_at_a_time = threading.Lock()
 
     def all(self, parts: Sequence[Part], threads: int) -> list[Trained]:
-        """Train all parts; return what each gave."""
+        """Train all parts; return their results."""
         hyperparameters = {g.name: self.plan.hyperparameters(g) for g in self.plan.groups}
         tasks = [partial(self._part, part, hyperparameters[part.group]) for part in parts]
         return run_all(tasks, min(threads, len(parts)), self._failed.set)
 
     def _part(self, part: Part, hyperparameters: Mapping[str, np.ndarray]) -> Trained:
-        """Train what is left of a part."""
+        """Train the remainder of a part."""
         self.report(part.name, 0)
         with contextlib.ExitStack() as stack:
             store = None
@@ -216,11 +216,11 @@ class _Trainer:
 
 
 def _unless_stopped(work: Callable[[], list[Trained]], how: How) -> list[Trained]:
-    """Do the work of this process, and stop if another one was stopped: its share is missing."""
+    """Do the work of this process; raise if another one was stopped, since its share is missing."""
     try:
         done = work()
     except guard.Interrupted:
-        in_any(True)  # or the others would wait for ever
+        in_any(True)  # or the others would wait forever
         raise
     if in_any(False):
         raise guard.Interrupted(
@@ -248,7 +248,7 @@ def _kept(
         states = load_states(expanded(how.out), plan, wanted_updates(how, total))
         if not agree(f"{how.out} holds the states already", states is not None):
             warnings.warn(
-                f"{how.out} holds this run without these states of it, or they are damaged: it is "
+                f"{how.out} holds this run, but the requested states are missing or damaged: it is "
                 "trained again",
                 CheckpointWarning,
                 stacklevel=6,
@@ -311,7 +311,7 @@ def warn_of_divergence(dataset: xr.Dataset) -> None:
             when = ", ".join(map(str, updates[bad]))
             warnings.warn(
                 f"{label} with seed{plural} {seeds} diverged at update{plural} {when}: the loss is "
-                "not finite. From there on answers count as wrong; try a smaller learning rate",
+                "not finite. From then on, answers count as wrong; try a smaller learning rate",
                 DivergenceWarning,
                 stacklevel=7,
             )

@@ -1,4 +1,4 @@
-"""Seeds and settings that are added to a finished run, whose own curves are not touched."""
+"""Add seeds and settings to a finished run, whose own curves do not change."""
 
 import dataclasses
 import json
@@ -32,21 +32,21 @@ MakePlan = Callable[[Sequence[Setting], Sequence[int]], Plan]
 def extend_run(
     make_plan: MakePlan, settings: Sequence[Setting], seeds: Sequence[int], how: How
 ) -> xr.Dataset:
-    """Train what a finished run lacks and join it to that.
+    """Train what a finished run lacks, and join it to the run.
 
-    First the new seeds of the settings that are there, then the new settings with all seeds. What
-    was trained is stored after each of the two, so a run that is killed meanwhile is extended the
-    rest of the way by the same call.
+    First come the new seeds of existing settings, then the new settings with all seeds. Results are
+    stored after each of the two, so an extension that is killed in between continues with the same
+    call.
 
     Args:
-        make_plan: Returns what to train for settings and seeds.
-        settings: All settings that there shall be; those that are there are kept.
-        seeds: All seeds that there shall be; those that are there are kept.
+        make_plan: Returns the plan for settings and seeds.
+        settings: All settings of the extended run; existing ones are kept.
+        seeds: All seeds of the extended run; existing ones are kept.
         how: How to carry it out; the run is in ``how.out``.
 
     Raises:
-        ValueError: If there is no such directory, the run there differs in something else, or
-            states are asked for.
+        ValueError: If there is no such directory, the run there differs in anything else, or
+            states are requested.
     """
     if how.out is None or how.wants_states:
         raise ValueError(
@@ -55,7 +55,7 @@ def extend_run(
     directory = expanded(how.out)
     if not (directory / FILE).exists():
         return execute(make_plan(settings, seeds), how)[0]
-    with guard.lock(directory):  # until all is joined, or two extensions would undo each other
+    with guard.lock(directory):  # until all is joined, or two extensions would overwrite each other
         curves = _without_leftovers(load(directory), directory)
         there = [setting_from_json(row) for row in json.loads(curves.attrs["spec"])["settings"]]
         present = {row.label for row in there}
@@ -69,7 +69,7 @@ def extend_run(
         if new_seeds and (missing := sorted({row.method for row in there} - asked)):
             raise ValueError(
                 f"{directory} also holds {', '.join(missing)}: name all its methods to add seeds, "
-                "so that the run stays whole"
+                "so that every setting has the same seeds"
             )
         missing_parts: tuple[tuple[list[Setting], list[int], Dimension], ...] = (
             (there, new_seeds, "seed"),
@@ -99,7 +99,7 @@ def _part(directory: Path, dim: Dimension) -> Path:
 
 
 def _without_leftovers(curves: xr.Dataset, directory: Path) -> xr.Dataset:
-    """Remove what was joined already when an extension was killed."""
+    """Remove results that were already joined when an extension was killed."""
     for dim in get_args(Dimension):
         part = _part(directory, dim)
         if (part / FILE).exists() and set(load(part)[dim].values) <= set(curves[dim].values):
@@ -108,11 +108,11 @@ def _without_leftovers(curves: xr.Dataset, directory: Path) -> xr.Dataset:
 
 
 def _check_belongs(curves: xr.Dataset, plan: Plan, directory: Path, how: How) -> None:
-    """Raise unless what is asked for is of the same run: checked before anything is trained.
+    """Raise, before anything is trained, unless the request belongs to the same run.
 
     Args:
         curves: The finished run.
-        plan: All settings that are asked for, with the seeds that are there.
+        plan: All requested settings, with the existing seeds.
         directory: Where the run is.
         how: How it will be carried out.
     """

@@ -32,7 +32,7 @@ def write_curves(path: Path, parts: list[Record], seconds: float) -> None:
     buffer = io.BytesIO()
     np.savez(buffer, allow_pickle=False, **records._asdict(), seconds=seconds)
     content = buffer.getvalue()
-    # The checksums of a zip cover neither its index nor its names.
+    # The checksums of a zip file cover neither its index nor its names.
     write_file(path, content + zlib.crc32(content).to_bytes(4, "big"))
 
 
@@ -40,7 +40,7 @@ def read_curves(path: Path) -> tuple[Record, float] | None:
     """Return curves and their duration in seconds, or None if they are damaged."""
     try:
         stored = read_regular(path)
-    except ValueError:  # what is no file
+    except ValueError:  # not a regular file
         return None
     content, crc = stored[:-4], stored[-4:]
     if zlib.crc32(content).to_bytes(4, "big") != crc:
@@ -54,17 +54,17 @@ def read_curves(path: Path) -> tuple[Record, float] | None:
 
 
 def joined(parts: list[Record]) -> Record:
-    """Return the curves of consecutive chunks as one."""
+    """Return the curves of consecutive chunks, concatenated."""
     return jax.tree.map(lambda *x: np.concatenate(x, axis=1), *parts)
 
 
 def seal(path: Path) -> Path:
-    """Return the file with the checksum of a checkpoint."""
+    """Return the path of the file with a checkpoint's checksum."""
     return path.with_name(f"{path.name}.crc32")
 
 
 def sealed_steps(folder: Path) -> list[int]:
-    """Return after which updates there are checkpoints, in ascending order."""
+    """Return the updates that have a checkpoint, in ascending order."""
     return sorted(int(path.stem) for path in folder.glob("[0-9]*.crc32") if path.stem.isdigit())
 
 
@@ -78,7 +78,7 @@ def checksum(folder: Path) -> str:
 
 
 def is_intact(folder: Path) -> bool:
-    """Return whether a checkpoint is what its checksum says.
+    """Return whether a checkpoint matches its checksum.
 
     Args:
         folder: The checkpoint.
@@ -92,13 +92,13 @@ def is_intact(folder: Path) -> bool:
 
 def remove_checkpoint(path: Path) -> None:
     """Remove a checkpoint and its checksum."""
-    seal(path).unlink(missing_ok=True)  # first: what is half removed does not count
+    seal(path).unlink(missing_ok=True)  # first: a half-removed checkpoint must not count
     shutil.rmtree(path, ignore_errors=True)
 
 
 @contextlib.contextmanager
 def os_errors(path: Path) -> Iterator[None]:
-    """Turn whatever Orbax raises when it cannot write into an OSError with the path."""
+    """Turn any error that Orbax raises on writing into an OSError with the path."""
     try:
         yield
     except Exception as error:

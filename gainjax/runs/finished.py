@@ -1,4 +1,4 @@
-"""Finished runs in a directory: whether they are the one that is asked for."""
+"""Finished runs in a directory: check whether they are the requested one."""
 
 import json
 import warnings
@@ -14,7 +14,7 @@ from gainjax.runs import identity
 from gainjax.runs.part_store import CheckpointWarning
 from gainjax.runs.spec import OF_FINDING, RunSpec
 
-# Fingerprints, which say nothing where versions or devices differ.
+# Fingerprints, which cannot be compared across versions or devices.
 _OF_CODE = ("programs", "common")
 
 
@@ -26,11 +26,11 @@ def find_finished(
     Args:
         directory: Directory of a run, which need not exist.
         spec: The description of the run.
-        environment: What its numbers depend on besides.
+        environment: Further conditions that the numbers depend on.
 
     Raises:
-        ValueError: If there is another run, so that nobody overwrites it unawares, with the
-            difference; or the same description stands for another program.
+        ValueError: If there is another run, which must not be overwritten by accident, with the
+            difference; or one of the same description but another program.
     """
     path = expanded(directory) / FILE
     if not path.exists():
@@ -48,13 +48,13 @@ def check_same(
     theirs: Mapping[str, Any],
     environment: Mapping[str, Any],
 ) -> None:
-    """Raise unless what is stored is what is described, by the same code, where numbers are alike.
+    """Raise unless a stored run has the wanted description, code and numeric environment.
 
     Args:
         where: Where it is stored.
         stored: Its description.
         wanted: The description to compare with.
-        theirs: The environment that it comes from.
+        theirs: The environment in which it was made.
         environment: The present environment.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Whether stream, model and goal of a benchmark fit together, tried on a few examples."""
+"""Check on a few examples that stream, model and goal of a benchmark fit together."""
 
 from typing import Any
 
@@ -30,8 +30,8 @@ def check_fit(
         name: Name of the benchmark.
         model: The model.
         goal: Loss, score and uncertainty.
-        preprocess: What is applied to all inputs, or None.
-        augment: What changes training inputs, or None.
+        preprocess: Function that is applied to all inputs, or None.
+        augment: Function that changes training inputs, or None.
         stream: The tasks.
     """
     _check_augment(name, augment, stream)
@@ -54,7 +54,7 @@ def check_fit(
             raise ValueError(
                 f"model of benchmark {name!r} must return a row of outputs for each example: for "
                 f"inputs of shape {inputs.shape} it returns shape {array.shape}. Images for "
-                "convolutions need an axis of channels, such as x[..., None]"
+                "convolutions need a channel axis, such as x[..., None]"
             )
     if goal.classifies:
         _check_classes(name, outputs, stream)
@@ -73,7 +73,7 @@ def _network_inputs(stream: Stream, raw: jax.Array, preprocess: Preprocess | Non
 
 
 def _check_augment(name: str, augment: Augment | None, stream: Stream) -> None:
-    """Raise unless augmented inputs have the shape of inputs, one for each."""
+    """Raise unless augmentation keeps the number and shape of inputs."""
     if augment is None:
         return
     raw = jax.ShapeDtypeStruct((_FEW, *stream.train_inputs.shape[1:]), stream.train_inputs.dtype)
@@ -90,7 +90,7 @@ def _check_classes(name: str, outputs: Any, stream: Stream) -> None:
     if not is_classes(stream.train_targets):
         raise ValueError(
             f"targets of benchmark {name!r} are {stream.train_targets.dtype} of shape "
-            f"{('N', *stream.train_targets.shape[1:])}, no classes: give loss= and score=, "
+            f"{('N', *stream.train_targets.shape[1:])}, not classes: give loss= and score=, "
             "such as loss=lambda outputs, targets: ((outputs - targets) ** 2).mean(-1)"
         )
     wanted = int(np.max([np.max(stream.train_targets), np.max(stream.test_targets)])) + 1
@@ -103,7 +103,7 @@ def _check_classes(name: str, outputs: Any, stream: Stream) -> None:
 
 
 def _check_each_by_itself(name: str, goal: Goal, outputs: Any, stream: Stream) -> None:
-    """Raise unless loss and score are numbers of each example that the others do not change."""
+    """Raise unless loss and score are computed for each example independently."""
     rng = np.random.default_rng(0)
     example = jax.tree.map(lambda x: jnp.asarray(rng.normal(size=x.shape), x.dtype), outputs)
     index = rng.integers(len(stream.train_targets), size=_FEW)
@@ -122,7 +122,7 @@ def _check_each_by_itself(name: str, goal: Goal, outputs: Any, stream: Stream) -
         if not np.allclose(alone, found[:1], rtol=1e-3, atol=1e-5, equal_nan=True):
             shapes = [("B", *x.shape[1:]) for x in (*jax.tree.leaves(outputs), targets)]
             raise ValueError(
-                f"{what} of benchmark {name!r} must be that of each example by itself, but the "
+                f"{what} of benchmark {name!r} must treat each example independently, but the "
                 f"first one's depends on the others. Do outputs and targets, of shapes "
                 f"{' and '.join(map(str, shapes))}, broadcast against each other?"
             )

@@ -1,4 +1,4 @@
-"""A lock on an output directory against other processes, and orderly stops of a run."""
+"""A lock that protects an output directory from other processes, and orderly stops of a run."""
 
 import contextlib
 import errno
@@ -18,7 +18,7 @@ class Interrupted(KeyboardInterrupt):
 
     Args:
         message: Where it stopped and how to resume it.
-        signum: Number of the signal; by custom a program then exits with code 128 + signum.
+        signum: Number of the signal; by convention, a program then exits with code 128 + signum.
     """
 
     def __init__(self, message: str, signum: int) -> None:
@@ -27,7 +27,7 @@ class Interrupted(KeyboardInterrupt):
 
 
 class Stop:
-    """Whether a signal has asked to stop."""
+    """Whether a signal has requested a stop."""
 
     signum: int | None = None
 
@@ -36,18 +36,18 @@ class Stop:
 def lock(directory: Path, name: str = ".lock") -> Iterator[Callable[[], None]]:
     """Keep other processes out of a directory while the block runs.
 
-    The system lifts the lock when the process ends, however it ends.
+    The system releases the lock when the process ends, however it ends.
 
     Args:
-        directory: Made if needed.
-        name: File in it that is locked and names the process.
+        directory: Created if needed.
+        name: File in it that is locked and contains the process number.
 
     Yields:
-        A function that raises OSError if somebody has removed or replaced the lock meanwhile.
+        A function that raises OSError if the lock has been removed or replaced meanwhile.
 
     Raises:
         BlockingIOError: If another process has the lock.
-        OSError: If the directory cannot be written to, or the lock is no plain file.
+        OSError: If the directory cannot be written to, or the lock is not a regular file.
 
     Example:
         >>> import tempfile
@@ -58,7 +58,7 @@ def lock(directory: Path, name: str = ".lock") -> Iterator[Callable[[], None]]:
     path = directory / name
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        # Never through a symbolic link, whose target is somebody else's, nor from a pipe.
+        # Never follow a symbolic link, whose target is somebody else's, nor read from a pipe.
         flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
         descriptor = os.open(path, flags, 0o666)
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
@@ -70,16 +70,16 @@ def lock(directory: Path, name: str = ".lock") -> Iterator[Callable[[], None]]:
         if path.is_symlink():
             reason = "the lock is a symbolic link: remove it"
         elif path.exists() and not path.is_file():
-            reason = "the lock is no file: remove it"
+            reason = "the lock is not a file: remove it"
         elif directory.exists() and not directory.is_dir():
             reason, path = "the output directory is a file: choose another one", directory
         raise OSError(error.errno, reason, str(path)) from error
     with file:
         if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-            raise OSError(errno.EINVAL, "the lock is no plain file: remove it", str(path))
+            raise OSError(errno.EINVAL, "the lock is not a regular file: remove it", str(path))
         _acquire(file, directory)
-        with contextlib.suppress(OSError):  # on a full disk the lock has no name, but it holds
-            # Past the buffer, which would try again when the file is closed, and fail then.
+        with contextlib.suppress(OSError):  # on a full disk the lock has no number, but it holds
+            # Unbuffered: a buffer would try again when the file is closed, and fail then.
             os.ftruncate(file.fileno(), 0)
             os.write(file.fileno(), str(os.getpid()).encode())
 
@@ -126,13 +126,13 @@ def _acquire(file: IO[str], directory: Path) -> None:
         owner = owner if owner.isdigit() else "(unknown)"
         raise BlockingIOError(
             error.errno,
-            f"process {owner} is running in this directory: wait for its end, or choose "
+            f"process {owner} is running in this directory: wait until it ends, or choose "
             "another directory",
             str(directory),
         ) from None
     except OSError as error:  # some network file systems
         warnings.warn(
-            f"{directory} cannot be locked ({error.strerror}): take care that no other process "
+            f"{directory} cannot be locked ({error.strerror}): make sure that no other process "
             "runs there",
             stacklevel=5,
         )
@@ -140,10 +140,10 @@ def _acquire(file: IO[str], directory: Path) -> None:
 
 @contextlib.contextmanager
 def stoppable() -> Iterator[Stop]:
-    """Remember SIGINT or SIGTERM while the block runs, instead of stopping at once.
+    """Record SIGINT or SIGTERM while the block runs, instead of stopping immediately.
 
-    A second signal acts as if nobody caught it, and so does one that the block did not heed. Only
-    the main thread can catch signals; elsewhere this does nothing.
+    A second signal acts as usual, and so does one that the block did not handle. Only the main
+    thread can catch signals; elsewhere this does nothing.
 
     Yields:
         An object whose ``signum`` becomes the number of the signal.
@@ -168,7 +168,7 @@ def stoppable() -> Iterator[Stop]:
     if threading.current_thread() is threading.main_thread():
         for signum in (signal.SIGINT, signal.SIGTERM):
             handler = signal.getsignal(signum)
-            if handler not in (signal.SIG_IGN, None):  # nohup and the like stay in force
+            if handler not in (signal.SIG_IGN, None):  # nohup and the like stay in effect
                 previous[signum] = handler
                 signal.signal(signum, remember)
     try:

@@ -1,7 +1,7 @@
-"""An Orbax checkpointer of NumPy arrays that works the same in each of several processes.
+"""An Orbax checkpointer for NumPy arrays that lets each of several processes store its own.
 
-Orbax takes NumPy arrays for copies that all processes hold, and lets the first one alone write
-them. Here every process trains runs of its own, and stores them by itself.
+Orbax assumes that NumPy arrays are copies held by all processes, and lets only the first one write
+them. Here every process trains its own runs and stores them itself.
 """
 
 import io
@@ -15,10 +15,10 @@ import orbax.checkpoint as ocp
 
 
 def make_checkpointer() -> ocp.Checkpointer:
-    """Return a checkpointer for trees of NumPy arrays that waits for no other process.
+    """Return a checkpointer for trees of NumPy arrays that does not wait for other processes.
 
     Not Orbax's asynchronous one, whose threads signal each other by keys that all processes share:
-    one that has finished would delete the key that another one waits for.
+    a process that has finished would delete the key that another one waits for.
     """
     options = ocp.options.MultiprocessingOptions()
     if jax.process_count() > 1:
@@ -60,10 +60,10 @@ class _ArrayFiles(ocp.type_handlers.TypeHandler):
     ) -> Sequence[Any]:
         for value, info in zip(values, infos, strict=True):
             await info.await_path_creation()
-            content = io.BytesIO()  # writing to a file, NumPy would hide that a disk is full
+            content = io.BytesIO()  # when writing to a file, NumPy would hide that a disk is full
             np.save(content, value, allow_pickle=False)
             _file(info).write_bytes(content.getbuffer())
-        return []  # nothing is left to wait for
+        return []  # nothing to wait for
 
     async def deserialize(self, infos: Sequence[Any], args: Any = None) -> Sequence[np.ndarray]:
         for info in infos:

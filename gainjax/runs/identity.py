@@ -1,4 +1,4 @@
-"""What tells one run from another besides its description: data, program and environment."""
+"""What identifies a run besides its description: data, program and environment."""
 
 import dataclasses
 import hashlib
@@ -28,18 +28,18 @@ from gainjax.training.program import (
 
 _NO_METHOD = Method("none", optax.set_to_zero)
 _PACKAGES = ("gainjax", "jax", "jaxlib", "flax", "optax", "numpy")
-# What makes the same program give other numbers: a run cannot be continued where it differs.
+# Settings that change the numbers of a program: a run cannot be resumed if they differ.
 _DECISIVE = ("float", "matmul_precision", "layout")
 
 
 def environment(layout: str | None = None) -> dict[str, Any]:
-    """Return what the numbers of a run depend on besides its description.
+    """Return the conditions that the numbers of a run depend on besides its description.
 
     Args:
         layout: How runs share a device, "map" or "vmap".
 
     Returns:
-        Package versions, kind of device, default float, precision of products, and the layout.
+        Package versions, kind of device, default float, matmul precision, and the layout.
 
     Example:
         >>> environment("map")["float"]
@@ -57,11 +57,11 @@ def environment(layout: str | None = None) -> dict[str, Any]:
 
 
 def decisive_difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
-    """Return in what two environments differ that changes numbers, empty if in nothing.
+    """Return the differences between two environments that change numbers, empty if none.
 
     Args:
         old: One environment.
-        new: The other one.
+        new: The other environment.
     """
     parts = [
         f"{name} was {old[name]!r} and is {new[name]!r}"
@@ -77,7 +77,7 @@ def comparable(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
 
 
 def checksum(stream: Stream) -> str:
-    """Return a checksum of all data, so that a run continues with the same ones or not at all.
+    """Return a checksum of all data, so that a run resumes only with the same data.
 
     Args:
         stream: The tasks.
@@ -93,13 +93,13 @@ def checksum(stream: Stream) -> str:
 
 
 def fingerprint(program: Program, stream: Stream, names: Collection[str]) -> str:
-    """Return a fingerprint of the code of a run: how it is initialized, trained and evaluated.
+    """Return a fingerprint of the code of a run: its initialization, training and evaluation.
 
-    It is a hash of the lowered text of one update and of the initialization with their constants:
-    equal for equal programs of equal package versions, whatever functions and classes are called.
+    It is a hash of the lowered text of one update and of the initialization, with their constants:
+    equal for equal programs and package versions, whatever the names of functions and classes.
 
     Args:
-        program: What is trained.
+        program: The program to train.
         stream: The tasks.
         names: Names of the hyperparameters that are given.
     """
@@ -127,7 +127,7 @@ def common_fingerprint(program: Program, stream: Stream) -> str:
     """Return a fingerprint of what all methods share: model, goal, augmentation and protocol.
 
     Args:
-        program: What is trained, by any method.
+        program: The program of any method.
         stream: The tasks.
     """
     same = dataclasses.replace(program, method=_NO_METHOD, form="optimizer", schedules=frozenset())

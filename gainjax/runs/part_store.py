@@ -1,8 +1,8 @@
-"""What is stored of one part of an unfinished run: its curves and the newest checkpoints.
+"""The stored state of one part of an unfinished run: its curves and latest checkpoints.
 
-A part is what is trained at once: a method, or a batch of the settings and seeds of a method.
+A part is a set of runs that are trained together: a method, or a batch of its settings and seeds.
 Curves are on disk before the checkpoint that follows them is begun, and a checkpoint without its
-checksum does not count. So at any moment the newest checkpoint and the curves before it are whole.
+checksum does not count. The latest checkpoint and the curves before it are thus always complete.
 """
 
 import contextlib
@@ -23,15 +23,15 @@ from gainjax.files import write_file
 from gainjax.runs import files, guard
 from gainjax.training import Chunk, Record, TrainState
 
-KEEP = 2  # checkpoints per part: if the newest is damaged, there is the one before it
-# A checkpoint is due at the end of a chunk once so many times its own duration has passed since the
-# last one, which bounds what checkpoints cost; the first one is due after so many seconds.
+KEEP = 2  # checkpoints per part: if the latest is damaged, there is the one before it
+# A checkpoint is due at the end of a chunk after a multiple of its own duration since the last one,
+# which limits the cost of checkpoints; the first one is due after a fixed number of seconds.
 SPACING = 10.0
 FIRST = 1.0
 
 
 class CheckpointWarning(UserWarning):
-    """Something stored is damaged or of other origin; the run continues as the message says."""
+    """A stored file is damaged or of other origin; the run continues as the message says."""
 
 
 class PartStore:
@@ -40,8 +40,8 @@ class PartStore:
     Args:
         folder: Folder of the unfinished run.
         name: Name of the part.
-        stop: Whether a signal has asked to stop.
-        still_ours: Raises OSError if the directory is not this run's any more.
+        stop: Whether a signal has requested a stop.
+        still_ours: Raises OSError if the directory no longer belongs to this run.
         snapshots: Updates after which states are kept until the whole run is finished.
     """
 
@@ -59,7 +59,7 @@ class PartStore:
         self._folder = folder
         self._stop = stop
         self._still_ours = still_ours
-        self._pending: list[Record] = []  # curves that are not on disk yet
+        self._pending: list[Record] = []  # curves not yet on disk
         self._stored = 0  # updates whose curves are on disk
         self._clock = time.monotonic()  # when these were stored
         self._orbax: Any = None
@@ -68,7 +68,7 @@ class PartStore:
         self._next = time.monotonic() + FIRST
 
     def finished(self) -> tuple[Record, float] | None:
-        """Return the curves of the whole part and how many seconds it took, or None."""
+        """Return the curves of the whole part and its duration in seconds, or None."""
         path = self._folder / f"{self.name}.npz"
         if not path.exists():
             return None
@@ -98,7 +98,7 @@ class PartStore:
         """Write the states after a chunk and return them, on the host.
 
         Raises:
-            OSError: If they cannot be written, or the directory is not this run's any more.
+            OSError: If they cannot be written, or the directory no longer belongs to this run.
         """
         self._still_ours()
         self._wait()
@@ -109,9 +109,9 @@ class PartStore:
         return states
 
     def restore(self, abstract: TrainState) -> tuple[int, TrainState] | None:
-        """Return the newest intact checkpoint, and forget all that came after it.
+        """Return the latest intact checkpoint, and discard everything after it.
 
-        One that comes after a snapshot that is missing or damaged does not count.
+        A checkpoint that follows a missing or damaged snapshot does not count.
 
         Args:
             abstract: Shapes and dtypes of the states of its runs.
@@ -140,7 +140,7 @@ class PartStore:
         if states is None:
             if steps:
                 warnings.warn(
-                    f"{folder} has no intact checkpoint: {self.name} starts again",
+                    f"{folder} has no intact checkpoint: {self.name} starts over",
                     CheckpointWarning,
                     stacklevel=2,
                 )
@@ -148,18 +148,18 @@ class PartStore:
         for start, _, path in chunks:
             if start >= done:
                 path.unlink(missing_ok=True)
-        for path in folder.glob("[0-9]*"):  # what was being written at the end
+        for path in folder.glob("[0-9]*"):  # unfinished writes
             if path.is_dir() and not files.seal(path).exists():
                 shutil.rmtree(path)
         self._stored, self._clock, self._pending = done, time.monotonic(), []
         return None if states is None else (done, states)
 
     def keep(self, chunk: Chunk) -> None:
-        """Take over the curves of a chunk; store them and the states if that is due.
+        """Accept the curves of a chunk; store them and the states if that is due.
 
         Raises:
-            gainjax.runs.guard.Interrupted: If a signal asked for it; everything is stored then.
-            OSError: If something cannot be written, or the directory is not this run's any more.
+            gainjax.runs.guard.Interrupted: If a signal requested it; everything is stored by then.
+            OSError: If something cannot be written, or the directory no longer belongs to this run.
         """
         self._pending.append(chunk.records)
         if self._sealing is not None and self._sealing.done():
@@ -183,7 +183,7 @@ class PartStore:
             )
 
     def finish(self, total: int) -> None:
-        """Replace what is stored of the part by its curves; snapshots stay beside them.
+        """Replace the stored files of the part by its curves; snapshots are kept beside them.
 
         Args:
             total: Number of updates, each of which the curves must cover once.
@@ -212,11 +212,11 @@ class PartStore:
         self._pending = []
 
     def close(self) -> None:
-        """Wait for what is being written."""
+        """Wait for pending writes."""
         if self._worker is not None:
             self._worker.shutdown()
         if self._orbax is not None:
-            with contextlib.suppress(Exception):  # the run fails already, with its own error
+            with contextlib.suppress(Exception):  # the run already fails, with its own error
                 self._orbax.close()
             self._orbax = None
 
@@ -224,14 +224,14 @@ class PartStore:
         return self._folder / f"{self.name}.states" / str(update)
 
     def _first_missing(self, until: int) -> int | None:
-        """Return the first of the wanted snapshots up to an update that is not intact, or None."""
+        """Return the first wanted snapshot up to an update that is not intact, or None."""
         for update in self._snapshots:
             if update <= until and not files.is_intact(self._snapshot_path(update)):
                 return update
         return None
 
     def _complete_curves(self, chunks: list[tuple[int, int, Path]]) -> int:
-        """Return the number of updates up to which all curves are there and whole."""
+        """Return the number of updates up to which all curves are present and complete."""
         complete = 0
         for start, end, path in chunks:
             if start != complete:
@@ -268,13 +268,13 @@ class PartStore:
         write_file(files.seal(path), files.checksum(path).encode())
 
     def _wait(self) -> None:
-        """Wait for the checkpoint that is being written; raise what went wrong with it."""
+        """Wait for the checkpoint that is being written; raise any error from it."""
         if self._sealing is not None:
             sealing, self._sealing = self._sealing, None
             self._next = sealing.result()
 
     def _open_orbax(self) -> None:
-        # Late, since the import takes a second that short runs need not spend.
+        # Imported late: it takes a second, which short runs need not spend.
         if self._orbax is None:
             from gainjax.runs.host_arrays import make_checkpointer
 
@@ -283,15 +283,15 @@ class PartStore:
     def _load(self, path: Path, abstract: TrainState) -> TrainState:
         self._open_orbax()
         try:
-            # As NumPy arrays, which no device and no number of devices is part of.
+            # As NumPy arrays, which depend on no device and no number of devices.
             like = jax.tree.map(lambda x: np.empty(x.shape, x.dtype), abstract)
             states: TrainState = self._orbax.restore(path, like)
             jax.tree.map(_check_alike, states, like)
         except (ValueError, KeyError, TypeError, FileNotFoundError) as error:
             raise ValueError(
-                f"{path} is intact, but holds other states than this version of gainjax has: "
+                f"{path} is intact, but its states do not fit this version of gainjax: "
                 f"use the version that {self._folder / 'run.json'} names, or remove {self._folder} "
-                f"to start again. {error}"
+                f"to start over. {error}"
             ) from error
         return states
 

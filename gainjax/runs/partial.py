@@ -1,4 +1,4 @@
-"""Curves of a run that is still in progress, from what its directory holds so far."""
+"""Curves of a run that is still in progress, from the files stored so far."""
 
 import json
 import time
@@ -21,24 +21,24 @@ from gainjax.runs.spec import RunSpec
 from gainjax.runs.store import FOLDER, Header, stored_header
 from gainjax.training import Record
 
-_ATTEMPTS = 5  # files are replaced while they are read
+_ATTEMPTS = 5  # files may be replaced while they are read
 
 
 def load(path: str | Path, *, partial: bool = False) -> xr.Dataset:
-    """Read curves from disk into memory: those of a finished run, or of one in progress.
+    """Read curves from disk into memory, of a finished run or of one in progress.
 
     Args:
         path: The directory of a run, or its ``curves.nc``.
-        partial: Whether a run may be unfinished. Then the settings all of whose seeds are finished
+        partial: Whether the run may be unfinished. If so, the settings whose seeds are all finished
             are returned; if there is none, all settings with the seeds that are finished in each;
             if there is none, the settings that have begun, up to the last evaluated update that all
-            their seeds have stored. The attribute ``unfinished`` tells as JSON text how
-            many updates of how many each other setting has. Curves are stored together with
-            checkpoints, so a running job is ahead of what is returned.
+            their seeds have stored. The attribute ``unfinished`` states as JSON text the number of
+            updates that each other setting has, and the total. Curves are stored together with
+            checkpoints, so a running job is ahead of the returned curves.
 
     Returns:
-        The dataset as :func:`gainjax.curves.make_curves` describes it. Curves that were cut off
-        end with a task that is shorter than the protocol's.
+        The dataset that :func:`gainjax.curves.make_curves` describes. If curves are cut off, their
+        last task is shorter than the protocol's.
 
     Raises:
         FileNotFoundError: If there are no curves, or none yet.
@@ -71,7 +71,7 @@ def load(path: str | Path, *, partial: bool = False) -> xr.Dataset:
 
 
 class _Stored(NamedTuple):
-    """What is stored of one run of a setting and a seed."""
+    """The stored part of one run of a setting and a seed."""
 
     record: Record | None
     updates: int
@@ -97,7 +97,7 @@ def _so_far(folder: Path, header: Header) -> xr.Dataset:
     if not shown:
         raise FileNotFoundError(
             f"no curves in {folder} yet: the run there has stored no evaluation so far. A first "
-            "checkpoint takes some seconds; then load again"
+            "checkpoint takes some seconds; try again then"
         )
     by_label = {label: _stacked([stored[label, i] for i in seeds], until) for label in shown}
     part_of_it = spec.part(
@@ -115,11 +115,11 @@ def _so_far(folder: Path, header: Header) -> xr.Dataset:
 def _choose(
     spec: RunSpec, updates: Mapping[tuple[str, int], int], total: int
 ) -> tuple[list[str], list[int], int]:
-    """Choose what is shown: settings, which seeds, and up to which update.
+    """Choose what to return: settings, their seeds, and the last update.
 
     Args:
-        spec: What is run.
-        updates: How many updates of each setting and seed are stored.
+        spec: The description of the run.
+        updates: Number of stored updates of each setting and seed.
         total: Number of all updates.
     """
     every = list(range(len(spec.seeds)))
@@ -140,7 +140,7 @@ def _choose(
 
 
 def _described(dataset: xr.Dataset, done: Mapping[str, int], until: int, total: int) -> xr.Dataset:
-    """Say what is missing; curves that were cut off are not those of the whole run."""
+    """Record what is missing; curves that are cut off are not those of the whole run."""
     if until < total:
         spec = json.loads(dataset.attrs["spec"]) | {"cut_off_after": until}
         dataset = dataset.assign_attrs(spec=json.dumps(spec))
@@ -149,14 +149,14 @@ def _described(dataset: xr.Dataset, done: Mapping[str, int], until: int, total: 
 
 
 def _curves_of(progress: Path, part: Part) -> tuple[Record | None, float]:
-    """Return the curves of a part as far as they are stored, and how long they took."""
+    """Return the stored curves of a part, and how long they took."""
     path = progress / f"{part.name}.npz"
     if path.exists() and (found := files.read_curves(path)) is not None:
         return found
     chunks, complete, seconds = [], 0, 0.0
     for start, end, path in files.curve_files(progress / part.name):
         found = files.read_curves(path) if start == complete else None
-        if found is None:  # damaged; whoever resumes the run says so
+        if found is None:  # damaged; resuming the run reports it
             break
         chunks.append(found[0])
         complete, seconds = end, seconds + found[1]

@@ -1,4 +1,4 @@
-"""Parts of a run: which of its runs are trained at once, and under which name they are stored."""
+"""Parts of a run: which runs are trained together, and under which name they are stored."""
 
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -9,7 +9,7 @@ from gainjax.training.processes import share
 
 
 class Part(NamedTuple):
-    """Runs of a group that are trained at once."""
+    """Runs of a group that are trained together."""
 
     name: str
     group: str  # name of the group
@@ -24,14 +24,14 @@ def split(
 ) -> list[Part]:
     """Return the parts of a process.
 
-    All parts of a group have the same size, so that one compilation serves them; the last run fills
-    up. Groups take turns, so that side by side different programs are compiled.
+    All parts of a group have the same size, so that one compilation serves them; they are padded
+    with the last run. Groups alternate, so that different programs are compiled in parallel.
 
     Args:
         runs: Number of runs of each group.
-        sizes: How many of them are trained at once.
+        sizes: Number of runs that are trained together.
         process: Which process, or None for this one.
-        processes: Number of processes, or None for those that there are.
+        processes: Number of processes, or None for the actual number.
 
     Example:
         >>> [

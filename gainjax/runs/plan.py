@@ -1,4 +1,4 @@
-"""From names and options to what is trained: the description of a run and its programs."""
+"""From names and options to a plan: the description of a run and its programs."""
 
 import dataclasses
 import math
@@ -28,18 +28,18 @@ from gainjax.training.program import Form
 
 @dataclasses.dataclass(frozen=True)
 class How:
-    """How a run is carried out; none of this changes a number, but for the layout's rounding.
+    """How a run is carried out; none of this affects the results, except the layout's rounding.
 
     Args:
-        out: Directory to keep the run in, or None.
+        out: Output directory, or None.
         data_dir: Where the data are.
         chunk: Updates per call of the compiled program.
         layout: How runs share a device.
         devices: Devices of this process.
-        memory: Bytes that runs trained at once may take.
-        threads: Parts trained side by side on the cores of a CPU, or None to measure.
+        memory: Bytes that concurrent runs may use.
+        threads: Parts trained in parallel on the cores of a CPU, or None to measure.
         progress: Whether to show a progress bar.
-        on_chunk: Called with the method's label, the updates so far and what came in.
+        on_chunk: Called with the method's label, the updates so far and the new curves.
         return_states: Whether final states are kept.
         snapshots: Updates after which states are kept, or None.
     """
@@ -58,7 +58,7 @@ class How:
 
     @property
     def wants_states(self) -> bool:
-        """Whether states are asked for, final ones or others."""
+        """Whether any states are requested."""
         return self.return_states or self.snapshots is not None
 
     def __post_init__(self) -> None:
@@ -74,7 +74,7 @@ class How:
 
 
 class Kind(NamedTuple):
-    """What settings that share a compiled program have in common."""
+    """The common features of settings that share a compiled program."""
 
     label: str  # of the method
     given: frozenset[str]  # names of the hyperparameters that are not None
@@ -96,13 +96,13 @@ class Group(NamedTuple):
 
     @property
     def arguments(self) -> frozenset[str]:
-        """Names of all numbers of a run: those given, and the gain that it borrows."""
+        """Names of all numbers of a run: those given, and a borrowed gain."""
         given = self.kind.given
         return given | {TRACE} if self.program.method.borrows_gain else given
 
 
 class Plan(NamedTuple):
-    """What is trained."""
+    """A run to train: its description, data and programs."""
 
     spec: RunSpec
     groups: tuple[Group, ...]
@@ -138,8 +138,8 @@ def make_plan(
     form: Form = "optimizer",
     modulate: Modulate | None = None,
     borrowed: Borrowed | None = None,
-) -> Plan:  # one argument for each thing that a run is made of
-    """Return what is trained, checked and fully described.
+) -> Plan:  # one argument for each constituent of a run
+    """Return a plan, checked and fully described.
 
     Args:
         benchmark: The benchmark, with the protocol of this run.
@@ -234,14 +234,14 @@ def _fingerprint(group: Group, stream: Stream, *, common: bool = False) -> str:
     except TypeError as error:
         if group.program.goal.uncertainty is None and "uncertainty" in str(error):
             raise ValueError(
-                f"{group.rows[0].method} follows uncertainty, and this benchmark has none, since "
+                f"{group.rows[0].method} follows uncertainty, but this benchmark has none, since "
                 "its loss is not the cross-entropy: give Benchmark(uncertainty=...)"
             ) from error
         raise
 
 
 def _file_names(labels: Sequence[str]) -> list[str]:
-    """Return a name for the files of each group: its label where that is harmless and unique."""
+    """Return a file name for each group: its label if that is safe and unique."""
     slugs = [re.sub(r"[^A-Za-z0-9_-]+", "-", label)[:40].strip("-") for label in labels]
     plain = [s == label and labels.count(s) == 1 for s, label in zip(slugs, labels, strict=True)]
     taken = {slug for slug, is_plain in zip(slugs, plain, strict=True) if is_plain}

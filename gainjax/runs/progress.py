@@ -1,4 +1,4 @@
-"""A progress bar for runs; it lives on the host and touches no compiled code."""
+"""A progress bar for runs, on the host and independent of compiled code."""
 
 import contextlib
 from collections.abc import Callable, Iterator
@@ -17,7 +17,7 @@ from rich.text import Text
 
 
 class _Rate(ProgressColumn):
-    """Updates per second, all seeds of the method together counting as one update."""
+    """Updates per second, where all seeds of a method together count as one update."""
 
     def render(self, task: Task) -> Text:
         speed = task.finished_speed or task.speed
@@ -31,7 +31,7 @@ Report = Callable[[str, int], None]
 def progress_bar(
     total: int, *, shown: bool = True, console: Console | None = None
 ) -> Iterator[Report]:
-    """Show how far a run has come, with rate and time left.
+    """Show the progress of a run, with rate and remaining time.
 
     Args:
         total: Updates of all methods together.
@@ -39,7 +39,7 @@ def progress_bar(
         console: Where to draw, or None for standard error.
 
     Yields:
-        A function to call with a label and the number of updates that were finished since.
+        A function to call with a label and the number of updates finished since the last call.
 
     Example:
         >>> with progress_bar(100, shown=False) as report:

@@ -1,4 +1,4 @@
-"""Finish an interrupted run from what its directory holds."""
+"""Finish an interrupted run from the files in its directory."""
 
 import json
 from collections.abc import Mapping
@@ -22,22 +22,22 @@ from gainjax.training.program import Form
 
 @reproducible()
 def resume(directory: str | Path, **options: Any) -> Any:
-    """Finish the run or sweep in a directory, whatever it was.
+    """Finish the run or sweep in a directory.
 
     Args:
-        directory: Output directory of a run that was interrupted. A finished one is returned.
-        **options: ``data_dir``, if the data are elsewhere now, and how to carry the run out:
-            ``chunk``, ``layout``, ``devices``, ``memory``, ``threads``, ``progress``, ``on_chunk``,
-            ``return_states``, ``snapshots``, as for :func:`run`. The layout is the one it was begun
-            with.
+        directory: Output directory of an interrupted run. A finished one is returned.
+        **options: ``data_dir``, if the data have moved, and how to carry the run out: ``chunk``,
+            ``layout``, ``devices``, ``memory``, ``threads``, ``progress``, ``on_chunk``,
+            ``return_states``, ``snapshots``, as for :func:`run`. The layout must be the original
+            one.
 
     Returns:
-        What the uninterrupted run would have returned.
+        The result that the uninterrupted run would have returned.
 
     Raises:
-        FileNotFoundError: If there is no run in the directory, or its data are not there.
-        ValueError: If what is stored is damaged, the data are other ones, or the benchmark or a
-            method has no name by which it can be found again.
+        FileNotFoundError: If there is no run in the directory, or its data are missing.
+        ValueError: If stored files are damaged, the data differ, or the benchmark or a method has
+            no name by which it can be found again.
 
     Example:
         >>> import tempfile
@@ -51,7 +51,7 @@ def resume(directory: str | Path, **options: Any) -> Any:
     if header is None:
         if not (expanded(directory) / FILE).exists():
             raise FileNotFoundError(
-                f"no run in {directory}: give the output directory of a run that was interrupted"
+                f"no run in {directory}: give the output directory of an interrupted run"
             )
         curves = load(directory)
         if is_interrupted(expanded(directory)):
@@ -70,12 +70,12 @@ def resume(directory: str | Path, **options: Any) -> Any:
     if spec.found_by is None or nameless:
         what = f"the method {nameless[0]!r}" if nameless else f"the benchmark {spec.benchmark!r}"
         raise ValueError(
-            f"{directory} holds {what}, an object that has no name to find it by: to resume the "
-            "run, call gainjax.run or gainjax.sweep as you did, with the same out"
+            f"{directory} holds {what}, an object that cannot be found by name: to resume the "
+            "run, call gainjax.run or gainjax.sweep as before, with the same out"
         )
     if unknown := set(options) - set(OF_HOW):
         raise ValueError(
-            f"{', '.join(sorted(unknown))} cannot be changed when a run is resumed: there are "
+            f"{', '.join(sorted(unknown))} cannot be changed when a run is resumed; these can: "
             f"{', '.join(name for name in OF_HOW if name != 'out')}"
         )
     methods = as_methods({k: v or k for k, v in spec.references.items()})

@@ -1,4 +1,4 @@
-"""Settings: a method with values for all its hyperparameters; grids and draws of them."""
+"""Settings: methods with values for all their hyperparameters, from grids or random draws."""
 
 import itertools
 import math
@@ -12,7 +12,7 @@ from gainjax.curves import Setting
 from gainjax.methods import METHODS, Method, lookup
 from gainjax.runs.benchmark import Benchmark
 
-_MOST_DRAWS = 1000  # rounds; a product of lists is complete long before
+_MOST_DRAWS = 1000  # rounds; a product of lists is exhausted long before
 
 
 class Schedule(NamedTuple):
@@ -37,7 +37,7 @@ def resolve_hyperparameters(
         benchmark: The benchmark.
         methods: Methods by label.
         overrides: By name for every method that has it, or by label for that method. Numbers; None
-            for a number that may be absent; or schedules, functions of the update count from 0.
+            for an optional number; or schedules, functions of the update count from 0.
         updates: Updates of the whole run, for schedules.
 
     Raises:
@@ -60,14 +60,14 @@ def resolve_hyperparameters(
 
 
 def _check_names(benchmark: Benchmark, methods: Mapping[str, Method]) -> None:
-    """Raise if the benchmark gives a value to something that no method has."""
+    """Raise if the benchmark gives a value to a hyperparameter that no method has."""
     every = {**METHODS, **{m.name: m for m in methods.values()}, **methods}
     names = {name for method in every.values() for name in method.hyperparameters}
     for name, value in benchmark.hyperparameters.items():
         if not isinstance(value, Mapping):
             lookup(dict.fromkeys(names), f"hyperparameter of benchmark {benchmark.name!r}", name)
             continue
-        if name not in every:  # nothing is known of a method that is not there
+        if name not in every:  # an unregistered method cannot be checked
             continue
         for own in value:
             lookup(every[name].hyperparameters, f"hyperparameter of {name}", own)
@@ -86,16 +86,16 @@ def run_settings(
 
 
 def check_not_both(fixed: Mapping[str, Any], grid: Mapping[str, Any]) -> None:
-    """Raise if a hyperparameter is given one value and varied, so that one would be ignored.
+    """Raise if a hyperparameter has a fixed value and is varied, so that one would be ignored.
 
-    A value for all methods may be varied for one of them.
+    A value for all methods may be varied for a single method.
 
     Args:
         fixed: Values by name, or by label for that method.
         grid: What varies, likewise.
 
     Raises:
-        ValueError: If there is such a one.
+        ValueError: If there is such a hyperparameter.
     """
     varied = {name for name, value in grid.items() if not isinstance(value, Mapping)}
     for key, value in fixed.items():
@@ -108,8 +108,8 @@ def check_not_both(fixed: Mapping[str, Any], grid: Mapping[str, Any]) -> None:
             name = min(both)
             where = name if key == name else f"{key}.{name}"
             raise ValueError(
-                f"{where} is given a value (hyperparameters, --set) and varied (grid, --grid), so "
-                "that one would be ignored: give one of them"
+                f"{where} is both set (hyperparameters, --set) and varied (grid, --grid): "
+                "give only one of them"
             )
 
 
@@ -122,7 +122,7 @@ def sweep_settings(
     draws: int | None = None,
     draw_seed: int = 0,
 ) -> list[Setting]:
-    """Return all settings of a sweep, for each method the whole product or so many draws.
+    """Return all settings of a sweep: for each method the full product, or a number of draws.
 
     Args:
         methods: Methods by label.
@@ -131,13 +131,12 @@ def sweep_settings(
             list of values or, with ``draws``, also a distribution with a method ``rvs`` such as
             ``scipy.stats.loguniform(1e-4, 1)``.
         updates: Updates of the whole run, for schedules.
-        draws: Number of different random draws for each method, or None for the product of all
-            lists.
+        draws: Number of different random draws for each method, or None for the full product.
         draw_seed: Seed of the draws.
 
     Raises:
-        ValueError: If a name or value is wrong, there is nothing to vary, a distribution comes
-            without ``draws``, or lists have fewer combinations than there shall be draws.
+        ValueError: If a name or value is invalid, there is nothing to vary, a distribution comes
+            without ``draws``, or lists have fewer combinations than ``draws``.
 
     Example:
         >>> from gainjax.methods import as_methods
@@ -174,11 +173,11 @@ def as_value(name: str, value: Any, updates: int) -> Value:
 
     Args:
         name: Name of the hyperparameter, for messages.
-        value: A number (of JAX and NumPy, too), None, or a function of the update count from 0.
+        value: A number (also of JAX or NumPy), None, or a function of the update count from 0.
         updates: Updates of the whole run.
 
     Raises:
-        ValueError: If it is neither.
+        ValueError: If it is none of these.
     """
     if value is None or isinstance(value, Schedule):
         return value
@@ -200,7 +199,7 @@ def listed(name: str, given: Any, updates: int = 0) -> list[Value]:
 
     Args:
         name: Name of the hyperparameter, for messages.
-        given: A list of values, or one.
+        given: A list of values, or a single one.
         updates: Updates of the whole run, for schedules.
     """
     if hasattr(given, "rvs"):
@@ -224,14 +223,14 @@ def _setting(
 
 
 def shown(value: Value, digits: int = 6) -> str:
-    """Return a value as a label shows it."""
+    """Return a value as shown in a label."""
     if value is None:
         return "none"
     return value.name if isinstance(value, Schedule) else f"{value:.{digits}g}"
 
 
 def _distinct(settings: list[Setting]) -> list[Setting]:
-    """Return the settings with more digits in labels that would be the same; refuse repetition."""
+    """Return the settings, with more digits where labels would be equal; reject duplicates."""
     by_label: dict[str, list[int]] = {}
     for i, setting in enumerate(settings):
         by_label.setdefault(setting.label, []).append(i)
@@ -251,15 +250,15 @@ def _distinct(settings: list[Setting]) -> list[Setting]:
 
 
 def _drawn(label: str, given: Mapping[str, Any], draws: int, seed: int) -> list[tuple[Any, ...]]:
-    """Return so many different points of a method, drawn from lists and distributions."""
+    """Return a number of different points of a method, drawn from lists and distributions."""
     lists = {name: listed(name, v) for name, v in given.items() if not hasattr(v, "rvs")}
     if len(lists) == len(given) and draws > (
         most := math.prod(len(set(v)) for v in lists.values())
     ):
         raise ValueError(
-            f"draws must be at most {most}, all that the grid has for {label}: got {draws}"
+            f"draws must be at most {most}, the number of combinations for {label}: got {draws}"
         )
-    # Random numbers that belong to the name, so that methods share the draws of what they share.
+    # Random numbers depend on the name, so that methods share draws of hyperparameters they share.
     rngs = {name: np.random.default_rng([seed, *name.encode()]) for name in given}
     points: dict[tuple[Any, ...], None] = {}
     for _ in range(_MOST_DRAWS):
@@ -273,8 +272,8 @@ def _drawn(label: str, given: Mapping[str, Any], draws: int, seed: int) -> list[
         if len(points) >= draws:
             return list(points)[:draws]
     raise ValueError(
-        f"draws must be at most what the distributions of {', '.join(given)} can give for {label}:"
-        f" got {draws}, and found {len(points)} different settings"
+        f"the distributions of {', '.join(given)} must give {draws} different settings for {label}:"
+        f" found only {len(points)}; reduce draws"
     )
 
 
@@ -285,7 +284,7 @@ def _check(method: Method, values: Mapping[str, Value]) -> None:
 def _by_method(
     methods: Mapping[str, Method], given: Mapping[str, Any]
 ) -> dict[str, dict[str, Any]]:
-    """Return what each method is given: what all are given that it has, then its own."""
+    """Return the values for each method: shared ones that it has, then its own."""
     if not isinstance(given, Mapping):
         raise ValueError(f"hyperparameters must be a mapping of names to values: got {given!r}")
     shared = {k: v for k, v in given.items() if not isinstance(v, Mapping)}
@@ -300,7 +299,7 @@ def _by_method(
     for name in shared:
         if name not in known:
             raise ValueError(
-                f"no method has a hyperparameter {name!r}: there are {', '.join(known) or 'none'}"
+                f"no method has a hyperparameter {name!r}; known: {', '.join(known) or 'none'}"
             )
     for label, values in own.items():
         for name in values:

@@ -1,6 +1,6 @@
-"""Snapshots beside the curves of a finished run: an Orbax checkpoint per update and setting.
+"""Snapshots stored with the curves of a finished run: one Orbax checkpoint per update and setting.
 
-The states with which a run ends are the snapshot after its last update.
+The final states are the snapshot after the last update.
 """
 
 import hashlib
@@ -25,7 +25,7 @@ FOLDER = "states"
 
 
 def wanted_updates(how: How, total: int) -> tuple[int, ...]:
-    """Return after which updates states are kept, in ascending order.
+    """Return the updates after which states are kept, in ascending order.
 
     Args:
         how: How a run is carried out.
@@ -33,14 +33,14 @@ def wanted_updates(how: How, total: int) -> tuple[int, ...]:
 
     Raises:
         ValueError: If they are not different updates of the run in ascending order, or final
-            states are asked for besides.
+            states are also requested.
     """
     if how.snapshots is None:
         return (total,) if how.return_states else ()
     if how.return_states:
         raise ValueError(
-            f"snapshots and return_states are two ways to ask for states: give snapshots alone, "
-            f"with {total} among them for the final ones"
+            f"snapshots and return_states both request states: give snapshots only, including "
+            f"{total} for the final ones"
         )
     updates = how.snapshots
     whole = all(isinstance(n, numbers.Integral) and not isinstance(n, bool) for n in updates)
@@ -61,12 +61,12 @@ def save_states(
 ) -> None:
     """Write snapshots of a run: ``states/N/I`` for update N and setting I, then a checksum for N.
 
-    Others that are there stay.
+    Existing snapshots of other updates are kept.
 
     Args:
         directory: Directory of the run.
-        spec: What was run.
-        updates: After which updates.
+        spec: The description of the run.
+        updates: Updates after which the states were taken.
         states: States of each setting, with leading axes of seeds and snapshots.
 
     Raises:
@@ -92,12 +92,12 @@ def save_states(
 def load_states(
     directory: Path, plan: Plan, updates: Sequence[int]
 ) -> dict[str, TrainState] | None:
-    """Return snapshots of a finished run by label, or None if one is not there or damaged.
+    """Return snapshots of a finished run by label, or None if one is missing or damaged.
 
     Args:
         directory: Directory of the run.
-        plan: What was run.
-        updates: After which updates.
+        plan: The plan of the run.
+        updates: Updates after which the states were taken.
     """
     from gainjax.runs.host_arrays import make_checkpointer
 
@@ -126,11 +126,11 @@ def load_states(
 
 
 def stacked(states: Sequence[TrainState], axis: int) -> TrainState:
-    """Return states as one, with a new axis.
+    """Return stacked states, with a new axis.
 
     Args:
         states: States of the same shapes, NumPy arrays.
-        axis: Where the new axis is.
+        axis: Position of the new axis.
     """
     joined: TrainState = jax.tree.map(lambda *x: np.stack(x, axis), *states)
     return joined

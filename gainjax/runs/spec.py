@@ -8,17 +8,17 @@ from gainjax.curves import Setting
 from gainjax.runs.settings import Schedule, Value
 from gainjax.training import Protocol
 
-OF_FINDING = ("found_by", "references")  # fields that say where code is found, and change nothing
+OF_FINDING = ("found_by", "references")  # fields that locate code; they do not affect the results
 
 
 @dataclasses.dataclass(frozen=True)
 class RunSpec:
-    """What is run; whatever it does not hold changes no number.
+    """The description of a run; anything that it does not contain does not affect the results.
 
     Args:
         benchmark: Name of the benchmark.
-        model: Description of the model, for people.
-        score: What the score is.
+        model: Human-readable description of the model.
+        score: Name of the score.
         tasks: Number of tasks.
         settings: The rows of the results: methods with values for their hyperparameters.
         seeds: Seeds, which all settings share.
@@ -30,10 +30,10 @@ class RunSpec:
         borrowed: Where a borrowed gain comes from: directory, setting and checksum; or None.
         common: Fingerprint of what all methods share: model, goal, augmentation and protocol.
         programs: For each label the fingerprints of its programs, by the kinds of their numbers.
-        found_by: What finds the benchmark again: its registered name or ``"module:attribute"``;
-            None for an object of the caller's.
-        references: For each label what finds the method again: a registered name or
-            ``"module:attribute"``; None for an object of the caller's.
+        found_by: How to find the benchmark again: its registered name or ``"module:attribute"``;
+            None for an object passed by the caller.
+        references: For each label how to find the method again: a registered name or
+            ``"module:attribute"``; None for an object passed by the caller.
     """
 
     benchmark: str
@@ -54,7 +54,7 @@ class RunSpec:
     references: Mapping[str, str | None]
 
     def replace(self, **changes: Any) -> "RunSpec":
-        """Return the description with other fields."""
+        """Return the description with changed fields."""
         return dataclasses.replace(self, **changes)
 
     @property
@@ -73,7 +73,7 @@ class RunSpec:
         )
 
     def decisive(self) -> dict[str, Any]:
-        """Return as JSON values what decides about numbers: not how code is found again."""
+        """Return the JSON values that affect the results, without how code is found again."""
         stored = self.to_json()
         return {name: stored[name] for name in stored if name not in OF_FINDING}
 
@@ -109,7 +109,7 @@ class RunSpec:
                 }
             )
         except (KeyError, TypeError, AttributeError) as error:
-            raise ValueError(f"no description of a run: {error!r}") from error
+            raise ValueError(f"not the description of a run: {error!r}") from error
 
 
 def setting_to_json(setting: Setting) -> dict[str, Any]:

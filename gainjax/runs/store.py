@@ -2,7 +2,7 @@
 
 While a run is in progress, its output directory holds::
 
-    .lock                         who writes here
+    .lock                         the process that writes here
     progress/run.json             format number, description, environment, checksum
     progress/PART.npz             curves of a finished part
     progress/PART/A-B.npz         curves of updates A + 1 to B of an unfinished one
@@ -36,15 +36,15 @@ FOLDER = "progress"
 
 
 class Header(NamedTuple):
-    """What is known of an unfinished run."""
+    """The description of an unfinished run."""
 
     spec: RunSpec
     environment: Mapping[str, Any]
     data_dir: str | None
     processes: int
-    batches: Mapping[str, int]  # for each group the runs per batch with which it was begun
-    threads: int  # parts that are trained side by side
-    columns: Columns  # which curves come in
+    batches: Mapping[str, int]  # for each group the original number of runs per batch
+    threads: int  # parts that are trained in parallel
+    columns: Columns  # the optional curves
 
     def to_json(self) -> dict[str, Any]:
         """Return the header as JSON values, with a checksum."""
@@ -54,7 +54,7 @@ class Header(NamedTuple):
 
 
 class RunStore:
-    """The unfinished run in an output directory. Made by :func:`open_store`."""
+    """The unfinished run in an output directory. Created by :func:`open_store`."""
 
     def __init__(
         self, folder: Path, header: Header, stop: guard.Stop, still_ours: Callable[[], None]
@@ -66,7 +66,7 @@ class RunStore:
 
     @contextlib.contextmanager
     def part(self, name: str, *, snapshots: Collection[int] = ()) -> Iterator[PartStore]:
-        """Open what is stored of a part, until the block ends."""
+        """Open the stored files of a part for the duration of the block."""
         store = PartStore(self._folder, name, self._stop, self._still_ours, snapshots=snapshots)
         try:
             yield store
@@ -80,21 +80,21 @@ class RunStore:
 
 @contextlib.contextmanager
 def open_store(directory: str | Path, header: Header) -> Iterator[RunStore]:
-    """Begin a run in a directory or resume the one that is there, until the block ends.
+    """Begin a run in a directory, or resume the one that is there, for the duration of the block.
 
-    Meanwhile nobody else can write there, and SIGINT and SIGTERM wait for the end of a chunk; a
-    second signal acts at once.
+    Meanwhile no other process can write there, and SIGINT and SIGTERM take effect at the end of a
+    chunk; a second signal takes effect immediately.
 
     Args:
-        directory: Output directory; made if needed.
-        header: What is run. A run that is resumed keeps the batches it began with.
+        directory: Output directory; created if needed.
+        header: Header of the run. A resumed run keeps its original batches.
 
     Yields:
         The store of the run.
 
     Raises:
         ValueError: If the directory holds another unfinished run, with the difference.
-        OSError: If it cannot be written to, or another process is writing there.
+        OSError: If it cannot be written to, or another process is using it.
     """
     directory = expanded(directory).resolve()
     me = jax.process_index()
@@ -107,14 +107,14 @@ def open_store(directory: str | Path, header: Header) -> Iterator[RunStore]:
             with _quiet_orbax():
                 yield store
         except BaseException:
-            # A run that was refused before it stored anything must not stand in the way.
+            # A run that was rejected before it stored anything must not leave a trace.
             if is_new and [path.name for path in folder.glob("*")] == ["run.json"]:
                 store.remove()
             raise
 
 
 def stored_header(directory: str | Path) -> Header | None:
-    """Return what is known of the unfinished run in a directory, or None if there is none.
+    """Return the header of the unfinished run in a directory, or None if there is none.
 
     Args:
         directory: Output directory of the run.
@@ -126,7 +126,7 @@ def stored_header(directory: str | Path) -> Header | None:
 
 
 def is_unfinished(directory: str | Path) -> bool:
-    """Return whether a directory holds a run that is not finished, or what is left of it.
+    """Return whether a directory holds an unfinished run, or remains of one.
 
     Args:
         directory: Output directory of a run, which need not exist.
@@ -144,15 +144,15 @@ def _begin(folder: Path, wanted: Header) -> Header:
     if found is None:
         write_file(path, json.dumps(wanted.to_json(), indent=1).encode())
         return wanted
-    other = "\nChoose another directory, or remove " + str(path.parent) + " to give that run up"
+    other = "\nChoose another directory, or remove " + str(path.parent) + " to discard that run"
     same_packages = identity.comparable(found.environment, wanted.environment)
     if decisive := identity.decisive_difference(found.environment, wanted.environment):
         raise ValueError(
             f"the run in {directory} was begun in another environment, where the same program gives"
-            f" other numbers: {decisive}. Resume it as it was begun, or choose another directory"
+            f" other numbers: {decisive}. Restore that environment, or choose another directory"
         )
     old, new = found.spec.decisive(), wanted.spec.decisive()
-    if not same_packages:  # the fingerprints of other versions say nothing
+    if not same_packages:  # fingerprints cannot be compared across versions
         old |= {name: new[name] for name in ("programs", "common")}
     if old != new:
         raise ValueError(
@@ -185,7 +185,7 @@ def _read_header(path: Path) -> Header | None:
     if found != FORMAT:
         raise ValueError(
             f"{path} has format {found}, and this version of gainjax knows format {FORMAT}: use "
-            f"the version that wrote it, or remove {path.parent} to start again"
+            f"the version that wrote it, or remove {path.parent} to start over"
         )
     if stored != identity.seal(stored):
         raise _damaged(path, "its checksum is wrong")
@@ -199,8 +199,8 @@ def _read_header(path: Path) -> Header | None:
 
 def _damaged(path: Path, reason: str) -> ValueError:
     return ValueError(
-        f"{path} is damaged ({reason}), so nobody knows what is stored there: remove {path.parent} "
-        "to start again"
+        f"{path} is damaged ({reason}), so its contents are unknown: remove {path.parent} "
+        "to start over"
     )
 
 

@@ -1,4 +1,4 @@
-"""Tables and files that tell about a run or a sweep, for readers."""
+"""Tables, figures and files that present a run or a sweep."""
 
 from gainjax.show.formats import Format, formatted
 from gainjax.show.output import print_ranking, print_table, write, write_sweep

@@ -11,7 +11,7 @@ from gainjax.show.sheets import Sheet, ranking_sheet, table_sheets
 
 Format = Literal["markdown", "csv", "latex"]
 
-_DIGITS = 2  # behind the point of a percentage
+_DIGITS = 2  # decimal digits of a percentage
 _LATEX = {
     **{c: f"\\{c}" for c in "&%$#_{}"},
     "\\": r"\textbackslash{}",
@@ -36,12 +36,12 @@ def formatted(dataset: xr.Dataset, form: Format, floor: xr.Dataset | None = None
     Args:
         dataset: Curves.
         form: "markdown", or "latex" for the packages ``booktabs`` and, if names need it,
-            ``fontenc`` with T1: what is read, with footnotes. "csv": the columns of
+            ``fontenc`` with T1: the displayed table, with footnotes. "csv": the columns of
             :func:`gainjax.table` or :func:`gainjax.ranking`, unrounded.
         floor: As for :func:`gainjax.table`; not for a sweep.
 
     Returns:
-        The text, which ends with a line break.
+        The text, ending with a newline.
 
     Raises:
         ValueError: If the format is unknown, or as :func:`gainjax.table`.
@@ -88,7 +88,7 @@ def markdown(sheets: Iterable[Sheet]) -> str:
 
 
 def latex(sheets: Iterable[Sheet]) -> str:
-    """Return tables in LaTeX, each a float with rules of ``booktabs``.
+    """Return tables in LaTeX, each a float with ``booktabs`` rules.
 
     Args:
         sheets: The tables.
@@ -104,7 +104,7 @@ def latex(sheets: Iterable[Sheet]) -> str:
             cells = [escaped(text) for text in (name, *(" ".join(cell) for cell in row.cells))]
             bold = [rf"\textbf{{{cell}}}" if row.strong and cell else cell for cell in cells]
             rule = r" \midrule" if row.ends_group and number < len(sheet.rows) else ""
-            # A bracket at the start of a line would be taken for the option of the break before.
+            # A bracket at the start of a line would be parsed as an option of the line break.
             lines.append(
                 " & ".join("{}" * cell.startswith("[") + cell for cell in bold) + r" \\" + rule
             )
@@ -117,7 +117,7 @@ def latex(sheets: Iterable[Sheet]) -> str:
 
 
 def escaped(text: str) -> str:
-    r"""Return a text that LaTeX sets as it is.
+    r"""Return a text in which LaTeX's special characters are escaped.
 
     Args:
         text: Any text.

@@ -1,16 +1,16 @@
-"""How settings, methods and hyperparameters are called where people read."""
+"""Displayed names of settings, methods and hyperparameters."""
 
 import xarray as xr
 
 
 def setting_names(dataset: xr.Dataset) -> dict[str, str]:
-    """Return how each setting is called: its label with the title of its method.
+    """Return the displayed name of each setting: its label with the title of its method.
 
     Args:
         dataset: Curves.
 
     Returns:
-        Names by label, all different; the labels themselves if titles do not tell methods apart.
+        Names by label, all different; the labels themselves if titles are ambiguous.
     """
     labels, methods, titles = (
         dataset[name].values.tolist() for name in ("setting", "method", "title")
@@ -25,13 +25,13 @@ def setting_names(dataset: xr.Dataset) -> dict[str, str]:
 
 
 def method_names(dataset: xr.Dataset) -> dict[str, str]:
-    """Return how each method is called.
+    """Return the displayed name of each method.
 
     Args:
         dataset: Curves.
 
     Returns:
-        Titles by method, in order; the methods themselves if titles do not tell them apart.
+        Titles by method, in order; the methods themselves if titles are ambiguous.
     """
     titles = dict(
         zip(dataset["method"].values.tolist(), dataset["title"].values.tolist(), strict=True)
@@ -42,19 +42,19 @@ def method_names(dataset: xr.Dataset) -> dict[str, str]:
 
 
 def printable(text: str) -> str:
-    """Return a text without characters that steer a terminal.
+    """Return a text without terminal control characters.
 
     Args:
-        text: Any text, maybe of a file from elsewhere.
+        text: Any text, possibly from a foreign file.
     """
     return "".join(c if c.isprintable() else "�" for c in text)
 
 
 def words(name: str) -> str:
-    """Return the name of a hyperparameter as it is read.
+    """Return the displayed name of a hyperparameter.
 
     Args:
-        name: A name of Python's kind.
+        name: A Python identifier.
     """
     return name.replace("_", " ")
 

@@ -1,4 +1,4 @@
-"""Sheets and figures to a terminal and to files."""
+"""Output of sheets and figures to a terminal and to files."""
 
 import io
 import math
@@ -27,7 +27,7 @@ from gainjax.show.sheets import (
     table_sheets,
 )
 
-_WIDTH = 100  # columns of a terminal that a table needs
+_WIDTH = 100  # terminal columns that a table needs
 _UNBOUNDED = 10_000
 
 
@@ -39,8 +39,8 @@ def print_table(
 ) -> None:
     """Print the table of :func:`gainjax.table`, with footnotes; 100 columns are enough.
 
-    Below it stand the paired differences of :func:`gainjax.comparison`, if there are at least two
-    methods and two seeds.
+    It is followed by the paired differences of :func:`gainjax.comparison`, if there are at least
+    two methods and two seeds.
 
     Args:
         dataset: Curves as :func:`gainjax.load` or :func:`gainjax.run` returns them, or a sweep.
@@ -75,15 +75,15 @@ def print_ranking(
 
 
 def write(dataset: xr.Dataset, directory: str | Path) -> list[Path]:
-    """Write figure and tables of a run to a directory, each file completely or not at all.
+    """Write figure and tables of a run to a directory, each file atomically.
 
     Args:
         dataset: Curves as :func:`gainjax.load` or :func:`gainjax.run` returns them.
-        directory: Made if needed.
+        directory: Created if needed.
 
     Returns:
         The paths: ``curves.png`` and ``curves.pdf`` of :func:`gainjax.plot_curves`, ``table.csv``
-        with all columns of :func:`gainjax.table`, ``table.md`` to be read; with at least two
+        with all columns of :func:`gainjax.table`, ``table.md`` for reading; with at least two
         methods and two seeds also ``comparison.csv`` of :func:`gainjax.comparison`.
 
     Raises:
@@ -106,16 +106,16 @@ def write_sweep(
     tolerance: float = tables.TOLERANCE,
     best: tables.Best = "method",
 ) -> list[Path]:
-    """Write figures and tables of a sweep to a directory, each file completely or not at all.
+    """Write figures and tables of a sweep to a directory, each file atomically.
 
     Args:
         dataset: A sweep.
-        directory: Made if needed.
+        directory: Created if needed.
         tolerance: As for :func:`gainjax.ranking`.
         best: As for :func:`gainjax.ranking`.
 
     Returns:
-        The paths: ``ranking.csv`` of :func:`gainjax.ranking`, ``ranking.md`` to be read,
+        The paths: ``ranking.csv`` of :func:`gainjax.ranking`, ``ranking.md`` for reading,
         ``frontier.png`` and ``.pdf`` of :func:`gainjax.plot_frontier`, and for each method with
         a grid of two swept hyperparameters ``heatmap-METHOD.png`` and ``.pdf`` of
         :func:`gainjax.plot_heatmap`.
@@ -134,7 +134,7 @@ def write_sweep(
     for method, rows in ranking.groupby("method", sort=False):
         varied = [name for name in swept_names(dataset) if rows[name].nunique() > 1]
         cells = math.prod(rows[name].nunique() for name in varied)
-        if len(varied) == 2 and len(rows) >= cells / 2:  # a grid, and no random draws
+        if len(varied) == 2 and len(rows) >= cells / 2:  # a grid, not random draws
             x, y = sorted(varied, key=lambda name: name != "learning_rate")
             figure = plot_heatmap(dataset, method, x, y, tolerance=tolerance, best=best)
             contents |= _images(f"heatmap-{_file_name(method, contents)}", figure, dpi=200)
@@ -144,10 +144,10 @@ def write_sweep(
 def _print(sheets: Iterable[Sheet], console: Console | None) -> None:
     if console is None:
         console = Console()
-        if not console.is_terminal:  # a file or a pipe has no width of its own
+        if not console.is_terminal:  # a file or a pipe has no width
             console = Console(width=_WIDTH)
     for sheet in sheets:
-        console.print(Text(sheet.title, "bold"))  # text, since names are not markup
+        console.print(Text(sheet.title, "bold"))  # Text, since names are not markup
         console.print(_fitting(sheet, console))
         for note in sheet.notes:
             console.print(Text(note, "dim"))
@@ -155,7 +155,7 @@ def _print(sheets: Iterable[Sheet], console: Console | None) -> None:
 
 
 def _fitting(sheet: Sheet, console: Console) -> Table:
-    """Return the flattest grid that fits: rather a second or third line than a number cut short."""
+    """Return the flattest grid that fits: better a second or third line than a truncated number."""
     unbounded = console.options.update_width(_UNBOUNDED)
 
     def folded(parts: tuple[str, ...]) -> str:
@@ -169,7 +169,7 @@ def _fitting(sheet: Sheet, console: Console) -> Table:
 
 
 def _stacked(sheet: Sheet) -> Sheet:
-    """Return a sheet with all hyperparameters in one column, a line each."""
+    """Return a sheet with all hyperparameters in one column, one per line."""
     names = sheet.head[1 : 1 + sheet.varied]
     rows = []
     for row in sheet.rows:
@@ -195,7 +195,7 @@ def _grid(sheet: Sheet, join: Callable[[tuple[str, ...]], str]) -> Table:
 
 
 def _file_name(method: str, taken: Container[str]) -> str:
-    """Return a name for a file about a method, whose label may be any text."""
+    """Return a file name for a method, whose label may be any text."""
     name = re.sub(r"[^\w.-]+", "-", method).strip(".-")[:60] or "method"
     number = 1
     while f"heatmap-{name if number == 1 else f'{name}-{number}'}.png" in taken:

@@ -5,18 +5,18 @@ import xarray as xr
 
 from gainjax.curves import has
 
-_BEFORE, _AFTER = 0.05, 0.25  # of a task: what is shown around a switch
-_EVALUATIONS = 3  # that are to be seen after a switch, however sparse they are
+_BEFORE, _AFTER = 0.05, 0.25  # fractions of a task that are shown around a switch
+_EVALUATIONS = 3  # minimum number to show after a switch, however sparse they are
 
 
 class RunCurves:
     """The curves of one setting on task 1: updates with values of shape (updates, seeds).
 
-    Of what a diverged seed recorded only its accuracy counts. What was not recorded is None.
+    For a diverged seed, only its accuracy counts. Variables that were not recorded are None.
 
     Args:
         dataset: Curves.
-        label: A setting of them.
+        label: The label of a setting.
     """
 
     def __init__(self, dataset: xr.Dataset, label: str) -> None:
@@ -48,7 +48,7 @@ class RunCurves:
 
 
 def switch_window(evaluated: np.ndarray, ends: np.ndarray) -> np.ndarray:
-    """Return the updates around a switch that are shown: a part of the shortest task.
+    """Return the updates around a switch to show: a part of the shortest task.
 
     Args:
         evaluated: Evaluated updates, ascending.
@@ -72,7 +72,7 @@ def aligned(
     *,
     relative: bool = False,
 ) -> np.ndarray:
-    """Return the mean over switches; seeds with nothing to show drop out.
+    """Return the mean over switches; seeds without data drop out.
 
     Args:
         updates: Updates of the values, ascending, shape (n,).
@@ -84,7 +84,7 @@ def aligned(
     Returns:
         Shape (window, seeds).
     """
-    switches = ends[:-1, None] + window  # between evaluations, a straight line
+    switches = ends[:-1, None] + window  # linear interpolation between evaluations
     pieces = np.empty((*switches.shape, values.shape[1]))
     for seed in range(values.shape[1]):
         pieces[..., seed] = np.interp(switches, updates, values[:, seed])

@@ -1,4 +1,4 @@
-"""What a reader sees of a table: its title, columns, cells and footnotes, in words and digits."""
+"""Tables as readers see them: title, columns, formatted cells and footnotes."""
 
 import dataclasses
 from collections.abc import Container, Iterator, Mapping, Sequence
@@ -28,7 +28,7 @@ _OF_FLOOR = {
 
 
 class Row(NamedTuple):
-    """One line of a sheet; the parts of a cell may stand on lines of their own."""
+    """One line of a sheet; the parts of a cell may be put on separate lines."""
 
     name: str
     note: str
@@ -38,17 +38,17 @@ class Row(NamedTuple):
 
 
 class Sheet(NamedTuple):
-    """A table as it is shown, whatever it is shown on."""
+    """A formatted table, independent of the output medium."""
 
     title: str
     head: list[str]
     rows: list[Row]
     notes: list[str]
-    varied: int = 0  # how many of the first cells are values of hyperparameters
+    varied: int = 0  # number of leading cells that are values of hyperparameters
 
 
 def _columns(table: pd.DataFrame, convention: Convention) -> dict[str, Metric]:
-    """Return what is shown of a table, in order; curves without a metric have no such column."""
+    """Return the displayed columns of a table, in order, without metrics that it lacks."""
     columns = {}
     for name, metric in METRICS.items():
         if metric.shown and metric.convention in (None, convention) and name in table:
@@ -76,7 +76,7 @@ def table_sheets(
     Args:
         dataset: Curves of a run or a sweep.
         convention: As for :func:`gainjax.table`.
-        digits: Digits behind the point of a percentage.
+        digits: Decimal digits of a percentage.
         floor: As for :func:`gainjax.table`.
     """
     table, names = tables.table(dataset, convention, floor), setting_names(dataset)
@@ -102,7 +102,7 @@ def table_sheets(
 
 
 def can_compare(dataset: xr.Dataset) -> bool:
-    """Tell whether there are methods and seeds enough for paired differences, and no sweep.
+    """Return whether there are enough methods and seeds for paired differences, and no sweep.
 
     Args:
         dataset: Curves.
@@ -115,19 +115,19 @@ def compared_metrics(available: Container[str], convention: Convention) -> list[
     """Return the metrics whose differences are shown.
 
     Args:
-        available: The names of the metrics that there are.
-        convention: Whose metrics to show.
+        available: The names of available metrics.
+        convention: The convention whose metrics are shown.
     """
     return [name for name in tables.compared(convention) if name in available]
 
 
 def comparison_sheet(dataset: xr.Dataset, convention: Convention | None, digits: int) -> Sheet:
-    """Return :func:`gainjax.comparison` with the first setting as a sheet.
+    """Return :func:`gainjax.comparison` with the first setting, as a sheet.
 
     Args:
         dataset: Curves for which :func:`can_compare` holds.
-        convention: Whose metrics to show, those of task 1 if None.
-        digits: Digits behind the point of a percentage.
+        convention: The convention whose metrics are shown, that of task 1 if None.
+        digits: Decimal digits of a percentage.
     """
     names, score = setting_names(dataset), dataset.attrs["score"]
     available = measure(dataset, convention)
@@ -165,7 +165,7 @@ def ranking_sheet(dataset: xr.Dataset, tolerance: float, best: tables.Best, digi
         dataset: A sweep.
         tolerance: As for :func:`gainjax.ranking`.
         best: As for :func:`gainjax.ranking`.
-        digits: Digits behind the point of a percentage.
+        digits: Decimal digits of a percentage.
     """
     table, names = tables.ranking(dataset, tolerance, best), method_names(dataset)
     swept, score = swept_names(dataset), dataset.attrs["score"]
@@ -198,7 +198,7 @@ def ranking_sheet(dataset: xr.Dataset, tolerance: float, best: tables.Best, digi
 
 
 def _missing(table: pd.DataFrame, names: Mapping[str, str], score: str) -> list[str]:
-    """Say which methods have no setting that is accurate enough."""
+    """Return notes on methods without a sufficiently accurate setting."""
     best, show = table.loc[table["anytime_accuracy"].idxmax()], METRICS["anytime_accuracy"].show
     return [
         f"no setting of {names[method]} is chosen: it reaches "
@@ -210,7 +210,7 @@ def _missing(table: pd.DataFrame, names: Mapping[str, str], score: str) -> list[
 
 
 def _edges(table: pd.DataFrame, swept: list[str], names: Mapping[str, str]) -> list[str]:
-    """Say which choices might be others if the sweep were wider."""
+    """Return a note on choices that might differ in a wider sweep."""
     edges = []
     for method, rows in table.groupby("method", sort=False):
         for name in swept:
@@ -236,7 +236,7 @@ def _heading(dataset: xr.Dataset) -> str:
 
 
 def _cell(row: pd.Series, name: str, metric: Metric, score: str, digits: int) -> tuple[str, ...]:
-    """Return the mean of a metric and what says how sure it is, if anything."""
+    """Return the mean of a metric, with its uncertainty if there is one."""
 
     def show(value: float) -> str:
         return metric.show(value, digits, score=score)
@@ -254,12 +254,12 @@ def _cell(row: pd.Series, name: str, metric: Metric, score: str, digits: int) ->
 
 
 def _signed(number: str) -> str:
-    """Put a sign before a number that is not 0."""
+    """Add a sign to a nonzero number."""
     return number if number[0] in "-–" or not float(number) else f"+{number}"
 
 
 def _tested(seeds: int, tests: int) -> str:
-    """Say how differences are tested, and what so few seeds cannot find."""
+    """Describe the test of differences, and what it cannot detect with few seeds."""
     needed, needed_corrected = (1 + int(np.ceil(np.log2(number / _LEVEL))) for number in (1, tests))
     smallest = f"with {seeds} seeds the smallest possible p is {2 / 2**seeds:.3g}"
     if seeds < tables.LEAST_SEEDS:

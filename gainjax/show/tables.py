@@ -1,6 +1,6 @@
-"""The numbers that are told about curves, a row per setting: every one is computed from them.
+"""Tables of metrics computed from curves, with one row per setting.
 
-:mod:`gainjax.show.sheets` shows these tables to readers, :mod:`gainjax.show.plots` draws them.
+:mod:`gainjax.show.sheets` formats these tables for readers, :mod:`gainjax.show.plots` draws them.
 """
 
 from collections.abc import Callable, Sequence
@@ -29,10 +29,10 @@ _ROUNDING = 1e-12
 
 
 def compared(convention: Convention) -> list[str]:
-    """Return the metrics that comparisons and rankings have.
+    """Return the metrics that comparisons and rankings include.
 
     Args:
-        convention: Whose metrics; those of no convention are there in any case.
+        convention: The convention; metrics that belong to no convention are always included.
     """
     return [
         name
@@ -54,19 +54,18 @@ def table(
 
     Returns:
         One row per setting, with its ``method`` and swept hyperparameters first. For each metric M
-        of :data:`gainjax.metrics.METRICS` that the curves allow the columns M, M_low and M_high
-        (NaN for a single seed, or where something that it needs was not recorded), accuracies as
+        of :data:`gainjax.metrics.METRICS` that the curves allow, the columns M, M_low and M_high
+        (NaN for a single seed, or where a required variable was not recorded), accuracies as
         fractions; ``avg_sg_mean_curve`` and ``avg_sg_mean_curve_error``, the gap of the
         seed-averaged curve; with ``floor``, ``avg_sg_floor``, the gap without a switch, and
-        ``avg_sg_excess``, the gap over it, paired by seed, both with their intervals;
-        ``frontier``, whether no seed diverged and no other row has both a
-        smaller avg_sg and a higher anytime accuracy; ``seeds`` and ``diverged``, their numbers. A
-        diverged seed counts with the accuracy that it has, 0, which may leave it no gap, and as one
-        that never recovered.
+        ``avg_sg_excess``, the gap above it, paired by seed, both with their intervals;
+        ``frontier``, whether no seed diverged and no other row has both a smaller avg_sg and a
+        higher anytime accuracy; ``seeds`` and ``diverged``, their numbers. A diverged seed counts
+        with its actual accuracy, 0, which may leave it no gap, and as one that never recovered.
 
     Raises:
-        ValueError: If there is no switch, the convention needs curves that are not there, or the
-            floor is of other settings or seeds or of tasks of another length.
+        ValueError: If there is no switch, the convention needs missing curves, or the floor has
+            other settings, seeds or task lengths.
 
     Example:
         >>> from gainjax import from_curves
@@ -108,7 +107,7 @@ def table(
 
 
 def _over_floor(dataset: xr.Dataset, floor: xr.Dataset) -> dict[str, np.ndarray]:
-    """Return what of the gap there is without a switch, and what there is besides."""
+    """Return the gap without a switch, and the excess of the gap over it."""
     check_rows(floor)
     for dim in ("setting", "seed"):
         missing = sorted(set(dataset[dim].values.tolist()) - set(floor[dim].values.tolist()))
@@ -137,18 +136,18 @@ def comparison(
     Args:
         dataset: Curves of at least two settings.
         reference: Label of a setting, or None for the first one.
-        metrics: Names of metrics of :data:`gainjax.metrics.METRICS`, or None for those of task 1
-            and of seen tasks that are marked for it.
+        metrics: Names of metrics of :data:`gainjax.metrics.METRICS`, or None for the compared ones
+            of task 1 and of seen tasks.
 
     Returns:
-        One row per other setting. ``reference``, its label; for each metric M the columns M, the
-        mean of setting - reference, M_low and M_high, its 95 % confidence interval (NaN for one
-        seed), M_p, the p-value of the exact paired test, and M_p_holm, the same corrected for all
-        tests of this table. With fewer than 6 seeds the p-values are NaN: such a test cannot reach
-        5 %, whatever the difference.
+        One row per other setting, with ``reference``, its label, and for each metric M the columns
+        M, the mean of setting - reference, M_low and M_high, its 95 % confidence interval (NaN for
+        one seed), M_p, the p-value of the exact paired test, and M_p_holm, the same corrected for
+        all tests of this table. With fewer than 6 seeds the p-values are NaN: such a test cannot
+        reach 5 %, whatever the difference.
 
     Raises:
-        ValueError: If there is nothing to compare with, or the reference or a metric is not there.
+        ValueError: If there is nothing to compare with, or the reference or a metric is missing.
 
     Example:
         >>> from gainjax import from_curves
@@ -203,21 +202,21 @@ def comparison(
 def ranking(
     dataset: xr.Dataset, tolerance: float = TOLERANCE, best: Best = "method"
 ) -> pd.DataFrame:
-    r"""Return the settings of a sweep, and which one of each method to take.
+    r"""Return the settings of a sweep, with the choice of one for each method.
 
     .. math:: \arg\min_s \text{avg-SG}(s) \quad\text{subject to}\quad
         \text{anytime}(s) \ge \text{best anytime} - \text{tolerance}
 
-    A small gap alone says nothing, since a network that does not learn has none: a setting must
-    first reach the accuracy that can be had. One with a diverged seed is never chosen. Choice and
-    numbers come from the same seeds, so the gap of a chosen setting is a little optimistic, the
-    more so the more settings a method has.
+    A small gap alone means nothing, since a network that does not learn has none: a setting must
+    first reach an attainable accuracy. One with a diverged seed is never chosen. Choice and
+    numbers come from the same seeds, so the gap of a chosen setting is slightly optimistic, and
+    more so for methods with more settings.
 
     Args:
         dataset: A sweep.
         tolerance: How far, as a fraction, anytime accuracy may be below the best.
         best: "method": the best of the setting's own method; "any": the best of any method, so that
-            a method may have no setting that is good enough, and none is chosen.
+            a method may have no sufficiently accurate setting, and none is chosen.
 
     Returns:
         One row per setting with ``method``, its hyperparameters, then the metrics of comparisons
@@ -226,8 +225,8 @@ def ranking(
         settings within the tolerance come first, by avg_sg, then the others, by accuracy.
 
     Raises:
-        ValueError: If the dataset is no sweep, has no accuracy on seen tasks or no switch, or an
-            option is out of its range.
+        ValueError: If the dataset is not a sweep, has no accuracy on seen tasks or no switch, or an
+            option is out of range.
 
     References:
         The choice at equal accuracy is ours.
@@ -240,11 +239,11 @@ def ranking(
     if best not in get_args(Best):
         raise ValueError(f"best must be one of {get_args(Best)}: got {best!r}")
     if not has(dataset, "seen_accuracy"):
-        raise ValueError("dataset must hold seen_accuracy, which settings are chosen by: got none")
+        raise ValueError("dataset must hold seen_accuracy, by which settings are chosen: got none")
     rows = table(dataset, "rodriguez-garcia")
     worst = 0.0 if dataset.attrs["score"] == "accuracy" else -np.inf
     accuracy = rows["anytime_accuracy"].where(rows["diverged"] == 0, worst)
-    gap = rows["avg_sg"].fillna(np.inf)  # of no score, or of one below 0
+    gap = rows["avg_sg"].fillna(np.inf)  # without a score, or with a negative one
     reached = accuracy.groupby(rows["method"]).transform("max")
     if best == "any":
         reached[:] = accuracy.max()
@@ -262,7 +261,7 @@ def ranking(
 def _by_row(
     statistic: Callable[..., Any], parts: int, *samples: np.ndarray
 ) -> tuple[np.ndarray, ...]:
-    """Return the parts of a statistic of rows of seeds; seeds without a value are left out."""
+    """Return the parts of a statistic for rows of seeds; seeds without a value are left out."""
     known = np.logical_and.reduce([~np.isnan(sample) for sample in samples])
     if known.all():
         return tuple(statistic(*samples))

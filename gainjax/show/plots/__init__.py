@@ -1,7 +1,7 @@
 """Figures of runs and sweeps, from their curves alone.
 
 Figures are made with Matplotlib's object-oriented interface: no backend is chosen, no global state
-is touched, and nothing stays alive when the figure is dropped.
+is touched, and no reference outlives the figure.
 """
 
 from gainjax.show.plots.accuracy import plot_accuracy

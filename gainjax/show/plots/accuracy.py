@@ -1,4 +1,4 @@
-"""The figure of a paper: accuracy on task 1 through the run, a panel per method."""
+"""The figure for a paper: accuracy on task 1 through the run, one panel per setting."""
 
 import math
 from collections.abc import Mapping
@@ -23,19 +23,19 @@ def plot_accuracy(
     labels: Mapping[str, str] | None = None,
     size: tuple[float, float] | None = None,
 ) -> Figure:
-    """Draw accuracy on task 1 through the run, a panel per setting; dashed lines mark switches.
+    """Draw accuracy on task 1 through the run, one panel per setting; dashed lines mark switches.
 
     Lines are means over seeds, bands are pointwise 95 % confidence intervals of the mean. All
-    panels share their axes. For one panel of your own see :func:`gainjax.plot_curves`.
+    panels share their axes. To draw into an existing panel, see :func:`gainjax.plot_curves`.
 
     Args:
         dataset: Curves of a run, of some settings of a sweep, or from elsewhere.
-        colors: Other colors, by the label of the setting.
-        labels: Other names, by the label of the setting.
+        colors: Colors to override, by the label of the setting.
+        labels: Names to override, by the label of the setting.
         size: Width and height of the figure in inches.
 
     Returns:
-        A figure, by default 6.8 inches wide. Keep it with its ``savefig``.
+        A figure, by default 6.8 inches wide. Save it with its ``savefig``.
 
     Raises:
         ValueError: If a setting or color is unknown.
@@ -62,7 +62,7 @@ def plot_accuracy(
     ends = task_ends(dataset)
     for axes, (label, look) in zip(panels.flat, styles.items(), strict=False):
         clean(axes, 0.9 * FONT)
-        # A panel of its own needs no dashes to be told from others.
+        # A line alone in its panel needs no dashes to be distinguished.
         draw(axes, *RunCurves(dataset, label).accuracy, look._replace(dashes="-", width=1.1))
         for end in ends[:-1]:
             axes.axvline(end + 0.5, color=INK, linewidth=0.7, dashes=(3, 2), zorder=1)

@@ -42,26 +42,26 @@ def plot_curves(
     r"""Draw accuracy and test loss on task 1 and the gain: over the run, and around the switches.
 
     Lines are means over seeds, bands are pointwise 95 % confidence intervals of the mean. On the
-    right every curve is averaged over the switches, aligned at the last update before a switch, and
-    accuracy is relative to that update: the dip is the stability gap. Dips that come at different
-    updates blur in a mean, so avg-SG, taken per seed, is larger. A seed that diverged counts with
-    its accuracy, since its answers are wrong, but not with its loss and gain. Of several gains each
-    is a thin line. What was not recorded has no panel. Of very long curves only what can be seen is
-    drawn, with its extremes.
+    right, every curve is averaged over the switches, aligned at the last update before a switch,
+    and accuracy is relative to that update: the dip is the stability gap. Dips at different updates
+    blur in a mean, so avg-SG, computed per seed, is larger. A diverged seed counts with its
+    accuracy, since its answers are wrong, but not with its loss and gain. If there are several
+    gains, each is a thin line. Variables that were not recorded have no panel. Very long curves are
+    reduced to the visible points, with their extremes.
 
     Args:
         dataset: Curves of a run, of some settings of a sweep, or from elsewhere.
-        axes: A panel of your own for accuracy on task 1 alone, or None for a figure with all.
-        colors: Other colors, by the label of the setting.
-        labels: Other names, by the label of the setting.
+        axes: An existing panel for accuracy on task 1 only, or None for a figure with all.
+        colors: Colors to override, by the label of the setting.
+        labels: Names to override, by the label of the setting.
         size: Width and height of the figure in inches.
 
     Returns:
-        A figure, by default 6.8 inches wide, that can be read at 3.5 inches. Keep it with its
+        A figure, by default 6.8 inches wide and still readable at 3.5 inches. Save it with its
         ``savefig``.
 
     Raises:
-        ValueError: If something else is given, or a setting or color is unknown.
+        ValueError: If the input is not curves, or a setting or color is unknown.
 
     Example:
         >>> from gainjax import from_curves
@@ -124,9 +124,9 @@ def draw_accuracy(
     Args:
         axes: The panel.
         runs: The curves.
-        styles: How each is drawn.
+        styles: The style of each.
         ends: Last update of each task.
-        dataset: Where the curves are from.
+        dataset: The source of the curves.
     """
     clean(axes)
     accuracies = [_accuracy_of(run) for run in runs]
@@ -151,7 +151,7 @@ def _handle(look: Look) -> Line2D:
 
 
 def _columns(figure: Figure, heights: list[float], widths: list[float]) -> list[list[Axes]]:
-    """Make the panels: a column shares its x axis; a row but the first shares its y axis."""
+    """Make the panels: a column shares its x axis; all rows but the first share their y axis."""
     grid = figure.add_gridspec(
         len(heights), len(widths), height_ratios=heights, width_ratios=widths
     )
@@ -201,7 +201,7 @@ def _draw_gains(
     look: Look,
     of: Callable[..., tuple[np.ndarray, np.ndarray]] = lambda *curve: curve,
 ) -> None:
-    """Draw the gain of a run, and if it has several, each of them as a thin line."""
+    """Draw the gain of a run; several gains are each a thin line."""
     if run.gain is not None:
         draw(axes, *of(*run.gain), look)
     for curve in run.gains:
@@ -214,7 +214,7 @@ def _mark_tasks(column: list[Axes], ends: np.ndarray) -> None:
     for axes in column:
         for start, end in zip(starts[1::2], ends[1::2], strict=False):
             axes.axvspan(start + 0.5, end + 0.5, color="0.955", linewidth=0, zorder=0)
-    spacing = -(-len(ends) // 10)  # at most 10 labels have room
+    spacing = -(-len(ends) // 10)  # there is room for at most 10 labels
     for number in range(1, len(ends) + 1, spacing):
         text = f"task {number}" if len(ends) <= 5 else str(number)
         middle = (starts[number - 1] + ends[number - 1] + 1) / 2
@@ -263,7 +263,7 @@ def _around_switches(
 
 
 def _legend(figure: Figure, dataset: xr.Dataset, runs: list[RunCurves], styles: list[Look]) -> None:
-    """Name the methods in one row above, and say below what lines and bands are."""
+    """Name the methods in a row above, and explain lines and bands below."""
     seeds = dataset.sizes["seed"]
     handles, labels = [], []
     for run, look in zip(runs, styles, strict=True):

@@ -1,4 +1,4 @@
-"""Lines with bands, of which only what can be seen is drawn."""
+"""Lines with bands, reduced to the visible points."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -10,20 +10,20 @@ from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 from gainjax.show.plots.looks import Look
 from gainjax.statistics import mean_interval
 
-_DECADES = 1.5  # a loss that spans more has a logarithmic axis
-_BINS = 1000  # more than a panel has columns of dots in print
+_DECADES = 1.5  # losses that span more use a logarithmic axis
+_BINS = 1000  # more than the dots in a panel's width in print
 
 
 def draw(
     axes: Axes, updates: np.ndarray, values: np.ndarray, look: Look, *, band: bool = True
 ) -> None:
-    """Draw the mean and its 95 % confidence interval, if there are seeds to draw.
+    """Draw the mean and its 95 % confidence interval, if there is any seed to draw.
 
     Args:
-        axes: Where.
-        updates: Horizontal places, ascending, shape (n,).
-        values: Heights, shape (n, seeds).
-        look: How.
+        axes: The panel.
+        updates: Horizontal coordinates, ascending, shape (n,).
+        values: Vertical coordinates, shape (n, seeds).
+        look: The style.
         band: Whether to draw the interval.
     """
     if not values.shape[1]:
@@ -41,14 +41,14 @@ def draw(
 
 
 def visible(values: np.ndarray) -> np.ndarray:
-    """Return which points are drawn: of long curves the extremes of every small stretch.
+    """Return which points are drawn: for long curves, the extremes of every short stretch.
 
     Args:
         values: Curves, shape (n, seeds).
 
     Returns:
-        Indices, ascending, with the first and the last. In each of a thousand stretches they hold
-        the highest and the lowest point of the mean, of the highest and of the lowest seed.
+        Indices, ascending, including the first and the last. In each of a thousand stretches they
+        hold the highest and lowest points of the mean, of the highest and of the lowest seed.
 
     Example:
         >>> len(visible(np.zeros((4000, 3)))), len(visible(np.zeros((200_000, 3)))) < 7000
@@ -65,10 +65,10 @@ def extremes(curves: Sequence[np.ndarray], bins: int) -> np.ndarray:
 
     Args:
         curves: Curves of one length, each of shape (n,).
-        bins: How many stretches.
+        bins: Number of stretches.
 
     Returns:
-        Indices, ascending, with the first and the last.
+        Indices, ascending, including the first and the last.
 
     Example:
         >>> extremes([np.array([0, 5, 1, 2, 9, 3])], bins=2)
@@ -81,13 +81,13 @@ def extremes(curves: Sequence[np.ndarray], bins: int) -> np.ndarray:
         for extreme in (np.maximum, np.minimum):
             reached = np.repeat(extreme.reduceat(curve, starts), np.diff([*starts, length]))
             where = np.flatnonzero(curve == reached)
-            # The first of each stretch, of which each has one.
+            # The first occurrence in each stretch.
             kept.append(where[np.searchsorted(where, starts)])
     return np.unique(np.concatenate(kept))
 
 
 def scale_loss(axes: Axes) -> None:
-    """Use a logarithmic axis if the lines span decades.
+    """Use a logarithmic axis if the lines span more than a decade.
 
     Args:
         axes: A panel with lines.

@@ -1,4 +1,4 @@
-"""The figure of a sweep that counts: what gap comes with what accuracy."""
+"""The main figure of a sweep: stability gap against accuracy."""
 
 import textwrap
 from collections.abc import Mapping
@@ -33,9 +33,9 @@ from gainjax.statistics import frontier
 
 _WIDTH = 3.5  # inches
 _FONT = 8.0  # points, at that width
-_HOPELESS = 0.75  # of the best accuracy: a method that never gets there need not be in view
-_SPREAD = 4.0  # gaps whose ratio is larger are told apart on a logarithmic scale
-# Where a label may stand beside its point, the best place first.
+_HOPELESS = 0.75  # of the best accuracy: methods that never reach it need not be shown
+_SPREAD = 4.0  # a larger ratio of gaps calls for a logarithmic scale
+# Positions of a label beside its point, in order of preference.
 _PLACES = (
     *((1, 0), (1, -1), (1, 1), (-1, 0), (-1, -1), (-1, 1), (0, -1), (0, 1)),
     *((0, -2.5), (-1, -2.5), (0, 2.5), (-1, 2.5)),
@@ -51,23 +51,23 @@ def plot_frontier(
     labels: Mapping[str, str] | None = None,
     size: tuple[float, float] | None = None,
 ) -> Figure:
-    """Draw the stability gap against anytime accuracy, a point per setting: what costs what.
+    """Draw the stability gap against anytime accuracy, one point per setting.
 
-    Good is below and to the right. Points that no other point beats are filled; the settings of a
-    method that differ in their learning rate only are joined in its order. Bars are 95 % confidence
-    intervals. The panel shows the accurate settings, and the caption tells how many lie outside.
+    Better is down and to the right. Points that no other point dominates are filled; settings of a
+    method that differ only in their learning rate are joined in its order. Bars are 95 % confidence
+    intervals. The panel shows the accurate settings, and the caption states how many lie outside.
 
     Args:
         dataset: Curves of a sweep; or of a run, with one point per method.
-        gap: A metric of which less is better, such as "avg_sg"; or one of which more is better,
-            such as "min_acc", for 1 - that.
-        axes: A panel of your own, whose legend is inside and which has no caption; or None.
-        colors: Other colors, by method.
-        labels: Other names, by method.
+        gap: A metric for which lower is better, such as "avg_sg"; or one for which higher is
+            better, such as "min_acc", to plot 1 - its value.
+        axes: An existing panel, with the legend inside and no caption; or None.
+        colors: Colors to override, by method.
+        labels: Names to override, by method.
         size: Width and height of the figure in inches.
 
     Returns:
-        A figure, by default 3.5 inches wide. Keep it with its ``savefig``.
+        A figure, by default 3.5 inches wide. Save it with its ``savefig``.
 
     Raises:
         ValueError: If the gap is unknown, or there is no switch or no accuracy on seen tasks.
@@ -117,16 +117,16 @@ def plot_frontier(
         text = _caption(dataset, points, ["learning_rate", *others] * rates)
         figure.supxlabel(textwrap.fill(text, 74), fontsize=0.85 * _FONT, color=INK)
     if rates:
-        figure.draw_without_rendering()  # the layout stands; labels look for room in it
+        figure.draw_without_rendering()  # fix the layout, so that labels can find free space
         _label(axes, points[points["inside"]], others, styles)
     return figure
 
 
 def in_view(accuracy: pd.Series, method: pd.Series) -> pd.Series:
-    """Return which points are worth the room.
+    """Return which points to show.
 
-    Those within five times what the best third spans, which an even spread is and a long tail is
-    not; in any case the best setting of each method, unless that method is hopeless.
+    Those within five times the range of the best third, which keeps an even spread and cuts a long
+    tail; and in any case the best setting of each method, unless that method is hopeless.
 
     Args:
         accuracy: Anytime accuracy of each setting.
@@ -139,7 +139,7 @@ def in_view(accuracy: pd.Series, method: pd.Series) -> pd.Series:
 
 
 def _points(dataset: xr.Dataset, gap: str) -> pd.DataFrame:
-    """Return a row per point: method, swept values, x and y with low and high, and what it is."""
+    """Return one row per point: method, swept values, x and y with bounds, and their status."""
     rows = table(dataset)
     allowed = [name for name, metric in METRICS.items() if metric.better and name in rows]
     if gap not in allowed:
@@ -160,7 +160,7 @@ def _points(dataset: xr.Dataset, gap: str) -> pd.DataFrame:
 
 
 def _limit(axes: Axes, inside: pd.DataFrame) -> None:
-    """Set the limits so that the means inside have some air."""
+    """Set the limits so that the means inside have a margin."""
     low, high = inside["x"].min(), inside["x"].max()
     air = 0.06 * max(high - low, 0.02)
     axes.set_xlim(low - air, min(high + 2.5 * air, 1 + air / 4))  # labels are on the right
@@ -184,7 +184,7 @@ def _join(axes: Axes, points: pd.DataFrame, look: Look, alpha: float) -> None:
 
 
 def _mark(axes: Axes, points: pd.DataFrame, look: Look) -> None:
-    """Draw points with bars: filled if nothing beats them, else hollow."""
+    """Draw points with bars: filled if no other point dominates them, else hollow."""
     for unbeaten, some in points.groupby("unbeaten"):
         x, y = (
             np.stack([some[axis] - some[f"{axis}_low"], some[f"{axis}_high"] - some[axis]])
@@ -215,9 +215,10 @@ def _mark(axes: Axes, points: pd.DataFrame, look: Look) -> None:
 
 
 def _label(axes: Axes, points: pd.DataFrame, others: list[str], styles: dict[str, Look]) -> None:
-    """Write learning rates beside their points, the unbeaten first, where there is room.
+    """Write learning rates beside their points, nondominated ones first, where there is room.
 
-    Of a method with further hyperparameters these are written too, and only at unbeaten points.
+    For methods with further swept hyperparameters, these are added, but at nondominated points
+    only.
     """
     size = 0.75 * _FONT
     pixel = 72 / axes.figure.dpi  # in points, the unit of all lengths here

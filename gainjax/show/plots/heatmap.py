@@ -20,7 +20,7 @@ from gainjax.show.plots.looks import FONT, INK, WIDTH, heading, unformatted
 from gainjax.show.tables import TOLERANCE, Best, ranking, table
 
 _SPREAD = 4.0  # gaps whose ratio is larger have logarithmic colors
-_ROOM = 55.0  # points: the font of a cell's text if a panel had one column
+_ROOM = 55.0  # points: font size of a cell's text if a panel had one column
 _CHOSEN = "#D55E00"
 
 
@@ -38,24 +38,24 @@ def plot_heatmap(
     """Draw a metric and anytime accuracy of one method over two swept hyperparameters.
 
     Dark is good in both panels. The outlined setting is the one that :func:`gainjax.ranking`
-    chooses for the method. Settings far from accurate are grey: a small gap is no merit there.
+    chooses for the method. Settings far from accurate are gray: a small gap is no merit there.
 
     Args:
         dataset: A sweep.
         method: Name of a method.
         x: Name of the swept hyperparameter on the horizontal axis.
-        y: Name of the one on the vertical axis.
-        metric: What the left panel shows, a name of :data:`gainjax.metrics.METRICS`.
+        y: Name of the swept hyperparameter on the vertical axis.
+        metric: Metric in the left panel, a name of :data:`gainjax.metrics.METRICS`.
         tolerance: As for :func:`gainjax.ranking`.
         best: As for :func:`gainjax.ranking`.
         size: Width and height of the figure in inches.
 
     Returns:
-        A figure, by default 6.8 inches wide, that can be read at 3.5 inches. Keep it with its
+        A figure, by default 6.8 inches wide and still readable at 3.5 inches. Save it with its
         ``savefig``.
 
     Raises:
-        ValueError: If a name is unknown, there are several settings of one x and y, or as
+        ValueError: If a name is unknown, several settings share one x and y, or as
             :func:`gainjax.ranking`.
     """
     chosen = ranking(dataset, tolerance, best)["chosen"]
@@ -82,7 +82,7 @@ def plot_heatmap(
         "dark is good",
     ]
     if not settings["inside"].all():
-        caption.append("grey: far from accurate")
+        caption.append("gray: far from accurate")
     if settings["chosen"].any():
         caption.append(
             f"outlined: smallest avg-SG within {100 * tolerance:g} points of the best anytime "
@@ -96,7 +96,7 @@ def plot_heatmap(
 
 
 def _settings(rows: pd.DataFrame, swept: list[str], method: str, x: str, y: str) -> pd.DataFrame:
-    """Return the settings of a method with their places in the grid, or raise."""
+    """Return the settings of a method with their positions in the grid, or raise."""
     if method not in (methods := rows["method"].unique()):
         raise ValueError(f"method must be one of {', '.join(methods)}: got {method!r}")
     own = rows[rows["method"] == method]
@@ -122,7 +122,7 @@ def _settings(rows: pd.DataFrame, swept: list[str], method: str, x: str, y: str)
 
 
 def _panel(axes: Axes, settings: pd.DataFrame, x: str, y: str, metric: Metric, score: str) -> None:
-    """Draw a cell for each setting, its color among those of the accurate ones."""
+    """Draw a cell for each setting, with colors that span the accurate ones."""
     values, is_cost = settings[metric.name], metric.better == "lower"
     columns, lines = np.unique(settings[x]), np.unique(settings[y])
     goodness = _norm(values[settings["inside"]], is_cost)(values.to_numpy())
@@ -163,7 +163,7 @@ def _panel(axes: Axes, settings: pd.DataFrame, x: str, y: str, metric: Metric, s
 
 
 def _norm(values: pd.Series, is_cost: bool) -> Normalize:
-    """Return the range of colors; what is beyond has the color of the end."""
+    """Return the range of colors; values beyond it have the color of its end."""
     low, high = values.min(), values.max()
     if is_cost and 0 < _SPREAD * low < high:
         return LogNorm(low, high, clip=True)

@@ -1,4 +1,4 @@
-"""How methods look in every figure, and what all axes have in common."""
+"""The styles of methods in all figures, and the common style of axes."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple, cast
@@ -12,13 +12,13 @@ from matplotlib.ticker import MaxNLocator
 
 from gainjax.show.names import printable
 
-FONT = 10.5  # points, and still 5.4 when a figure of 6.8 inches is shrunk to a column of 3.5
+FONT = 10.5  # points, or 5.4 when a figure of 6.8 inches is shrunk to a column of 3.5
 WIDTH = 6.8  # inches
 INK = "0.3"
 
 
 class Look(NamedTuple):
-    """How a method is drawn: told apart by color, and without it by dashes, width and marker."""
+    """The style of a method: color and, for readers without it, dashes, width and marker."""
 
     label: str
     color: str
@@ -34,7 +34,7 @@ _FIRST = (
     ("#009E73", (0, (1.5, 1)), "^", 1.6),
     ("#000000", (0, (6, 1.5, 1.5, 1.5)), "D", 1.3),
 )
-# Further ones get a pair of these that none before has.
+# Further methods get a combination of these that is not yet used.
 _SPARE_COLORS = ("#CC79A7", "#56B4E9", "#E69F00", "#777777")
 _SPARE_STROKES = (
     ((0, (9, 2)), "v"),
@@ -49,12 +49,12 @@ def looks(
     colors: Mapping[str, str] | None = None,
     labels: Mapping[str, str] | None = None,
 ) -> dict[str, Look]:
-    """Return how methods or settings are drawn, by their order, so that no two look alike.
+    """Return the styles of methods or settings, by their order, so that no two look alike.
 
     Args:
-        names: What each is called where people read, by its key.
-        colors: Other colors of some of them, as Matplotlib names colors.
-        labels: Other names of some of them.
+        names: Displayed names, by key.
+        colors: Colors to override, in any Matplotlib notation.
+        labels: Names to override.
 
     Raises:
         ValueError: If a key or a color is unknown.
@@ -64,7 +64,7 @@ def looks(
         if unknown := [key for key in given if key not in names]:
             raise ValueError(f"{argument} must be of {', '.join(names)}: got one of {unknown[0]!r}")
     if wrong := [color for color in colors.values() if not is_color_like(color)]:
-        raise ValueError(f"colors must be such as 'tab:blue' or '#D55E00': got {wrong[0]!r}")
+        raise ValueError(f"colors must be like 'tab:blue' or '#D55E00': got {wrong[0]!r}")
     found = _default_looks({**names, **labels})
     return {key: look._replace(color=colors.get(key, look.color)) for key, look in found.items()}
 
@@ -82,22 +82,22 @@ def _default_looks(names: Mapping[str, str]) -> dict[str, Look]:
 
 
 def figure_of(axes: Axes, size: tuple[float, float] | None) -> Figure:
-    """Return the figure of a panel that was given.
+    """Return the figure of an existing panel.
 
     Args:
-        axes: A panel.
-        size: What was given as a size, which such a figure has already.
+        axes: The panel.
+        size: The requested size, which must be None, since the figure has a size.
 
     Raises:
         ValueError: If there is a size.
     """
     if size is not None:
-        raise ValueError(f"size is that of the figure of axes: give one of the two, got {size}")
+        raise ValueError(f"size belongs to the figure of axes: give one of the two, got {size}")
     return cast(Figure, axes.get_figure(root=True))
 
 
 def unformatted(name: str) -> str:
-    """Return a name that Matplotlib draws as it is, and takes for no formula.
+    """Return a name that Matplotlib draws literally, not as a formula.
 
     Args:
         name: Any name.
@@ -106,7 +106,7 @@ def unformatted(name: str) -> str:
 
 
 def score_title(dataset: xr.Dataset) -> str:
-    """Return what the score of curves is called.
+    """Return the name of the score of curves.
 
     Args:
         dataset: Curves.
@@ -115,7 +115,7 @@ def score_title(dataset: xr.Dataset) -> str:
 
 
 def heading(dataset: xr.Dataset) -> str:
-    """Return what curves are of, for a caption.
+    """Return the heading of curves for a caption.
 
     Args:
         dataset: Curves.
@@ -124,7 +124,7 @@ def heading(dataset: xr.Dataset) -> str:
 
 
 def percent(axis: Axis) -> None:
-    """Label fractions as per cent, at ticks that need no rounding.
+    """Label fractions as percentages, at ticks that need no rounding.
 
     Args:
         axis: An x or y axis.
@@ -134,7 +134,7 @@ def percent(axis: Axis) -> None:
 
 
 def clean(axes: Axes, font: float = FONT) -> None:
-    """Take away what is not data.
+    """Remove everything that is not data.
 
     Args:
         axes: A panel.
