@@ -16,6 +16,8 @@ CHARACTER = {
     "msgd": (0.75, 15.0, 0.99, 25.0),
     "adam": (0.35, 6.0, 0.98, 25.0),
 }
+# What moves the gain of the one that has one.
+DYNAMICS = {"decay": 0.9, "baseline": 1.0, "sensitivity": 0.4}
 # What a sweep tries: learning rates, and sensitivities of the one method that has them.
 GRID = {
     "ngm-sgd": ((0.003, 0.01, 0.03, 0.1), (0.1, 0.2, 0.4, 0.8)),
@@ -43,7 +45,9 @@ def synthetic_curves(
     """Return a dataset of curves; `diverged` holds triples (setting, seed, update)."""
     seeds = list(range(seeds))
     if settings is None:
-        settings = [Setting(m, m, TITLES.get(m, m), {"learning_rate": 0.01}) for m in methods]
+        settings = [
+            Setting(m, m, TITLES.get(m, m), {"learning_rate": 0.01} | _dynamics(m)) for m in methods
+        ]
     labels = [row.label for row in settings]
     rows = {
         label: _record(label, character[label], seeds, tasks, updates_per_task, eval_tasks)
@@ -100,6 +104,10 @@ def synthetic_sweep(grid=GRID, **options):
 def with_names(curves, names):
     """Return curves whose settings are methods of these names."""
     return curves.assign_coords(setting=names, method=("setting", names), title=("setting", names))
+
+
+def _dynamics(method):
+    return DYNAMICS if method == "ngm-sgd" else {}
 
 
 def _setting(method, rate, sensitivity):

@@ -76,7 +76,7 @@ def test_rooms_know_only_rooms_below_them():
         "runs": {"curves", "data", "methods", "models", "training"},
         "cli": {"curves", "methods", "runs", "show", "training"},
     }
-    below["analysis"] = below.keys() - {"cli"}  # of everything, and nothing needs it
+    below["analysis"] = below.keys() - {"cli"}  # of everything; only a page asks for it, late
     for path in MODULES:
         room = name_of(path).split(".")[1:2]
         targets = {part for target in imported(path) for part in target.split(".")[1:2]}

@@ -183,3 +183,27 @@ def test_a_printed_page_is_light_and_has_no_buttons(opened, written):
     assert "#000000" in colors
     assert not page.get_by_role("button", name="switch 1").is_visible()
     assert not page.evaluate("chapters[0].figures.some((id) => model(id).toolbar.visible)")
+    # What is left of the choices is a legend, and nothing sticks out of the paper.
+    assert not page.locator("input[data-setting]").first.is_visible()
+    page.emulate_media(media="screen")
+    page.get_by_label("Adam", exact=True).uncheck()
+    page.emulate_media(media="print")
+    page.set_viewport_size({"width": 700, "height": 1000})
+    names = page.locator("label:has([data-setting])")
+    assert [name.is_visible() for name in names.all()] == [True, True, True, False]
+    widths = page.evaluate(
+        "['main', 'figure > *'].map((e) => document.querySelector(e).getBoundingClientRect().right)"
+    )
+    assert widths[0] >= widths[1]
+
+
+def test_the_name_of_a_row_stays_while_its_table_is_scrolled(opened, written):
+    page = opened(written)
+    page.set_viewport_size({"width": 400, "height": 900})
+    place = """(box) => {
+        box.scrollLeft = 200;
+        const left = (element) => element.getBoundingClientRect().x;
+        return left(box.querySelector('tbody th')) - left(box);
+    }"""
+    boxes = page.locator(".scroll:has-text('Bursts of the gain')")
+    assert boxes.first.evaluate(place) == 0

@@ -9,10 +9,11 @@ import re
 import numpy as np
 import pytest
 from rich.console import Console
-from synthetic import CHARACTER, synthetic_curves, synthetic_sweep
+from synthetic import CHARACTER, DYNAMICS, synthetic_curves, synthetic_sweep
 
 import gainjax
-from gainjax import show
+from gainjax import analysis, show
+from gainjax.analysis import sections as analyses
 from gainjax.cli import main
 from gainjax.cli import pages as commands
 from gainjax.curves import Setting
@@ -41,6 +42,33 @@ def cells(page):
     """Return the text of every cell of every table."""
     found = re.findall(r"<t[dh][^>]*>(.*?)</t[dh]>", page, re.DOTALL)
     return [html.unescape(re.sub(r"<[^>]+>", " ", cell)).split() for cell in found]
+
+
+def is_shown(text, value):
+    """Return whether a number is what a text shows of it."""
+    digits = len(text.partition(".")[2])
+    return abs(float(text) - value) <= 0.500001 * 10.0**-digits
+
+
+def numbers(cell):
+    return re.findall(r"[+-]?\d+\.?\d*", " ".join(cell))
+
+
+def with_gains(count, seeds=2, **dynamics):
+    """Return a sweep of settings with a gain each."""
+    values = [
+        {"learning_rate": rate, **DYNAMICS, **dynamics} for rate in np.geomspace(0.01, 0.1, count)
+    ]
+    rows = [
+        Setting(f"ngm-sgd {v['learning_rate']:.4f}", "ngm-sgd", "NGM-SGD", v, ("learning_rate",))
+        for v in values
+    ]
+    character = {row.label: CHARACTER["ngm-sgd"] for row in rows}
+    return synthetic_curves(settings=rows, character=character, seeds=seeds, tasks=3)
+
+
+def headings(page):
+    return re.findall(r"<h2>(.*?)</h2>", page)
 
 
 def text_of(page):
@@ -193,6 +221,15 @@ def test_a_diverged_method_is_never_the_best():
             id="all diverged",
         ),
         pytest.param(lambda: synthetic_curves(seeds=2, without=("eval_loss",)), id="no loss"),
+        pytest.param(lambda: synthetic_curves(seeds=2, without=("uncertainty",)), id="gain alone"),
+        pytest.param(lambda: synthetic_curves(tasks=3, updates_per_task=2), id="shortest tasks"),
+        pytest.param(lambda: synthetic_curves(tasks=1, seeds=2), id="one task with a gain"),
+        pytest.param(lambda: with_gains(12), id="sweep of gains"),
+        pytest.param(lambda: with_gains(2, decay=0.5), id="a gain of another origin"),
+        pytest.param(
+            lambda: synthetic_curves(seeds=7, diverged=[("ngm-sgd", 0, 30), ("sgd", 1, 5)]),
+            id="seeds diverged",
+        ),
         pytest.param(
             lambda: gainjax.concat(
                 [foreign(benchmark="x", labels=("er",)), foreign(benchmark="x", labels=("ewc",))],
@@ -211,8 +248,10 @@ def test_whatever_curves_there_are_have_a_page(dataset, tmp_path):
 def test_what_was_not_recorded_is_absent():
     page = pages.render([foreign()])
     assert "Around the switches" in page
-    for title in ("Gain, uncertainty and loss", "Gap against accuracy", "Analysis"):
-        assert f"<h2>{title}</h2>" not in page
+    assert headings(page) == [
+        "What is seen", "Metrics", "Task 1 through the run", "Around the switches",
+        "Differences, paired by seed", "Configuration and versions",
+    ]  # fmt: skip
 
 
 def test_a_sweep_of_sixty_settings_stays_usable():
@@ -233,12 +272,72 @@ def test_curves_that_belong_together_are_one_chapter_others_their_own():
 
 
 def test_an_analysis_is_one_more_entry(monkeypatch, curves):
-    monkeypatch.setattr(
-        sections, "ANALYSES", [lambda shown: sections.Section("x", [f"{len(shown.names)} rows"])]
-    )
+    def count(shown):
+        return sections.Section("Settings", [f"{len(shown.names)} rows"])
+
+    monkeypatch.setattr(analyses, "ANALYSES", [count])
     page = pages.render([curves])
-    assert "<h2>Analysis</h2>" in page
+    assert "<h2>Settings</h2>" in page
     assert "4 rows" in page
+
+
+def test_the_numbers_of_the_analysis_are_those_of_its_functions(curves):
+    shown = Shown(curves, 10_000)
+    (bursts,), (levels,), (claims,) = (make(shown).sheets for make in analyses.ANALYSES)
+    table = analysis.burst_table(analysis.measure_bursts(curves)).to_dict("records")
+    for row, expected in zip(bursts.rows, table, strict=True):
+        for cell, name in zip(row.cells, analyses._BURSTS, strict=True):
+            ends = ("",) if name == "predicted" else ("", "_low", "_high")
+            for text, end in zip(numbers(cell), ends, strict=True):
+                assert is_shown(text, expected[f"{name}{end}"])
+    of_task = analysis.tonic_levels(curves).groupby("task")[["level", "steady_state"]].mean()
+    for row, name in zip(levels.rows, of_task, strict=True):
+        for cell, expected in zip(row.cells, of_task[name], strict=True):
+            assert is_shown(numbers(cell)[0], expected)
+    judged = analysis.judge_claims(curves).query("verdict != 'not measured'").to_dict("records")
+    for row, expected in zip(claims.rows, judged, strict=True):
+        assert row.name == expected["statement"]
+        shown_of_it = zip(numbers(row.cells[0]), ("value", "low", "high"), strict=True)
+        assert all(is_shown(text, expected[name]) for text, name in shown_of_it)
+        assert row.cells[-1] == (expected["verdict"],)
+
+
+def test_the_gain_around_switches_is_drawn_as_it_was(curves):
+    chart = analyses.bursts(Shown(curves, 100_000)).charts[0]
+    data = chart.figure.renderers[0].data_source.data
+    gain = curves.gain.sel(setting="ngm-sgd").mean("seed").values
+    expected = np.mean([gain[end - 21 : end + 100] for end in curves.task_end.values[:-1]], axis=0)
+    np.testing.assert_array_equal(data["x"], np.arange(-20, 101))
+    np.testing.assert_allclose(data["mean"], expected, rtol=1e-6)
+
+
+def test_the_analysis_says_what_it_leaves_out():
+    of_gain = ["The gain at a switch", "Where the gain settles"]
+    claimed = "What is claimed"
+
+    def found(dataset):
+        shown = Shown(dataset, 10_000)
+        made = [section for make in analyses.ANALYSES if (section := make(shown)) is not None]
+        notes = [note for section in made for sheet in section.sheets for note in sheet.notes]
+        texts = [text for section in made for text in section.texts]
+        return [section.title for section in made], " ".join([*texts, *notes])
+
+    assert found(synthetic_curves(seeds=5))[0] == of_gain
+    assert found(synthetic_curves(seeds=6))[0] == [*of_gain, claimed]
+    assert found(synthetic_curves(("ngm-sgd",), tasks=1, seeds=6))[0] == of_gain[1:]
+    assert found(synthetic_curves(("sgd", "adam"), seeds=6)) == ([], "")
+    titles, text = found(synthetic_curves(seeds=6, diverged=[("ngm-sgd", 0, 300)]))
+    assert titles == [*of_gain, claimed]
+    assert "without the seeds that diverged: NGM-SGD" in text
+    assert "cannot be judged, since a seed diverged" in text
+    titles, text = found(with_gains(12, seeds=6))
+    assert titles == of_gain
+    assert "of 12 settings only those that are shown at first" in text
+    other = gainjax.concat([with_gains(1), synthetic_curves(("sgd",), seeds=2, tasks=3)], "setting")
+    assert found(with_gains(1, decay=0.5))[0] == []
+    cut = json.loads(other.attrs["spec"]) | {"cut_off_after": 550}
+    assert found(other)[0] == of_gain
+    assert found(other.assign_attrs(spec=json.dumps(cut)))[0] == []
 
 
 def test_without_bokeh_the_extra_is_named(monkeypatch, curves, tmp_path, capsys):

@@ -9,7 +9,7 @@ import xarray as xr
 
 from gainjax.show.names import printable
 from gainjax.show.pages.charts import dashes
-from gainjax.show.pages.sections import SECTIONS, Section
+from gainjax.show.pages.sections import SECTIONS, Make, Section, configuration
 from gainjax.show.pages.shown import Chart, Shown
 
 
@@ -40,15 +40,17 @@ class Chapter:
     reduced: bool
 
 
-def chapter(dataset: xr.Dataset, budget: int) -> Chapter:
+def chapter(dataset: xr.Dataset, budget: int, further: Sequence[Make] = ()) -> Chapter:
     """Make the chapter of a data set.
 
     Args:
         dataset: Curves.
         budget: About how many numbers its charts may hold.
+        further: Sections to stand behind those that every page has.
     """
     shown = Shown(dataset, budget // 4)  # accuracy, with its seeds, and up to three traces
-    sections = [section for make in SECTIONS if (section := make(shown)) is not None]
+    makes = [*SECTIONS, *further, configuration]
+    sections = [section for make in makes if (section := make(shown)) is not None]
     every = [chart for section in sections for chart in section.charts]
     lines = [dataclasses.asdict(line) for chart in every for line in chart.lines]
     seeds = sorted({line["seed"] for line in lines} - {None})

@@ -20,8 +20,9 @@ def report(curves: xr.Dataset | Sequence[xr.Dataset], path: str | Path) -> Path:
 
     It says in a sentence what is seen, shows the table of :func:`gainjax.table` with its intervals,
     curves that can be zoomed to a switch and switched on and off by setting and seed, the gap of
-    each switch, gap against accuracy, paired differences and what was run. What was not recorded is
-    not there. Of very long curves the extremes of every stretch are drawn, and the page says so.
+    each switch, gap against accuracy, paired differences, what a gain does and what was run. What
+    was not recorded is not there. Of very long curves the extremes of every stretch are drawn, and
+    the page says so.
 
     Args:
         curves: Curves of a run, of a sweep, or from elsewhere; or several of these. Those that
@@ -65,15 +66,16 @@ def render(several: Sequence[xr.Dataset], refresh: float | None = None, note: st
         ImportError: If Bokeh is missing.
     """
     require_bokeh()
-    # What only a page needs: Bokeh and Jinja are an extra.
+    # What only a page needs: Bokeh and Jinja are an extra, and the analysis is a room above.
     import jinja2
     from bokeh.embed import components
     from bokeh.resources import Resources
 
+    from gainjax.analysis.sections import ANALYSES
     from gainjax.show.pages.chapters import chapter
 
     several, reason = _joined(several)
-    chapters = [chapter(each, _BUDGET // len(several)) for each in several]
+    chapters = [chapter(each, _BUDGET // len(several), ANALYSES) for each in several]
     made = [chart for each in chapters for chart in each.charts]
     script, places = components([chart.figure for chart in made]) if made else ("", ())
     environment = jinja2.Environment(

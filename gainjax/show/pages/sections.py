@@ -1,7 +1,8 @@
 """The sections of a page, in order: each a function of curves that returns what to show, or None.
 
-A new section is one more function in :data:`SECTIONS`. Sections hold text, tables and charts and no
-markup, so that nothing in a name can become a part of the page.
+A new section is one more function in :data:`SECTIONS`; what the gain does is told by those of
+:mod:`gainjax.analysis.sections`. Sections hold text, tables and charts and no markup, so that
+nothing in a name can become a part of the page.
 """
 
 import json
@@ -166,7 +167,7 @@ def _gap_sheet(shown: Shown) -> Sheet:
         cells: list[tuple[str, ...]] = [("–",)] * (len(shown.ends) - 1)
         if len(known):
             found = mean_interval(stability_gap(known, evaluated, shown.ends).T)
-            cells = [_cell(*map(float, each)) for each in zip(*found, strict=True)]
+            cells = [with_interval(*map(float, each)) for each in zip(*found, strict=True)]
         rows.append(Row(name, "", cells))
     whole = f"to task {len(shown.ends)}" if len(shown.ends) == 2 else "to task 2, 3, …"
     return Sheet(
@@ -181,8 +182,19 @@ def _gap_sheet(shown: Shown) -> Sheet:
     )
 
 
-def _cell(mean: float, low: float, high: float) -> tuple[str, ...]:
-    return (f"{mean:.3f}",) if np.isnan(low) else (f"{mean:.3f}", f"[{low:.3f}, {high:.3f}]")
+def with_interval(mean: float, low: float, high: float, *, form: str = ".3f") -> tuple[str, ...]:
+    """Return a cell with a mean and, if there are several seeds, its interval.
+
+    Args:
+        mean: The mean, or NaN where there is none.
+        low: Lower end of the interval, or NaN.
+        high: Upper end.
+        form: How numbers are written, as Python's format specifications.
+    """
+    if np.isnan(mean):
+        return ("–",)
+    shown = f"{mean:{form}}"
+    return (shown,) if np.isnan(low) else (shown, f"[{low:{form}}, {high:{form}}]")
 
 
 def frontier(shown: Shown) -> Section | None:
@@ -252,23 +264,6 @@ def statistics(shown: Shown) -> Section | None:
     return Section("Differences, paired by seed", sheets=[sheet])
 
 
-def analysis(shown: Shown) -> Section | None:
-    """Show the entries of :data:`ANALYSES` that have something to say.
-
-    Args:
-        shown: Curves.
-    """
-    found = [part for make in ANALYSES if (part := make(shown)) is not None]
-    if not found:
-        return None
-    return Section(
-        "Analysis",
-        [text for part in found for text in part.texts],
-        [sheet for part in found for sheet in part.sheets],
-        [chart for part in found for chart in part.charts],
-    )
-
-
 def configuration(shown: Shown) -> Section:
     """Show what was run, and with which versions.
 
@@ -290,18 +285,7 @@ def configuration(shown: Shown) -> Section:
 
 Make = Callable[[Shown], Section | None]
 
-ANALYSES: list[Make] = []
-SECTIONS: list[Make] = [
-    summary,
-    metrics,
-    accuracy,
-    traces,
-    switches,
-    frontier,
-    statistics,
-    analysis,
-    configuration,
-]
+SECTIONS: list[Make] = [summary, metrics, accuracy, traces, switches, frontier, statistics]
 
 
 def _progress(shown: Shown) -> list[str]:

@@ -29,7 +29,7 @@ def sentences(shown: Shown) -> list[str]:
         said += _smallest(shown, rows, sound)
         said += _sureness(shown, str(sound.idxmin()), [str(label) for label in sound.index])
     if len(diverged):
-        names = _listed([shown.names[label] for label in diverged])
+        names = listed([shown.names[label] for label in diverged])
         said.append(f"Left out of this: {names}, of which at least one seed diverged.")
     return said
 
@@ -82,7 +82,7 @@ def _sureness(shown: Shown, best: str, labels: list[str]) -> list[str]:
             f"{seeds} seeds are too few for a test at 5 %: at least {tables.LEAST_SEEDS} are "
             f"needed. Of the 95 % intervals of the paired differences to {name}, {share} "
             f"{'excludes' if len(apart) < 2 else 'exclude'} 0"
-            + (f" ({_listed(apart)})." if apart else ".")
+            + (f" ({listed(apart)})." if apart else ".")
         ]
     p_values = rows["avg_sg_p_holm"]
     clear = [shown.names[label] for label in rows.index[p_values <= _LEVEL]]
@@ -98,8 +98,8 @@ def _sureness(shown: Shown, best: str, labels: list[str]) -> list[str]:
         return [f"Its gap is significantly smaller than {whom} at 5 % ({tests})."]
     rest = [shown.names[label] for label in rows.index if shown.names[label] not in clear]
     return [
-        f"Its gap is significantly smaller at 5 % than that of {_listed(clear)}, and not than that "
-        f"of {_listed(rest)} ({tests})."
+        f"Its gap is significantly smaller at 5 % than that of {listed(clear)}, and not than that "
+        f"of {listed(rest)} ({tests})."
     ]
 
 
@@ -107,8 +107,12 @@ def _gap(value: float, shown: Shown) -> str:
     return METRICS["avg_sg"].show(value, DIGITS, score=shown.score)
 
 
-def _listed(names: list[str]) -> str:
-    """Return names as a list in words, of many the first ones."""
+def listed(names: list[str]) -> str:
+    """Return names as a list in words, of many the first ones.
+
+    Args:
+        names: The names.
+    """
     if len(names) > 6:
         return f"{', '.join(names[:5])} and {len(names) - 5} more"
     return " and ".join(part for part in (", ".join(names[:-1]), names[-1]) if part)

@@ -1,0 +1,304 @@
+"""The sections of a page that tell what the gain does, from curves alone.
+
+A page knows nothing of the gain: it is handed :data:`ANALYSES` when it is made. As everything on a
+page, a section is absent where the curves have nothing to say to it.
+"""
+
+import collections
+import contextlib
+from collections.abc import Iterator
+
+import numpy as np
+import pandas as pd
+
+from gainjax.analysis.bursts import around_switches, burst_table, measure_bursts
+from gainjax.analysis.claims import CLAIMS, judge_claims
+from gainjax.analysis.recorded import RecordedGain, recorded_gains
+from gainjax.analysis.tonic import tonic_levels
+from gainjax.curves import spec_of
+from gainjax.metrics import METRICS
+from gainjax.show import tables
+from gainjax.show.names import printable
+from gainjax.show.pages import charts
+from gainjax.show.pages.sections import Make, Section, with_interval
+from gainjax.show.pages.shown import DIGITS, MOST_SHOWN, Chart, Shown
+from gainjax.show.pages.words import listed
+from gainjax.show.sheets import Row, Sheet
+from gainjax.statistics import mean_interval
+
+_BURSTS = {  # columns of the table: measure, title, format
+    "before": ("gain before", ".3f"),
+    "peak": ("peak", ".3f"),
+    "time_to_peak": ("time to peak", ".1f"),
+    "area": ("area", ".2f"),
+    "time_constant": ("visible time constant", ".1f"),
+    "uncertainty_time_constant": ("of uncertainty", ".1f"),
+    "predicted": ("−1/ln\u00a0γ", ".1f"),
+}
+_BURST_NOTES = (
+    "gain before: mean of the last 10 forward passes that the new task did not touch; peak: the "
+    "largest gain of the new task; time to peak: updates from the switch to it",
+    "area between the gain and its mean in the last quarter of the task, from the switch until the "
+    "gain is back there",
+    "visible time constant: updates, of the exponential that fits the gain from its peak on; of "
+    "uncertainty: that of the uncertainty over the same updates (–: nothing that a fit could tell)",
+    "−1/ln γ: updates, the time constant of a gain that no uncertainty drives",
+)
+_MOST_ROWS = 20  # of bursts: beyond, the mean over switches is shown alone
+_SHOWN_AFTER = 0.5  # of the shortest task: what is drawn behind a switch
+_MOST_BEFORE = 20  # updates that are drawn before it
+_SETTLED = 0.05  # of the level: how near to its fixed point a gain counts as settled
+
+
+def bursts(shown: Shown) -> Section | None:
+    """Tell how the gain bursts at switches and how fast that is gone.
+
+    Args:
+        shown: Curves.
+    """
+    gains = _moving_gains(shown) if shown.has_switch else {}
+    if not gains:
+        return None
+    rows = measure_bursts(shown.dataset.sel(setting=list(gains)))
+    table = burst_table(rows)
+    switches = len(shown.ends) - 1
+    if len(gains) * (switches + 1) > _MOST_ROWS:
+        table = table[table["switch"] == 0]
+    sheet = Sheet(
+        "Bursts of the gain",
+        [_of_rows(shown), *(title for title, _ in _BURSTS.values())],
+        [_burst_row(shown, row, switches) for label in gains for row in _of(table, label)],
+        [*_BURST_NOTES, *_notes(shown, gains)],
+    )
+    texts = [_risen(shown, rows), *_faded(table)]
+    return Section("The gain at a switch", texts, [sheet], [_gain_chart(shown, gains)])
+
+
+def tonic(shown: Shown) -> Section | None:
+    """Tell where the gain settles in each task, beside where its uncertainty puts it.
+
+    Args:
+        shown: Curves.
+    """
+    gains = _moving_gains(shown)
+    if not gains:
+        return None
+    levels = tonic_levels(shown.dataset.sel(setting=list(gains)))
+    tasks = range(1, len(shown.ends) + 1)
+    rows = []
+    for label, own in levels.groupby("setting", sort=False):
+        by_task = [each for _, each in own.groupby("task")]
+        for name, note in (("level", "level"), ("steady_state", "fixed point")):
+            found = [map(float, mean_interval(each[name])) for each in by_task]
+            cells = [with_interval(*each) for each in found]
+            rows.append(Row(shown.names[label], note, cells, ends_group=note != name))
+    sheet = Sheet(
+        "Level of the gain in the last quarter of each task",
+        [_of_rows(shown), *(f"task {task}" for task in tasks)],
+        rows,
+        [
+            "fixed point: g₀ + ηH/(1 − γ) for the mean uncertainty H of the updates that drove the "
+            "gain in that quarter",
+            *_notes(shown, gains),
+        ],
+    )
+    return Section("Where the gain settles", _settled(shown, levels), [sheet])
+
+
+def claims(shown: Shown) -> Section | None:
+    """Judge the claims that the methods at hand can decide, if there are seeds enough.
+
+    Args:
+        shown: Curves.
+    """
+    enough = shown.dataset.sizes["seed"] >= tables.LEAST_SEEDS
+    methods = shown.dataset["method"].values.tolist()
+    if not (shown.has_switch and enough and len(set(methods)) == len(methods)) or _is_cut(shown):
+        return None
+    judged = []
+    for name, claim in CLAIMS.items():
+        if set(claim.methods) <= set(methods):
+            with contextlib.suppress(ValueError, KeyError):  # without that gain, or any gap
+                judged.append(judge_claims(shown.dataset, {name: claim}))
+    if not judged:
+        return None
+    found = pd.concat(judged, ignore_index=True)
+    found = found[(found["seeds"] >= tables.LEAST_SEEDS) | (found["verdict"] == "diverged")]
+    if found.empty:
+        return None
+    anytime = f"anytime {printable(shown.score)}"
+    sheet = Sheet(
+        "Claims that these methods can decide",
+        ["claim", "difference", "p", anytime, "verdict"],
+        [_claim_row(row, shown.score) for row in found.to_dict("records")],
+        [
+            "difference: mean over seeds, with its 95 % confidence interval, of a number that is "
+            "above 0 where the claim holds; what number that is stands below the claim",
+            "p: exact two-sided sign-flip test; neither it nor the verdict is corrected for the "
+            "number of claims or methods",
+            "verdict: holds or fails where the interval lies on one side of 0, else open; diverged "
+            "where a seed of a method did",
+            f"{anytime}: what the method of the claim has more than the other one; a "
+            "smaller gap that costs accuracy may be slower learning and no more",
+        ],
+    )
+    counts = collections.Counter(found["verdict"])
+    said = [
+        f"{counts[name]} {forms[counts[name] > 1]}"
+        for name, forms in _VERDICTS.items()
+        if name in counts
+    ]
+    several = "claims" if len(found) > 1 else "claim"
+    return Section(
+        "What is claimed",
+        [
+            f"Of {len(found)} {several} that these methods can decide, {listed(said)}, each judged "
+            "at 95 % for itself."
+        ],
+        [sheet],
+    )
+
+
+ANALYSES: list[Make] = [bursts, tonic, claims]
+_VERDICTS = {  # of one claim, of several
+    "holds": ("holds", "hold"),
+    "fails": ("fails", "fail"),
+    "open": ("stays open", "stay open"),
+    "diverged": ("cannot be judged, since a seed diverged",) * 2,
+}
+
+
+def _moving_gains(shown: Shown) -> dict[str, RecordedGain]:
+    """Return what moved by dynamics of its own, of a large sweep those that are visible at first.
+
+    Curves that end within a task would show a burst that is not over.
+    """
+    found: dict[str, RecordedGain] = {}
+    if _is_cut(shown):
+        return found
+    every = len(shown.names) <= MOST_SHOWN
+    for number, label in enumerate(shown.names):
+        if every or number in shown.visible:
+            with contextlib.suppress(ValueError):  # no gain, or none whose dynamics are known
+                found |= recorded_gains(shown.dataset.sel(setting=[label]))
+    return {label: each for label, each in found.items() if np.ptp(each.gain) > 0}
+
+
+def _is_cut(shown: Shown) -> bool:
+    return "cut_off_after" in spec_of(shown.dataset)
+
+
+def _of_rows(shown: Shown) -> str:
+    return "setting" if shown.is_sweep else "method"
+
+
+def _of(table: pd.DataFrame, label: str) -> list[dict]:
+    return table[table["setting"] == label].to_dict("records")
+
+
+def _burst_row(shown: Shown, row: dict, switches: int) -> Row:
+    whole = "mean of the switches" if switches > 1 else ""
+    note = f"switch {row['switch']}" if row["switch"] else whole
+    cells = []
+    for name, (_, form) in _BURSTS.items():
+        known = (row[name], row[f"{name}_low"], row[f"{name}_high"])
+        cells.append(
+            with_interval(*known, form=form) if name != "predicted" else (f"{row[name]:{form}}",)
+        )
+    return Row(shown.names[row["setting"]], note, cells, strong=not row["switch"])
+
+
+def _notes(shown: Shown, gains: dict[str, RecordedGain]) -> Iterator[str]:
+    """Say what the numbers are, and what is left out."""
+    seeds = shown.dataset.sizes["seed"]
+    yield (
+        "all numbers: mean over seeds and its 95 % confidence interval"
+        if seeds > 1
+        else "all numbers: one seed, so no intervals"
+    )
+    if short := [shown.names[label] for label, gain in gains.items() if len(gain.seeds) < seeds]:
+        yield f"without the seeds that diverged: {listed(short)}"
+    looked_at = list(range(len(shown.names)))
+    if len(looked_at) > MOST_SHOWN:
+        looked_at = sorted(shown.visible)
+        yield f"of {len(shown.names)} settings only those that are shown at first"
+    names = list(shown.names.items())
+    others = [
+        name
+        for label, name in (names[number] for number in looked_at if shown.runs[number].has_gain)
+        if label not in gains
+    ]
+    if others:
+        yield f"left out, since it is not its own uncertainty that moves the gain: {listed(others)}"
+
+
+def _risen(shown: Shown, rows: pd.DataFrame) -> str:
+    """Say how often the gain rose by more than it fluctuates."""
+    parts = []
+    for label, own in rows.dropna(subset="floor").groupby("setting", sort=False):
+        risen = int((own["height"] > own["floor"]).sum())
+        parts.append(f"{risen} of {len(own)} switches with {shown.names[label]}")
+    if not parts:
+        return "Tasks are too short to tell a burst of the gain from its fluctuation."
+    return f"The gain rises by more than it fluctuated before at {listed(parts)}, over all seeds."
+
+
+def _faded(table: pd.DataFrame) -> Iterator[str]:
+    """Say how long bursts are seen, beside what the decay alone would make of them."""
+    mean = table[table["switch"] == 0]
+    ratio = (mean["time_constant"] / mean["predicted"].where(mean["predicted"] > 0)).dropna()
+    if len(ratio):
+        factors = " to ".join(dict.fromkeys(f"{each:.1f}" for each in (ratio.min(), ratio.max())))
+        yield (
+            f"The burst that is seen fades with {factors} times the time constant of a gain that "
+            "no uncertainty drives, −1/ln γ."
+        )
+
+
+def _gain_chart(shown: Shown, gains: dict[str, RecordedGain]) -> Chart:
+    shortest = int(np.diff(shown.ends).min())
+    after = max(1, int(_SHOWN_AFTER * shortest))
+    before = min(_MOST_BEFORE, after // 2, int(shown.ends[0]) - 1)
+    curves: list[charts.Curve | None] = [None] * len(shown.names)
+    for number, label in enumerate(shown.names):
+        if label in gains:
+            gain = shown.dataset["gain"].sel(setting=label, seed=gains[label].seeds)
+            pieces = around_switches(gain, shown.ends, before=before, after=after)
+            values = pieces.mean("switch").transpose("since", "seed").values
+            curves[number] = pieces["since"].values, values
+    chart = charts.line_chart(
+        shown,
+        curves,
+        "gain",
+        "Gain around the switches, mean over all of them; the vertical line is the switch.",
+        x_title="updates since the switch",
+    )
+    charts.zero(chart.figure)
+    return chart
+
+
+def _settled(shown: Shown, levels: pd.DataFrame) -> list[str]:
+    """Say how far the gain is from its fixed point, and how the level changes over the tasks."""
+    away = (levels["level"] - levels["steady_state"]).abs()
+    is_settled = (away / levels["level"]).max() <= _SETTLED
+    said = "The gain settles at its fixed point" if is_settled else "Not every gain has settled"
+    texts = [f"{said}: level and fixed point are at most {away.max():.3f} apart."]
+    if len(shown.ends) > 1:
+        means = levels.groupby(["setting", "task"], sort=False)["level"].mean().unstack("task")
+        moves = [
+            f"from {own.iloc[0]:.2f} to {own.iloc[-1]:.2f} with {shown.names[label]}"
+            for label, own in means.iterrows()
+        ]
+        texts.append(f"From the first to the last task the level goes {listed(moves)}.")
+    return [" ".join(texts)]
+
+
+def _claim_row(row: dict, score: str) -> Row:
+    cost = METRICS["anytime_accuracy"].show(row["anytime_difference"], DIGITS, score=score)
+    cells = [
+        with_interval(row["value"], row["low"], row["high"], form="+#.3g"),
+        ("–" if np.isnan(row["p"]) else f"{row['p']:.2g}",),
+        (cost if cost[0] in "-–" else f"+{cost}",),
+        (row["verdict"],),
+    ]
+    return Row(row["statement"], f"{row['unit']}; {row['source']}", cells)
