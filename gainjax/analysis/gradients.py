@@ -45,7 +45,8 @@ def gradient_angles(
         Over (setting, seed, snapshot): ``old_and_new``, the cosine between the gradients of old
         tasks and the new one; ``old_norm`` and ``new_norm``, their norms; ``step_and_joint``, the
         cosine between the way from this snapshot to the next and the negative joint gradient here
-        (NaN for the last; it is that of one step where snapshots are consecutive updates).
+        (NaN for the last; it is that of one step where snapshots are consecutive updates). Seeds
+        have no labels, as in states: they are in the order of the run.
 
     Raises:
         ValueError: If the states have other snapshots.
@@ -81,10 +82,9 @@ def gradient_angles(
         every.append(over_runs(measured, (network, steps)))
     arrays = {name: np.stack([np.asarray(one[name], float) for one in every]) for name in every[0]}
     arrays["step_and_joint"][..., -1] = np.nan
-    seeds = np.arange(arrays["old_norm"].shape[1])
     return xr.Dataset(
         {name: (_AXES, array) for name, array in arrays.items()},
-        coords={"setting": list(states), "seed": seeds, "snapshot": list(snapshots)},
+        coords={"setting": list(states), "snapshot": list(snapshots)},
         attrs={"switch": switch},
     )
 
