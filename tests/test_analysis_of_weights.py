@@ -150,8 +150,19 @@ def test_what_belongs_to_other_snapshots_is_refused(run):
         analysis.drop_parts(subject, {}, AT)
     with pytest.raises(ValueError, match="switch must be between 1 and"):
         analysis.snapshots_around(small("split-digits").replace(updates_per_task=[5, 5]), 2)
-    with pytest.raises(ValueError, match="ascending updates between 1 and 20"):
-        analysis.snapshots_around(small("split-digits"), 1, (1, 30))
+    for after, message in {
+        (1, 30): "after must be at most 20: got 30",
+        (1.5,): "after must be an integer",
+        (): "ascending updates between 1 and 20",
+    }.items():
+        with pytest.raises(ValueError, match=message):
+            analysis.snapshots_around(small("split-digits"), 1, after)
+    for switch in (0, subject.tasks):
+        for function in (analysis.drop_parts, analysis.gradient_angles):
+            with pytest.raises(ValueError, match="switch must be"):
+                function(subject, states, AT, switch=switch)
+    with pytest.raises(ValueError, match="most must be an integer of at least 1: got 0"):
+        analysis.drop_parts(subject, states, AT, most=0)
 
 
 def test_a_network_without_a_linear_head_needs_features_of_the_users():
@@ -233,12 +244,19 @@ def test_raw_curvature_is_the_effective_one_times_the_squared_gain(network):
 
 def test_wrong_numbers_are_refused(network):
     loss, params, _ = network
-    with pytest.raises(ValueError, match="eigenvalues must be between 1 and 23: got 24"):
+    with pytest.raises(ValueError, match="eigenvalues must be at most 23: got 24"):
         analysis.curvature(loss, params, eigenvalues=24)
-    with pytest.raises(ValueError, match="samples must be at least 2: got 1"):
+    with pytest.raises(ValueError, match="eigenvalues must be an integer"):
+        analysis.curvature(loss, params, eigenvalues=1.5)
+    with pytest.raises(ValueError, match="loss must be finite at params: got inf"):
+        analysis.curvature(lambda p: loss(p) + jnp.inf, params)
+    with pytest.raises(ValueError, match="samples must be an integer of at least 2: got 1"):
         analysis.curvature(loss, params, samples=1)
     with pytest.raises(ValueError, match="corners must be three parameters: got 2"):
         analysis.on_plane(loss, [params, params])
+    for wrong in ({"points": 1}, {"margin": -1.0}):
+        with pytest.raises(ValueError, match=f"{next(iter(wrong))} must be"):
+            analysis.on_plane(loss, [params, params, params], **wrong)
     with pytest.raises(ValueError, match="lie on one line"):
         analysis.on_plane(loss, [params, params, params])
 

@@ -52,6 +52,7 @@ def gradient_angles(
         ValueError: If the states have other snapshots.
     """
     check_snapshots(states, snapshots)
+    subject.check_switch(switch)
     samples = {
         "old": subject.train(range(switch), most),
         "new": subject.train([switch], most),

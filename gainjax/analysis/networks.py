@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from gainjax.checks import check_integer
 from gainjax.data import Stream, normalize
 from gainjax.methods import Method, as_methods
 from gainjax.models import Model
@@ -88,6 +89,7 @@ class Subject:
             most: Largest number of examples, >= 1.
             seed: Seed of the choice.
         """
+        check_integer("most", most, 1)
         ranges = [
             np.arange(int(self.stream.task_start[task]), int(self.stream.task_end[task]))
             for task in tasks
@@ -104,9 +106,17 @@ class Subject:
 
         Args:
             switch: Number of the switch, from 1.
+
+        Raises:
+            ValueError: If there is no such switch.
         """
+        self.check_switch(switch)
         end = int(self.stream.task_end[switch - 1])
         return np.unique(np.asarray(self.stream.train_targets)[:end])
+
+    def check_switch(self, switch: int) -> None:
+        """Raise ValueError unless there is a switch of that number, from 1."""
+        check_integer("switch", switch, 1, self.tasks - 1)
 
     def outputs(self, network: Network, inputs: jax.Array) -> jax.Array:
         """Return the outputs of one network, as it is evaluated."""
@@ -155,12 +165,15 @@ def snapshots_around(
         >>> snapshots_around("split-digits", 1, (1, 10))
         [200, 201, 210]
     """
+    check_integer("switch", switch, 1)
     updates = _benchmark(benchmark).protocol.updates_per_task
     if isinstance(updates, int):
         updates = (updates,) * (switch + 1)
     if not 1 <= switch < len(updates):
         raise ValueError(f"switch must be between 1 and {len(updates) - 1}: got {switch}")
-    if list(after) != sorted(set(after)) or not after[0] >= 1 or after[-1] > updates[switch]:
+    for since in after:
+        check_integer("after", since, 1, updates[switch])
+    if not after or list(after) != sorted(set(after)):
         raise ValueError(
             f"after must be ascending updates between 1 and {updates[switch]}: got {list(after)}"
         )
