@@ -274,6 +274,8 @@ def _check_samples(name: str, values: ArrayLike) -> Float[np.ndarray, "*rows see
 
 def _real(name: str, values: ArrayLike) -> Float[np.ndarray, "..."]:
     """Return real numbers as float64, or raise."""
+    if np.ma.is_masked(values):
+        raise TypeError(f"{name} must not be masked: leave out what was not measured")
     array = np.asarray(values)
     if array.dtype.kind not in "buif":
         raise TypeError(f"{name} must hold real numbers: got dtype {array.dtype}")

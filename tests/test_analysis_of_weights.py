@@ -72,6 +72,39 @@ def test_features_are_the_inputs_of_the_head(run):
     np.testing.assert_allclose(found, forward(state.params, inputs)[0], rtol=1e-4, atol=1e-6)
 
 
+def test_the_head_is_found_behind_a_layer_that_looks_like_one():
+    # As many inputs as outputs: by its shape the first kernel is a transposed head, and its name
+    # comes last.
+    def init(key, x):
+        keys = jax.random.split(key)
+        one, two = jax.random.normal(keys[0], (10, 7)), jax.random.normal(keys[1], (7, 10))
+        return {"z_hidden": one, "head": two}, {}
+
+    def hidden(params, x):
+        return jnp.maximum(x @ params["z_hidden"], 0)
+
+    x = np.random.default_rng(0).normal(size=(40, 10))
+    y = np.arange(40) // 4
+    stream = gainjax.data.class_incremental(x, y, x, y, tasks=[range(5), range(5, 10)])
+    for end in (lambda outputs: outputs, jnp.tanh):
+        model = gainjax.models.from_functions(
+            init,
+            lambda params, state, x, *, train, key, end=end: (
+                end(hidden(params, x) @ params["head"]),
+                state,
+            ),
+        )
+        bench = gainjax.Benchmark("b", stream=stream, model=model, updates_per_task=5, batch_size=8)
+        subject = analysis.Subject(bench)
+        if end is jnp.tanh:
+            with pytest.raises(ValueError, match="no linear head"):
+                analysis.head_features(subject)
+            continue
+        params, state = model.init(jax.random.key(3), x[:1])
+        found = analysis.head_features(subject)(params, state, jnp.asarray(x, jnp.float32))
+        np.testing.assert_allclose(found, hidden(params, x), rtol=1e-4, atol=1e-5)
+
+
 def test_cosines_are_those_of_a_plain_calculation(run):
     subject, _, states = run
     found = analysis.gradient_angles(subject, states, AT, most=200)
@@ -117,8 +150,19 @@ def test_what_belongs_to_other_snapshots_is_refused(run):
         analysis.drop_parts(subject, {}, AT)
     with pytest.raises(ValueError, match="switch must be between 1 and"):
         analysis.snapshots_around(small("split-digits").replace(updates_per_task=[5, 5]), 2)
-    with pytest.raises(ValueError, match="ascending updates between 1 and 20"):
-        analysis.snapshots_around(small("split-digits"), 1, (1, 30))
+    for after, message in {
+        (1, 30): "after must be at most 20: got 30",
+        (1.5,): "after must be an integer",
+        (): "ascending updates between 1 and 20",
+    }.items():
+        with pytest.raises(ValueError, match=message):
+            analysis.snapshots_around(small("split-digits"), 1, after)
+    for switch in (0, subject.tasks):
+        for function in (analysis.drop_parts, analysis.gradient_angles):
+            with pytest.raises(ValueError, match="switch must be"):
+                function(subject, states, AT, switch=switch)
+    with pytest.raises(ValueError, match="most must be an integer of at least 1: got 0"):
+        analysis.drop_parts(subject, states, AT, most=0)
 
 
 def test_a_network_without_a_linear_head_needs_features_of_the_users():
@@ -137,6 +181,7 @@ def test_a_network_without_a_linear_head_needs_features_of_the_users():
         subject, states, AT, features=lambda params, state, x: x.reshape(len(x), -1)
     )
     assert (parts["features"] == 0).all()  # they do not depend on the weights
+    assert "seed" not in parts.coords  # states do not tell their seeds
 
 
 @pytest.fixture
@@ -199,12 +244,19 @@ def test_raw_curvature_is_the_effective_one_times_the_squared_gain(network):
 
 def test_wrong_numbers_are_refused(network):
     loss, params, _ = network
-    with pytest.raises(ValueError, match="eigenvalues must be between 1 and 23: got 24"):
+    with pytest.raises(ValueError, match="eigenvalues must be at most 23: got 24"):
         analysis.curvature(loss, params, eigenvalues=24)
-    with pytest.raises(ValueError, match="samples must be at least 2: got 1"):
+    with pytest.raises(ValueError, match="eigenvalues must be an integer"):
+        analysis.curvature(loss, params, eigenvalues=1.5)
+    with pytest.raises(ValueError, match="loss must be finite at params: got inf"):
+        analysis.curvature(lambda p: loss(p) + jnp.inf, params)
+    with pytest.raises(ValueError, match="samples must be an integer of at least 2: got 1"):
         analysis.curvature(loss, params, samples=1)
     with pytest.raises(ValueError, match="corners must be three parameters: got 2"):
         analysis.on_plane(loss, [params, params])
+    for wrong in ({"points": 1}, {"margin": -1.0}):
+        with pytest.raises(ValueError, match=f"{next(iter(wrong))} must be"):
+            analysis.on_plane(loss, [params, params, params], **wrong)
     with pytest.raises(ValueError, match="lie on one line"):
         analysis.on_plane(loss, [params, params, params])
 

@@ -171,3 +171,28 @@ def test_what_has_no_class_means_is_refused():
         )  # fmt: skip
     with pytest.raises(ValueError, match="schedule-free is not"):
         read_by_nearest_mean(get_method("schedule-free"))
+
+
+@pytest.mark.parametrize(
+    "shapes",
+    [
+        {"head": (16, 5), "hidden": (4, 5)},  # in alphabetical order, as NNX has them
+        {"hidden": (4, 16), "out": (5, 5)},  # or transposed, as Equinox has it
+    ],
+)
+def test_a_head_that_cannot_be_told_is_refused(shapes):
+    params = {name: {"kernel": jnp.ones(shape)} for name, shape in shapes.items()}
+    for make in (class_means.read_by_means, class_means.initialized_by_means):
+        with pytest.raises(ValueError, match=r"can be told from other kernels.*mask"):
+            make(optax.sgd(0.1), 0.9).init(params)
+
+
+def test_the_bias_of_a_head_that_is_not_nested_is_left_out_too():
+    params = {"b": jnp.arange(3.0), "b_in": jnp.ones(4), "w": jnp.ones((4, 3))}
+    state = class_means.ReadByMeansState(
+        {"b": optax.MaskedNode(), "b_in": optax.MaskedNode(), "w": 2 * jnp.ones((4, 3))}, ()
+    )
+    read = class_means.get_nearest_mean(params, state)
+    assert (read["b"] == 0).all()
+    assert (read["b_in"] == 1).all()
+    close(read["w"], np.full((4, 3), 0.5), 1e-6)

@@ -131,6 +131,11 @@ def test_another_score_than_accuracy():
         ({"accuracy": {"er": arrays()["er"][..., 0]}}, ValueError, r"array\[\.\.\., None\]"),
         ({"accuracy": {"er": arrays()["er"][:, 1:]}}, ValueError, "29 evaluations: got shape"),
         ({"accuracy": {"er": arrays()["er"][..., :2]}}, ValueError, "of task 1 or of all 3 tasks"),
+        (
+            {"accuracy": {"er": np.ma.masked_less(arrays()["er"], 0.5)}},
+            ValueError,
+            "accuracy of 'er' must not be masked",
+        ),
         ({"accuracy": {"er": "high"}}, ValueError, "must be numbers with the axes"),
         ({"accuracy": arrays() | {"x": arrays(seeds=2)["er"]}}, ValueError, "one shape"),
         ({"seeds": [1]}, ValueError, "as many as in accuracy, 6: got"),

@@ -264,6 +264,14 @@ def test_a_gain_that_merely_fluctuates_has_heights_but_no_bursts():
     assert measure_bursts(short)["floor"].isna().all()
 
 
+def test_gains_whose_place_is_not_their_update_are_refused(curves):
+    last = int(curves["task_end"][-1])
+    for chosen in (slice(11, None), slice(0, last - 5)):
+        for measure in (measure_bursts, tonic_levels):
+            with pytest.raises(ValueError, match=f"every update from 1 to {last}"):
+                measure(curves.sel(update=chosen))
+
+
 def test_floor_is_what_is_left_of_a_line():
     """A drift is no fluctuation; one raised update is, by its height over the rest."""
     gain = np.linspace(1.0, 1.2, 200)
@@ -291,8 +299,12 @@ def test_around_switches_aligns_and_stops_at_the_next_switch(curves):
         around_switches(curves["gain"], [50])
     with pytest.raises(ValueError, match="must be over update"):
         around_switches(xr.DataArray([1.0], dims="time"), [1, 2])
-    with pytest.raises(ValueError, match="before must be >= 0 and after >= 1: got 0 and 0"):
+    with pytest.raises(ValueError, match="after must be an integer of at least 1: got 0"):
         around_switches(curves["gain"], [50, 100], before=0, after=0)
+    with pytest.raises(ValueError, match="before must be an integer of at least 0: got"):
+        around_switches(curves["gain"], [50, 100], before=1.5)
+    with pytest.raises(ValueError, match="task_ends must be ascending"):
+        around_switches(curves["gain"], [100, 50])
 
 
 # Tonic levels -----------------------------------------------------------------------------------

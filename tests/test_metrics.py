@@ -511,6 +511,9 @@ def test_anytime_accuracy_is_the_mean_of_the_interpolated_curve(lengths, random)
     seen = np.array(curve)[np.array(measured) - 1]
     found = anytime_accuracy(seen, measured, ends)
     np.testing.assert_allclose(found, np.mean(curve))
+    # An evaluation before the first update does not count.
+    with_start = anytime_accuracy([random.random(), *seen], [0, *measured], ends)
+    np.testing.assert_allclose(with_start, np.mean(curve))
 
 
 def test_updates_to_the_lowest_accuracy():
@@ -576,6 +579,7 @@ UPDATES, ENDS = [1, 2, 3, 4], [2, 4]
         (([0.5, np.inf, 0.2, 0.9], UPDATES, ENDS), ValueError, "must be finite: got inf"),
         ((0.5, UPDATES, ENDS), ValueError, "accuracy must have shape"),
         (([], UPDATES, ENDS), ValueError, "not empty"),
+        ((np.ma.masked_less(CURVE, 0.3), UPDATES, ENDS), TypeError, "accuracy must not be masked"),
         ((CURVE[:3], UPDATES, ENDS), ValueError, r"accuracy must end in the shape \(4,\)"),
         ((CURVE, [1.0, 2.0, 3.0, 4.0], ENDS), TypeError, "eval_updates must hold integers"),
         ((CURVE, [1, 2, 2, 4], ENDS), ValueError, "eval_updates must be strictly increasing"),

@@ -198,6 +198,28 @@ def test_nothing_there_and_nothing_known(tmp_path):
 # --- folders of images
 
 
+def class_folders(folder, names, suffix="png"):
+    for name in names:
+        (folder / name).mkdir(parents=True)
+        for i in range(2):
+            Image.fromarray(gray(2)[i, ..., 0]).save(folder / name / f"{i}.{suffix}")
+
+
+def test_classes_are_numbered_by_name_or_number_and_none_is_passed_over(tmp_path):
+    class_folders(tmp_path / "numbers", map(str, range(11)))
+    assert read(tmp_path / "numbers").class_names == tuple(map(str, range(11)))
+    class_folders(tmp_path / "names", ["_noise", "10", "9", "__MACOSX", ".hidden"])
+    assert read(tmp_path / "names").class_names == ("10", "9", "_noise")
+
+
+@pytest.mark.parametrize("suffix", ["tif", "gif", "webp"])
+def test_images_of_other_kinds_are_not_passed_over(tmp_path, suffix):
+    class_folders(tmp_path, "ab")
+    Image.fromarray(gray(1)[0, ..., 0]).save(tmp_path / "b" / f"2.{suffix}")
+    with pytest.raises(ValueError, match=rf"2.{suffix} must be of a kind that is read.*convert"):
+        read(tmp_path)
+
+
 def test_gray_images_have_one_channel_and_classes_have_names(tmp_path):
     images = gray(6)
     for part, name, i in (
@@ -410,6 +432,35 @@ def test_parquet_of_the_hub(tmp_path):
         assert dataset.class_names == ("a", "b")
         assert_same(dataset, {"x_train": images[:4], "y_train": labels[:4], "x_test": images[4:]})
         np.testing.assert_array_equal(dataset.y_test, labels[4:])
+
+
+@pytest.mark.parametrize(
+    ("train", "test"),
+    [
+        ("test-set/train-0", "test-set/test-0"),
+        ("train-test/train-0", "train-test/test-0"),
+        ("mnist-train/0", "mnist-test/0"),
+    ],
+)
+def test_no_parquet_file_is_for_training_and_for_testing(tmp_path, train, test):
+    images, labels = gray(5), [0, 1, 1, 0, 1]
+    write_parquet(tmp_path / f"{train}.parquet", images[:3], labels[:3])
+    write_parquet(tmp_path / f"{test}.parquet", images[3:], labels[3:])
+    expected = {"x_train": images[:3], "x_test": images[3:], "y_test": labels[3:]}
+    assert_same(read(tmp_path), expected)
+    write_parquet(tmp_path / "train-of-test.parquet", images[:3], labels[:3])
+    with pytest.raises(ValueError, match=r"train-of-test.parquet must be named train or test"):
+        read(tmp_path)
+
+
+def test_parquet_whose_parts_mean_different_labels(tmp_path):
+    write_parquet(tmp_path / "train-0.parquet", gray(2), [0, 1], names=["cat", "dog"])
+    write_parquet(tmp_path / "test-0.parquet", gray(2), [0, 1], names=["dog", "cat"])
+    with pytest.raises(ValueError, match=r"test-0.parquet .*classes of other names"):
+        read(tmp_path)
+    write_parquet(tmp_path / "test-0.parquet", gray(2), [0, 1], label="fine_label")
+    with pytest.raises(ValueError, match=r"test-0.parquet .*labels, fine_label, .*other columns"):
+        read(tmp_path)
 
 
 def test_parquet_with_superclasses_in_folders(tmp_path):

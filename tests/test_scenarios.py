@@ -164,6 +164,11 @@ BAD_CLASSES = {
         ValueError,
         "x_train as float32 must be finite: got -?inf",
     ),
+    "durations": (
+        {"x_train": X.astype("timedelta64[s]")},
+        TypeError,
+        "real numbers: got timedelta64",
+    ),
     "complex": ({"x_train": X * 1j}, TypeError, "x_train must be real numbers: got complex128"),
     "texts": ({"x_train": X.astype(str)}, TypeError, "x_train must be real numbers: got <U"),
     "objects": ({"x_train": X.astype(object)}, TypeError, "x_train must be real .* got object"),

@@ -276,6 +276,7 @@ def test_frontier_leaves_out_what_is_not_known():
         (lambda: mean_interval([]), ValueError, "samples must have shape"),
         (lambda: mean_interval([0.5, np.nan]), ValueError, "samples must be finite"),
         (lambda: mean_interval(["a"]), TypeError, "samples must hold real numbers"),
+        (lambda: mean_interval(np.ma.masked_equal([1, 9], 9)), TypeError, "must not be masked"),
         (lambda: mean_interval([1, 2], confidence=95), ValueError, "confidence must be in"),
         (lambda: paired_permutation_test([1, 2], [1]), ValueError, "the same seeds"),
         (lambda: paired_permutation_test([1], [np.inf]), ValueError, "reference must be finite"),

@@ -20,9 +20,9 @@ import xarray as xr
 from numpy.typing import ArrayLike
 from scipy.optimize import minimize_scalar
 
-from gainjax.analysis.recorded import RecordedGain, recorded_gains
+from gainjax.analysis.recorded import RecordedGain, ends_of_whole, recorded_gains
 from gainjax.analysis.tonic import LAST_PART
-from gainjax.curves import task_ends
+from gainjax.checks import check_integer
 from gainjax.gain import GainDynamics
 from gainjax.statistics import mean_interval
 
@@ -139,8 +139,10 @@ def around_switches(
         raise ValueError(f"variable must be over update: got the dimensions {variable.dims}")
     if len(ends) < 2:
         raise ValueError("task_ends must have at least 2 tasks: with one there is no switch")
-    if before < 0 or after < 1:
-        raise ValueError(f"before must be >= 0 and after >= 1: got {before!r} and {after!r}")
+    if ends[0] < 1 or (np.diff(ends) < 1).any():
+        raise ValueError(f"task_ends must be ascending, from 1 on: got {ends.tolist()}")
+    check_integer("before", before, 0)
+    check_integer("after", after, 1)
     since = np.arange(-before, after + 1)
     pieces = [
         variable.reindex(update=end + since)
@@ -194,7 +196,7 @@ def measure_bursts(curves: xr.Dataset) -> pd.DataFrame:
     References:
         Rodriguez-Garcia et al., arXiv 2507.14056: phasic and tonic gain. The measures are ours.
     """
-    ends = task_ends(curves)
+    ends = ends_of_whole(curves)
     if len(ends) < 2:
         raise ValueError("curves must have at least 2 tasks: with one there is no switch")
     starts = [0, *ends.tolist()]

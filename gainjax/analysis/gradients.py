@@ -46,11 +46,13 @@ def gradient_angles(
         tasks and the new one; ``old_norm`` and ``new_norm``, their norms; ``step_and_joint``, the
         cosine between the displacement from this snapshot to the next and the negative joint
         gradient here (NaN for the last; for consecutive updates, the displacement of one step).
+        Seeds have no labels, as in states: they are in the order of the run.
 
     Raises:
         ValueError: If the states have other snapshots.
     """
     check_snapshots(states, snapshots)
+    subject.check_switch(switch)
     samples = {
         "old": subject.train(range(switch), most),
         "new": subject.train([switch], most),
@@ -81,10 +83,9 @@ def gradient_angles(
         every.append(over_runs(measured, (network, steps)))
     arrays = {name: np.stack([np.asarray(one[name], float) for one in every]) for name in every[0]}
     arrays["step_and_joint"][..., -1] = np.nan
-    seeds = np.arange(arrays["old_norm"].shape[1])
     return xr.Dataset(
         {name: (_AXES, array) for name, array in arrays.items()},
-        coords={"setting": list(states), "seed": seeds, "snapshot": list(snapshots)},
+        coords={"setting": list(states), "snapshot": list(snapshots)},
         attrs={"switch": switch},
     )
 

@@ -11,6 +11,8 @@ from jax.flatten_util import ravel_pytree
 from jax.typing import ArrayLike
 from scipy.sparse.linalg import LinearOperator, eigsh
 
+from gainjax.checks import check_integer
+
 Loss = Callable[[Any], jax.Array]  # of parameters, shape ()
 
 
@@ -102,10 +104,10 @@ def curvature(
     """
     flat, _ = ravel_pytree(params)
     size = flat.size
-    if not 1 <= eigenvalues < size:
-        raise ValueError(f"eigenvalues must be between 1 and {size - 1}: got {eigenvalues}")
-    if samples < 2:
-        raise ValueError(f"samples must be at least 2: got {samples}")
+    check_integer("eigenvalues", eigenvalues, 1, size - 1)
+    check_integer("samples", samples, 2)
+    if not np.isfinite(found := np.asarray(loss(params), float)).all():
+        raise ValueError(f"loss must be finite at params: got {found}")
 
     rng = np.random.default_rng(seed)
 

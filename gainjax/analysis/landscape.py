@@ -8,6 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
 
+from gainjax.checks import check_integer
+
 Loss = Callable[[Any], jax.Array]
 
 
@@ -91,6 +93,9 @@ def on_plane(
     """
     if len(corners) != 3:
         raise ValueError(f"corners must be three parameters: got {len(corners)}")
+    check_integer("points", points, 2)
+    if not margin >= 0:
+        raise ValueError(f"margin must be at least 0: got {margin!r}")
     origin, unravel = ravel_pytree(corners[0])
     first, second = (ravel_pytree(corner)[0] - origin for corner in corners[1:])
     length = jnp.linalg.norm(first)

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from gainjax.checks import check_integer
 from gainjax.data import Stream, normalize
 from gainjax.methods import Method, as_methods
 from gainjax.models import Model
@@ -88,6 +89,7 @@ class Subject:
             most: Maximum number of examples, >= 1.
             seed: Seed of the choice.
         """
+        check_integer("most", most, 1)
         ranges = [
             np.arange(int(self.stream.task_start[task]), int(self.stream.task_end[task]))
             for task in tasks
@@ -104,9 +106,17 @@ class Subject:
 
         Args:
             switch: Number of the switch, from 1.
+
+        Raises:
+            ValueError: If there is no such switch.
         """
+        self.check_switch(switch)
         end = int(self.stream.task_end[switch - 1])
         return np.unique(np.asarray(self.stream.train_targets)[:end])
+
+    def check_switch(self, switch: int) -> None:
+        """Raise ValueError unless there is a switch of that number, from 1."""
+        check_integer("switch", switch, 1, self.tasks - 1)
 
     def outputs(self, network: Network, inputs: jax.Array) -> jax.Array:
         """Return the outputs of one network in evaluation mode."""
@@ -155,12 +165,15 @@ def snapshots_around(
         >>> snapshots_around("split-digits", 1, (1, 10))
         [200, 201, 210]
     """
+    check_integer("switch", switch, 1)
     updates = _benchmark(benchmark).protocol.updates_per_task
     if isinstance(updates, int):
         updates = (updates,) * (switch + 1)
     if not 1 <= switch < len(updates):
         raise ValueError(f"switch must be between 1 and {len(updates) - 1}: got {switch}")
-    if list(after) != sorted(set(after)) or not after[0] >= 1 or after[-1] > updates[switch]:
+    for since in after:
+        check_integer("after", since, 1, updates[switch])
+    if not after or list(after) != sorted(set(after)):
         raise ValueError(
             f"after must be ascending updates between 1 and {updates[switch]}: got {list(after)}"
         )
@@ -190,7 +203,7 @@ def head_features(subject: Subject) -> Features:
 
     for a head :math:`z = h(x) K + b`. This only requires knowing which parameter of the network is
     the kernel of the head: the last one with two axes, one of them as long as the number of
-    outputs.
+    outputs, that produces the outputs in this way (tested with random weights).
 
     Args:
         subject: The benchmark.
@@ -198,37 +211,54 @@ def head_features(subject: Subject) -> Features:
     Raises:
         ValueError: If there is no such kernel, or it is square.
     """
-    params, state = jax.eval_shape(
-        lambda key, x: subject.model.init(key, x), jax.random.key(0), subject.test(0).inputs[:1]
+    inputs = subject.test(0).inputs[:2]
+    params, state = subject.model.init(jax.random.key(0), inputs)
+    params = jax.tree.map(_shaken, params)  # a head of zeros would tell nothing
+    outputs = subject.outputs(Network(params, state), inputs)
+    for path, kernel in reversed(jax.tree_util.tree_leaves_with_path(params)):
+        if kernel.ndim != 2 or kernel.shape.count(outputs.shape[-1]) != 1:
+            continue
+        transposed = kernel.shape[0] == outputs.shape[-1]  # as Equinox has it
+        features = _inputs_of(subject, path, kernel, transposed)
+        without = _replaced(params, path, jnp.zeros_like)
+        made = features(params, state, inputs) @ (kernel.T if transposed else kernel)
+        rest = subject.outputs(Network(without, state), inputs)
+        if np.allclose(made, outputs - rest, rtol=1e-3, atol=1e-3 * np.abs(outputs).max()):
+            return features
+    raise ValueError(
+        f"the network has no linear head with {outputs.shape[-1]} outputs that could be recognized:"
+        " give features=function(params, state, inputs), which returns shape (B, F)"
     )
-    outputs = jax.eval_shape(
-        lambda p, s, x: subject.outputs(Network(p, s), x), params, state, subject.test(0).inputs[:1]
-    ).shape[-1]
-    leaves = jax.tree_util.tree_leaves_with_path(params)
-    heads = [(path, x) for path, x in leaves if x.ndim == 2 and outputs in x.shape]
-    if not heads or heads[-1][1].shape[0] == heads[-1][1].shape[1]:
-        raise ValueError(
-            f"no linear head with {outputs} outputs could be recognized in the network: give "
-            "features=function(params, state, inputs), which returns shape (B, F)"
-        )
-    path, kernel = heads[-1]
-    transposed = kernel.shape[0] == outputs  # the layout of Equinox
+
+
+def _inputs_of(subject: Subject, path: Any, kernel: jax.Array, transposed: bool) -> Features:
+    """Return the function that gives the inputs of a linear head."""
 
     def features(params: Any, state: Any, inputs: jax.Array) -> jax.Array:
         def first_output(column: jax.Array, one: jax.Array) -> jax.Array:
-            def moved(here: Any, leaf: jax.Array) -> jax.Array:
-                if here != path:
-                    return leaf
+            def moved(leaf: jax.Array) -> jax.Array:
                 leaf = jnp.asarray(leaf)
                 return leaf.at[0].add(column) if transposed else leaf.at[:, 0].add(column)
 
-            changed = jax.tree_util.tree_map_with_path(moved, params)
+            changed = _replaced(params, path, moved)
             return subject.outputs(Network(changed, state), one[None])[0, 0]
 
         size = kernel.shape[1] if transposed else kernel.shape[0]
         return jax.vmap(jax.grad(first_output), (None, 0))(jnp.zeros(size, kernel.dtype), inputs)
 
     return features
+
+
+def _shaken(x: jax.Array) -> jax.Array:
+    if not jnp.issubdtype(x.dtype, jnp.floating):
+        return x
+    return x + 0.1 * jax.random.normal(jax.random.key(1), x.shape, x.dtype)
+
+
+def _replaced(params: Any, path: Any, change: Callable[[jax.Array], jax.Array]) -> Any:
+    return jax.tree_util.tree_map_with_path(
+        lambda here, leaf: change(leaf) if here == path else leaf, params
+    )
 
 
 def _benchmark(benchmark: str | Benchmark) -> Benchmark:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 import xarray as xr
 
-from gainjax.curves import check_rows, has, settings_of
+from gainjax.curves import check_rows, has, settings_of, task_ends
 from gainjax.gain import GainDynamics
 
 _NUMBERS = ("decay", "baseline", "sensitivity")
@@ -79,6 +79,26 @@ def recorded_gains(curves: xr.Dataset) -> dict[str, RecordedGain]:
             f"{curves['setting'].values.tolist()}. ngm-sgd has one"
         )
     return found
+
+
+def ends_of_whole(curves: xr.Dataset) -> np.ndarray:
+    """Return the last update of each task, of curves that hold the gain of every update.
+
+    Args:
+        curves: Curves with a gain.
+
+    Raises:
+        ValueError: If an update is missing: then the place of a gain is not its update.
+    """
+    check_rows(curves)
+    ends = task_ends(curves)
+    updates = curves["update"].values if "update" in curves.coords else np.zeros(0)
+    if not np.array_equal(updates, np.arange(1, ends[-1] + 1)):
+        raise ValueError(
+            f"curves must hold the gain of every update from 1 to {ends[-1]}, the end of the last "
+            f"task: got {len(updates)} updates. Do not select among them before"
+        )
+    return ends
 
 
 def the_recorded_gain(curves: xr.Dataset) -> RecordedGain:

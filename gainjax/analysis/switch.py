@@ -66,7 +66,7 @@ def drop_parts(
     Returns:
         ``accuracy``, ``old_accuracy`` (old classes alone), ``ncm_accuracy``, ``loss`` (nats, all
         outputs) and the parts ``new_outputs``, ``features`` and ``head`` over (setting, seed,
-        snapshot).
+        snapshot). Seeds have no labels, as in states: they are in the order of the run.
 
     Raises:
         ValueError: If the states have other snapshots, or the targets are not classes.
@@ -115,10 +115,9 @@ def drop_parts(
     arrays["new_outputs"] = (among - whole) - (among - whole)[..., :1]
     arrays["features"] = ncm[..., :1] - ncm
     arrays["head"] = (among - ncm)[..., :1] - (among - ncm)
-    seeds = np.arange(whole.shape[1])
     return xr.Dataset(
         {name: (_AXES, array) for name, array in arrays.items()},
-        coords={"setting": list(of_label), "seed": seeds, "snapshot": list(snapshots)},
+        coords={"setting": list(of_label), "snapshot": list(snapshots)},
         attrs={"switch": switch, "switch_update": int(snapshots[0])},
     )
 

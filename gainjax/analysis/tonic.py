@@ -19,7 +19,7 @@ import xarray as xr
 from scipy.stats import page_trend_test
 
 from gainjax.analysis.networks import Network, Subject
-from gainjax.analysis.recorded import recorded_gains
+from gainjax.analysis.recorded import ends_of_whole, recorded_gains
 from gainjax.curves import task_ends
 from gainjax.data import Stream
 from gainjax.gain import predictive_entropy
@@ -59,7 +59,7 @@ def tonic_levels(curves: xr.Dataset, part: float = LAST_PART) -> pd.DataFrame:
     """
     if not 0 < part <= 1:
         raise ValueError(f"part must be in (0, 1]: got {part!r}")
-    ends = task_ends(curves)
+    ends = ends_of_whole(curves)
     starts = np.append(0, ends[:-1])
     rows = []
     for label, recorded in recorded_gains(curves).items():

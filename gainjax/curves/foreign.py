@@ -114,6 +114,8 @@ def _stacked(name: str, arrays: Any, labels: list[str], evaluations: int) -> np.
     parts = []
     for label in labels:
         array = np.asarray(arrays[label])
+        if np.ma.is_masked(arrays[label]):
+            raise ValueError(f"{name} of {label!r} must not be masked: leave out what is missing")
         if array.dtype.kind not in "buif" or array.ndim not in (ndim - 1, ndim):
             raise ValueError(
                 f"{name} of {label!r} must be numbers with the axes {_axes(name)}: got "

@@ -75,7 +75,7 @@ def as_inputs(name: str, values: ArrayLike) -> np.ndarray:
         return result
     if array.dtype == bool:
         return array
-    if not np.issubdtype(array.dtype, np.integer):
+    if array.dtype.kind not in "iu":  # durations count as integers elsewhere
         raise TypeError(
             f"{name} must be real numbers: got {array.dtype}. Turn categories and texts into "
             "numbers first"
@@ -141,7 +141,7 @@ def as_classes(name: str, values: ArrayLike) -> np.ndarray:
     labels = _as_labels(name, values)
     if is_text(labels):
         return labels
-    if labels.ndim != 1 or not (labels.dtype == bool or np.issubdtype(labels.dtype, np.integer)):
+    if labels.ndim != 1 or labels.dtype.kind not in "iub":
         remedy = ".argmax(-1)" if labels.ndim == 2 else ".astype(int)"
         raise TypeError(
             f"{name} must be classes, one integer or text per example: got {labels.dtype} of shape "

@@ -1,5 +1,6 @@
 """Reader of image folders with one sub-folder per class."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +8,11 @@ import numpy as np
 from gainjax.data.dataset import Dataset
 from gainjax.data.images import SUFFIXES, decode_images
 from gainjax.files import open_regular
+
+_OTHER_IMAGES = {
+    ".avif", ".gif", ".heic", ".jfif", ".jp2", ".jpe", ".pbm", ".pgm", ".ppm", ".svg", ".tga",
+    ".tif", ".tiff", ".webp",
+}  # fmt: skip
 
 
 def has_class_folders(folder: Path) -> bool:
@@ -34,6 +40,9 @@ def has_class_folders(folder: Path) -> bool:
 def read_class_folders(folder: Path, channels: int | None = None) -> Dataset:
     """Read images from one sub-folder per class, numbered by sorted folder name.
 
+    Names that are numbers are sorted as such. Folders that begin with a dot or with two underscores
+    are ignored.
+
     If there are sub-folders ``train`` and ``test``, these hold the classes. Otherwise the first
     five sixths of the images of each class, by sorted file name, are used for training.
 
@@ -45,8 +54,8 @@ def read_class_folders(folder: Path, channels: int | None = None) -> Dataset:
         The data set; images are uint8 of shape (N, H, W, C).
 
     Raises:
-        ValueError: If classes or images are missing, or an image is damaged or differs in size from
-            the first.
+        ValueError: If classes or images are missing, or an image is damaged, of another kind or
+            differs in size from the first.
 
     Example:
         >>> import tempfile
@@ -101,23 +110,33 @@ def _divided(folder: Path) -> tuple[dict[str, list[Path]], dict[str, list[Path]]
 
 
 def _subfolders(folder: Path) -> list[Path]:
-    """Return the visible sub-folders by name."""
-    return sorted(sub for sub in folder.iterdir() if sub.is_dir() and sub.name[0] not in "._")
+    """Return the visible sub-folders by name, or by number if all names are numbers."""
+    hidden = (".", "__")  # __MACOSX
+    found = [x for x in folder.iterdir() if x.is_dir() and not x.name.startswith(hidden)]
+    if all(re.fullmatch("[0-9]+", sub.name) for sub in found):
+        return sorted(found, key=lambda sub: (int(sub.name), sub.name))
+    return sorted(found)
 
 
 def _images(folder: Path) -> list[Path]:
     """Return the visible image files of a folder by name."""
-    return sorted(
-        path
-        for path in folder.iterdir()
-        if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
-    )
+    return [path for path in _visible(folder) if path.suffix.lower() in SUFFIXES]
+
+
+def _visible(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
 
 
 def _classes(folder: Path) -> dict[str, list[Path]]:
     """Return the image files of every class folder; an empty class is an error."""
     classes = {sub.name: _images(sub) for sub in _subfolders(folder)}
     for name, paths in classes.items():
+        others = [x for x in _visible(folder / name) if x.suffix.lower() in _OTHER_IMAGES]
+        if others:
+            raise ValueError(
+                f"{others[0]} must be of a kind that is read ({', '.join(SUFFIXES)}), or it would "
+                "be missing without a word: convert such images"
+            )
         if not paths:
             raise ValueError(
                 f"{folder / name} holds no images ({', '.join(SUFFIXES)}): remove it or fill it"

@@ -28,7 +28,8 @@ def find_parquet(folder: Path) -> dict[str, list[Path]] | None:
         The files for ``train`` and ``test``, sorted by name; None if there are no parquet files.
 
     Raises:
-        ValueError: If training or test files are missing, or there are several data sets.
+        ValueError: If training or test files are missing, there are several data sets, or a name does
+            not tell training from testing.
 
     Example:
         >>> print(find_parquet(Path("no-such-folder")))
@@ -39,10 +40,10 @@ def find_parquet(folder: Path) -> dict[str, list[Path]] | None:
     )
     if not files:
         return None
+    parts = {path: _part(path.relative_to(folder)) for path in files}
     found = {}
     for part in ("train", "test"):
-        pattern = rf"(?<![a-z]){part}(?![a-z])"
-        mine = [p for p in files if re.search(pattern, str(p.relative_to(folder)).lower())]
+        mine = [path for path in files if parts[path] == part]
         if len({path.parent for path in mine}) != 1:
             several = sorted({str(path.parent) for path in mine})
             raise ValueError(
@@ -56,6 +57,17 @@ def find_parquet(folder: Path) -> dict[str, list[Path]] | None:
     return found
 
 
+def _part(path: Path) -> str | None:
+    """Return what a file is for, "train" or "test": the last of its names that says so."""
+    for name in reversed(path.parts):
+        said = set(re.findall(r"(?<![a-z])(?:train|test)(?![a-z])", name.lower()))
+        if len(said) == 1:
+            return said.pop()
+        if said and name == path.name:
+            raise ValueError(f"{path} must be named train or test: it is named both; rename it")
+    return None
+
+
 def read_parquet(files: dict[str, list[Path]]) -> Dataset:
     """Read an image set from parquet files with a column of encoded images and one of labels.
 
@@ -67,8 +79,8 @@ def read_parquet(files: dict[str, list[Path]]) -> Dataset:
 
     Raises:
         ImportError: If pyarrow is not installed.
-        ValueError: If a file is damaged, has no such columns, or claims to need more memory than
-            there is.
+        ValueError: If a file is damaged, has no such columns or others than the first, or claims to
+            need more memory than there is.
     """
     try:
         import pyarrow.parquet
@@ -78,6 +90,7 @@ def read_parquet(files: dict[str, list[Path]]) -> Dataset:
         ) from None
     arrays: dict[str, Any] = {}
     class_names = None
+    columns: list[str] = []
     for part, paths in files.items():
         names: list[str] = []
         images: list[bytes] = []
@@ -85,8 +98,14 @@ def read_parquet(files: dict[str, list[Path]]) -> Dataset:
         for path in paths:
             with open_regular(path) as file:
                 try:
-                    table, columns, class_names = _read_table(pyarrow.parquet.ParquetFile(file))
+                    table, own, named = _read_table(pyarrow.parquet.ParquetFile(file))
                     images += _encoded(table.column(0))
+                    columns, class_names = columns or own, class_names or named
+                    if own != columns or (named or class_names) != class_names:
+                        raise ValueError(
+                            f"its labels, {', '.join(own)}, are not those of the files before it: "
+                            "other columns, or classes of other names"
+                        )
                 except Exception as error:  # pyarrow raises several kinds for damaged files
                     raise ValueError(f"{path} cannot be read as an image set: {error}") from error
             names += [f"image {i} of {path}" for i in range(len(table))]

@@ -79,6 +79,8 @@ def check_curves(
 
 def check_accuracy(name: str, values: ArrayLike, axes: int) -> Float64[np.ndarray, "..."]:
     """Return accuracies as float64, or raise."""
+    if np.ma.is_masked(values):
+        raise TypeError(f"{name} must not be masked: leave out what was not measured")
     array = np.asarray(values)
     if array.dtype.kind not in "buif":
         raise TypeError(f"{name} must hold real numbers: got dtype {array.dtype}")

@@ -18,9 +18,9 @@ def stability_gap(
 
     .. math:: SG_k = \frac{a(t_{k-1}) - \min_{t_{k-1} < n \le t_k} a(n)}{a(t_{k-1})}
 
-    Negative where accuracy only rose. If there was no accuracy to lose,
-    :math:`a(t_{k-1}) \le 0`, the gap is 0: a network that has learned nothing shows no gap, so
-    report it together with the accuracy.
+    Negative where accuracy only rose. If there was no accuracy to lose, :math:`a(t_{k-1}) = 0`, the
+    gap is 0: a network that has learned nothing shows no gap, so report it together with the
+    accuracy. A score below 0 has no fraction to lose: NaN.
 
     Args:
         accuracy: Curve of the task, shape (..., n).
@@ -43,7 +43,7 @@ def stability_gap(
         Rodriguez-Garcia et al., arXiv 2507.14056, stability gap (there for task 1).
     """
     curves = check_curves(accuracy, eval_updates, task_ends, least_tasks=2)
-    if task not in range(1, len(curves.first)):
+    if not isinstance(task, int | np.integer) or task not in range(1, len(curves.first)):
         raise ValueError(
             f"task must be from 1 to {len(curves.first) - 1}, the last one with a switch after it: "
             f"got {task!r}"

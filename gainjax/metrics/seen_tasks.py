@@ -49,7 +49,7 @@ def anytime_accuracy(
         return seen.mean(axis=-1)
     ends = np.asarray(seen_updates)[-1:] if task_ends is None else task_ends
     curves = check_curves(seen, seen_updates, ends, names=("seen_accuracy", "seen_updates"))
-    return seen @ _shares(curves)
+    return curves.accuracy @ _shares(curves)
 
 
 def final_accuracy(seen_accuracy: ArrayLike) -> Float[Numbers, "*runs"]:

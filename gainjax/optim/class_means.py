@@ -34,7 +34,8 @@ def mark_head(mask: Mask, params: Any) -> Any:
         Booleans with the structure of ``params``, exactly one of them True.
 
     Raises:
-        ValueError: If there is no such parameter.
+        ValueError: If there is no such parameter, or it cannot be told from another kernel with as
+            many outputs, or from one that is transposed.
 
     Example:
         >>> params = {"layer_0": jnp.ones((4, 3)), "layer_1": jnp.ones((3, 2))}
@@ -48,6 +49,14 @@ def mark_head(mask: Mask, params: Any) -> Any:
         raise ValueError(
             "class means need a head: a kernel with two axes, (features, outputs), among the "
             f"parameters that a gain multiplies; got {jax.tree.map(jnp.shape, params)}"
+        )
+    shapes = [jnp.shape(leaves[i]) for i in kernels]
+    # Names are in alphabetical order, so the last one of equal ones need not be the head.
+    if shapes and (shapes[-1][-1] in (shapes[-1][0], *(shape[-1] for shape in shapes[:-1]))):
+        raise ValueError(
+            "class means need a head that can be told from other kernels: the last one, of shape "
+            f"{shapes[-1]}, is square, or another one has as many outputs; got {shapes}. Give the "
+            "model a mask that marks the head alone, or hidden layers another number of units"
         )
     return structure.unflatten([i == kernels[-1] for i in range(len(leaves))])
 
@@ -269,13 +278,17 @@ def get_nearest_mean(params: optax.Params, opt_state: ReadByMeansState) -> optax
     """
     leaves, structure = cast(Any, jax.tree_util.tree_flatten_with_path(params))
     means = structure.flatten_up_to(opt_state.means)
-    (layer,) = (path[:-1] for (path, _), m in zip(leaves, means, strict=True) if not _is_hole(m))
+    ((layer, size),) = (
+        (path[:-1], leaf.shape[-1:])
+        for (path, leaf), m in zip(leaves, means, strict=True)
+        if not _is_hole(m)
+    )
 
     def evaluated(path: Any, leaf: jax.Array, mean: Any) -> jax.Array:
         if not _is_hole(mean):
             return _unit(mean)
-        is_bias = bool(layer) and path[:-1] == layer and leaf.ndim == 1
-        return jnp.zeros_like(leaf) if is_bias else leaf
+        # Without nesting all parameters seem to be of one layer; only the head has this size.
+        return jnp.zeros_like(leaf) if path[:-1] == layer and leaf.shape == size else leaf
 
     return structure.unflatten(
         [evaluated(path, leaf, mean) for (path, leaf), mean in zip(leaves, means, strict=True)]
