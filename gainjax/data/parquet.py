@@ -28,8 +28,8 @@ def find_parquet(folder: Path) -> dict[str, list[Path]] | None:
         The files for ``train`` and ``test``, sorted by name; None if there are no parquet files.
 
     Raises:
-        ValueError: If training or test files are missing, there are several data sets, or a name does
-            not tell training from testing.
+        ValueError: If training or test files are missing, there are several data sets, or a name
+            does not tell training from testing.
 
     Example:
         >>> print(find_parquet(Path("no-such-folder")))
