@@ -1,5 +1,6 @@
 """What the methods of the league do, against transcriptions and exact equivalences."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,8 +11,10 @@ from interruptions import crash, numbers
 import gainjax
 from gainjax.methods import METHODS, get_method
 from gainjax.methods.averages import averaged
+from gainjax.models import MLP, from_functions, from_linen
 from gainjax.optim import clipping, flatness, losses, warmup
 from gainjax.optim.averaging import averaged_weights
+from gainjax.optim.layerwise import layerwise_proximal
 from gainjax.training.program import INIT, seed_key
 
 SHORT = {"updates_per_task": 12, "batch_size": 16, "eval_examples": 50, "threads": 1}
@@ -369,3 +372,50 @@ def test_an_optimizer_without_what_it_needs_says_so():
     ):
         with pytest.raises(TypeError, match=f"needs the keyword `{name}`"):
             optimizer.update(batch.params, state, batch.params)
+
+
+def test_layers_hold_their_outputs_on_earlier_tasks(x64):
+    """A step of SGD is the minimum of linear loss, distance and change of old outputs."""
+    rng = np.random.default_rng(0)
+    params = {"a": rng.normal(size=(4, 3)), "b": rng.normal(size=3), "c": rng.normal(size=(3, 2))}
+    grads = {name: rng.normal(size=p.shape) for name, p in params.items()}
+    inputs = [{"a": rng.normal(size=(6, 4)), "c": rng.normal(size=(6, 3))} for _ in range(2)]
+    new = jnp.array([True, True, False, False, False, True])
+    rate, strength, decay = 0.1, 3.0, 0.8
+    optimizer = layerwise_proximal(optax.sgd(rate), strength, decay)
+    state = optimizer.init(params)
+
+    def step(state, x, is_new):
+        return optimizer.update(
+            grads, state, params, is_new=is_new,
+            layer_inputs=lambda: {**x, "b": optax.MaskedNode()},
+        )  # fmt: skip
+
+    updates, state = step(state, inputs[0], jnp.ones(6, bool))  # task 1: that of SGD
+    chex.assert_trees_all_close(updates, jax.tree.map(lambda g: -rate * g, grads), rtol=1e-12)
+    moments = {"a": 0, "c": 0}
+    for x in inputs:
+        updates, state = step(state, x, new)
+        for name, (size, _) in {"a": (4, 3), "c": (3, 2)}.items():
+            old = x[name][~np.asarray(new)]
+            moments[name] = decay * moments[name] + (1 - decay) * old.T @ old / len(old)
+            relative = moments[name] / (np.trace(moments[name]) / size)
+            # u minimizes <g, u> + (|u|^2 + omega <u, A u>) / (2 rate), so that there:
+            close(grads[name] + (updates[name] + strength * relative @ updates[name]) / rate, 0)
+    close(updates["b"], -rate * grads["b"])
+    with pytest.raises(TypeError, match="layer_inputs must be a function"):
+        optimizer.update(grads, state, params, is_new=new, layer_inputs=None)
+
+
+def test_inputs_of_dense_layers_are_what_their_kernels_multiply():
+    model = from_linen(MLP((5, 4, 3), (0.5, 0.5, 0.5), use_bias=True))
+    x = jnp.asarray(np.random.default_rng(0).normal(size=(6, 2, 4)), jnp.float32)
+    params, state = model.init(jax.random.key(0), x)
+    inputs = model.layer_inputs(params, state, x)
+    hidden = x.reshape(6, 8)
+    for i in range(3):
+        layer = params[f"layer_{i}"]
+        np.testing.assert_array_equal(inputs[f"layer_{i}"]["kernel"], hidden)
+        hidden = jax.nn.relu(hidden @ layer["kernel"] + layer["bias"])
+        assert isinstance(inputs[f"layer_{i}"]["bias"], optax.MaskedNode)
+    assert from_functions(lambda key, x: ({}, {}), model.apply).layer_inputs is None

@@ -251,6 +251,12 @@ ENTRIES = (
         _rates_and("scale", 1.0, _OF_MOMENTUM, 0.3, (0.01, 0.03, 0.1)),
         memory=1,
     ),
+    Entry(
+        "layerwise-proximal",
+        _rates_and("strength", 1.0, _OF_MOMENTUM, 10.0, (0.01, 0.03, 0.1)),
+        forward=2,
+        memory=1,
+    ),
     Entry("msgd-reset", _rates_and("momentum", 0.9, _OF_MOMENTUM, 0.5, (0.03, 0.1, 0.2)), memory=1),
     Entry("adam-reset", _rates_and("b1", 0.9, _OF_ADAM, 0.5, (0.0003, 0.001, 0.003)), memory=2),
     Entry(

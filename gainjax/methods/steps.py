@@ -9,6 +9,7 @@ from gainjax.methods.gains import dynamics
 from gainjax.methods.method import NOT_NEGATIVE, POSITIVE, Method
 from gainjax.methods.plain import adam, msgd, sgd
 from gainjax.optim import controls, warmup
+from gainjax.optim.layerwise import layerwise_proximal
 
 Rate = float | ArrayLike
 
@@ -49,6 +50,12 @@ def _centralized(learning_rate: Rate = 0.01) -> optax.GradientTransformation:
 
 def _muon(learning_rate: Rate = 0.003, momentum: Rate = 0.95) -> optax.GradientTransformation:
     return optax.contrib.muon(learning_rate, beta=momentum)
+
+
+def _layerwise(
+    mask: Any, learning_rate: Rate = 0.01, momentum: Rate = 0.9, strength: Rate = 1.0
+) -> optax.GradientTransformation:
+    return layerwise_proximal(msgd(learning_rate, momentum), strength, mask=mask)
 
 
 def _adam_warmup(
@@ -117,6 +124,14 @@ ENTRIES = (
         "the gain of NGM-SGD over gradients without their mean",
         "combination of ours",
         gain=dynamics,
+    ),
+    Method(
+        "layerwise-proximal",
+        _layerwise,
+        "momentum SGD, layers' outputs held on earlier tasks (told which examples are new)",
+        "LPR, Yoo et al., arXiv 2402.09542",
+        ranges={"strength": NOT_NEGATIVE},
+        needs_boundary=True,
     ),
     Method("muon", _muon, "momentum made orthogonal, layer by layer", "Jordan et al. 2024"),
     Method(

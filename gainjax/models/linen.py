@@ -6,9 +6,10 @@ from typing import Any, cast
 
 import flax.linen as nn
 import jax
+import optax
 
 from gainjax.gain import GainDynamics
-from gainjax.models.layers import COLLECTION, modulated_mask
+from gainjax.models.layers import COLLECTION, GainDense, modulated_mask
 from gainjax.models.model import Mask, Model, Modulate, describe, same_structure, switches
 
 _PARAMS = "params"
@@ -62,6 +63,7 @@ def from_linen(module: nn.Module, *, mask: Mask = None) -> Model:
         functools.partial(_apply, module),
         mask,
         _description(module),
+        layer_inputs=functools.partial(_layer_inputs, module),
     )
 
 
@@ -84,6 +86,7 @@ def _with_twin(module: Any, has_choice: bool) -> Model:
         twin=lambda dynamics: from_linen(module.clone(dynamics=dynamics)),
         gain_of=None if module.dynamics is None else _gain_of,
         choose=choose if has_choice else None,
+        layer_inputs=functools.partial(_layer_inputs, module),
     )
 
 
@@ -139,6 +142,26 @@ def _apply(
         options["rngs"] = {"dropout": key, _PARAMS: jax.random.fold_in(key, 1)}
     outputs, new_state = module.apply(variables, x, mutable=list(state), **options)
     return outputs, same_structure(type(module).__name__, new_state, state)
+
+
+def _layer_inputs(module: nn.Module, params: Any, state: Any, x: jax.Array) -> Any:
+    """Return the inputs of the dense layers, each called once, in place of their kernels."""
+    inputs = {}
+
+    def look(call: Any, args: Any, kwargs: Any, context: nn.module.InterceptorContext) -> Any:
+        if isinstance(context.module, nn.Dense | GainDense) and context.method_name == "__call__":
+            inputs[context.module.path] = args[0]
+        return call(*args, **kwargs)
+
+    with nn.intercept_methods(look):
+        _apply(module, params, state, x, train=False, key=None)
+
+    def of(path: Any, leaf: jax.Array) -> Any:
+        *layer, name = (key.key for key in path)
+        found = inputs.get(tuple(layer)) if name == "kernel" else None
+        return optax.MaskedNode() if found is None or found.ndim != 2 else found
+
+    return jax.tree_util.tree_map_with_path(of, params)
 
 
 def _gain_of(state: Any) -> jax.Array:

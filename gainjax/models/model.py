@@ -38,6 +38,9 @@ class Model:
         twin: Returns, for given dynamics, the same model with the gain in its state instead of the
             optimizer: same parameters, but raw. None if there is no such form.
         gain_of: Returns the gain in the state of such a twin, shape (). None in other models.
+        layer_inputs: ``layer_inputs(params, state, x)``: for each kernel of a dense layer the
+            inputs that it multiplies, shape (B, D), in the structure of ``params``, with
+            ``optax.MaskedNode()`` in place of other parameters. None if they are not known.
         choose: Returns the model with a gain on ``"all"`` layers, or on the ``"head"`` alone. None
             if its head is unknown.
 
@@ -59,6 +62,7 @@ class Model:
     twin: Callable[[GainDynamics], "Model"] | None = None
     gain_of: Callable[[Any], jax.Array] | None = None
     choose: Callable[[Modulate], "Model"] | None = None
+    layer_inputs: Callable[[Any, Any, jax.Array], Any] | None = None
 
     def modulated(self, params: Any) -> Any:
         """Return which parameters a gain multiplies: booleans in the structure of ``params``.

@@ -1,6 +1,7 @@
 """One update of one run: forward, loss and uncertainty, gradient step, gain."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple, cast
 
 import jax
@@ -66,6 +67,8 @@ def train_step(
     ``value_fn``        ``value_fn(params)``: loss of the same batch at other parameters
     ``loss_grad``       ``loss_grad(loss)``: gradient of ``loss(outputs, targets, of_each)``, shape
                         (), of this batch; ``of_each(outputs, targets)`` is the usual loss, (B,)
+    ``layer_inputs``    ``layer_inputs()``: inputs of the dense layers for this batch, see
+                        :class:`gainjax.models.Model`; None if the model cannot tell them
     ``is_new``          which examples of this batch belong to the newest task, shape (B,)
     ``seen_classes``    which classes occur in the tasks so far, shape (C,)
     ``is_switch``       whether this is the first update of a new task (known to an oracle only)
@@ -99,11 +102,12 @@ def train_step(
 
     def value_fn(
         params: Any, uncertainty: Any = None, grad_fn: Any = None, loss_grad: Any = None,
-        is_new: Any = None, seen_classes: Any = None, is_switch: Any = None, task: Any = None,
-        update: Any = None,
+        layer_inputs: Any = None, is_new: Any = None, seen_classes: Any = None,
+        is_switch: Any = None, task: Any = None, update: Any = None,
     ) -> jax.Array:  # fmt: skip
         # Line searches pass on the arguments named here, and refuse an update with any others.
-        del uncertainty, grad_fn, loss_grad, is_new, seen_classes, is_switch, task, update
+        del uncertainty, grad_fn, loss_grad, layer_inputs
+        del is_new, seen_classes, is_switch, task, update
         return loss_fn(params)[0]
 
     def loss_grad(loss: Callable[..., jax.Array]) -> Any:
@@ -112,6 +116,9 @@ def train_step(
 
         return jax.grad(of)(state.params)
 
+    layer_inputs = None
+    if model.layer_inputs is not None:
+        layer_inputs = partial(model.layer_inputs, state.params, state.model_state, batch.inputs)
     gradient = jax.value_and_grad(loss_fn, has_aux=True)
     (loss, (outputs, model_state)), grads = gradient(state.params)
     uncertainty = None if goal.uncertainty is None else goal.uncertainty(outputs)
@@ -125,6 +132,7 @@ def train_step(
         grad_fn=lambda params, i: gradient(params)[1],
         value_fn=value_fn,
         loss_grad=loss_grad,
+        layer_inputs=layer_inputs,
         is_new=batch.is_new,
         seen_classes=batch.seen_classes,
         **extra_args,
