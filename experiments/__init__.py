@@ -1,1 +1,1 @@
-"""Programs that make the numbers of this project: ``python -m experiments NAME``."""
+"""Programs that produce the numbers of this project: ``python -m experiments NAME``."""

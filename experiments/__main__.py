@@ -45,12 +45,12 @@ def main(args: list[str] | None = None) -> None:
     """Run one program.
 
     Args:
-        args: The words after ``python -m experiments``, or None for those of the process.
+        args: The arguments after ``python -m experiments``, or None for those of the process.
     """
     app = tyro.extras.SubcommandApp()
     for program in PROGRAMS:
         app.command(name=program.__name__.replace("_", "-"))(program)
-    app.cli(prog="python -m experiments", description="Make a result again.", args=args)
+    app.cli(prog="python -m experiments", description="Reproduce a result.", args=args)
 
 
 if __name__ == "__main__":

@@ -3,11 +3,11 @@
     python -m experiments bursts --data-dir DIR
 
 From the curves of NGM-SGD alone: how high, how soon and how long the gain bursts after a switch;
-whether its recorded decay is the one it ran with; its tonic level in each task, beside the number
-of classes and the fixed point for the uncertainty; the share of the fast part of the weights. From
-the networks: their uncertainty on test images in the end, and whether the raised gain itself lowers
-the test loss some updates after the first switch. And the toy models. What came out is told in
-``bursts.md``.
+whether its recorded decay is the one it ran with; its tonic level in each task, the number of
+classes and the fixed point for the uncertainty; the share of the fast part of the weights. From the
+networks: their uncertainty on test images in the end, and whether the raised gain itself
+lowers the test loss some updates after the first switch. And the toy models. The results are
+described in ``bursts.md``.
 """
 
 from collections.abc import Sequence
@@ -40,10 +40,10 @@ def bursts(
     """Measure the bursts and the tonic level of NGM-SGD's gain.
 
     Args:
-        lab: Where things are.
+        lab: Folders and options.
         benchmarks: Benchmarks to run.
         seeds: Number of seeds.
-        margin: Change of the tonic level over the stream that counts as flat, relative to it.
+        margin: Relative change of the tonic level over the stream that counts as flat.
     """
     runs, classes, layers = {}, {}, {}
     boundary: list[pd.DataFrame] = []
@@ -77,7 +77,7 @@ def bursts(
 
 
 def _bursts(runs: dict[str, xr.Dataset]) -> pd.DataFrame:
-    """Return the measures of all bursts, and the decay that the curves give back."""
+    """Return the measures of all bursts, and the decay recovered from the curves."""
     tables = []
     for name, curves in runs.items():
         table = analysis.burst_table(analysis.measure_bursts(curves))
@@ -102,7 +102,7 @@ def _layers(subject: analysis.Subject) -> int:
 
 
 def _tonic(levels: pd.DataFrame, layers: dict[str, int]) -> pd.DataFrame:
-    """Return the level of each task: mean over seeds, interval, what it is to be, what it does."""
+    """Return the tonic level of each task: mean over seeds, interval, prediction and effects."""
     rows = []
     for (name, task), group in levels.groupby(["benchmark", "task"], sort=False):
         mean, low, high = map(float, mean_interval(group["level"]))
@@ -119,14 +119,14 @@ def _tonic(levels: pd.DataFrame, layers: dict[str, int]) -> pd.DataFrame:
 
 
 def _trend(levels: pd.DataFrame, margin: float) -> pd.DataFrame:
-    """Return the tests of rising and of being flat for each benchmark."""
+    """Return the tests for rising and for flat levels of each benchmark."""
     return analysis.tonic_trend(levels, margin).drop(columns="setting")
 
 
 def _in_the_end(
     curves: xr.Dataset, subject: analysis.Subject, states: TrainState
 ) -> dict[str, float]:
-    """Return the final uncertainty on test images beside that on batches, and the gain of each."""
+    """Return the final uncertainty on test images and on batches, and the gain for each."""
     entropy_of = jax.vmap(lambda network: analysis.held_out_uncertainty(subject, network))
     network = analysis.Network(states.params, states.model_state)
     sizes = np.asarray(subject.stream.test_sizes)
@@ -161,7 +161,7 @@ def _timescales(runs: dict[str, xr.Dataset]) -> Figure:
 def _after_the_switch(
     lab: Lab, benchmark: Benchmark, after: int, seeds: int
 ) -> tuple[pd.DataFrame, xr.Dataset]:
-    """Return what the raised gain does to the test loss some updates after the first switch."""
+    """Return the effect of the raised gain on the test loss some updates after the first switch."""
     whole = benchmark if lab.smoke else _first_switch(benchmark, after)
     curves, states = lab.run(
         f"bursts/{benchmark.name}-after-{after}", whole, [METHOD], seeds,
@@ -196,7 +196,7 @@ def _first_switch(benchmark: Benchmark, after: int) -> Benchmark:
 def _effects(
     subject: analysis.Subject, state: TrainState, layers: int, calm: jax.Array
 ) -> dict[str, jax.Array]:
-    """Return test loss and entropy on each task, and what the loss gains over other gains."""
+    """Return test loss and entropy on each task, and the change of the loss against other gains."""
     gain = get_gain(state.opt_state)
     losses: dict[str, list[jax.Array]] = {"loss": [], "minus_baseline": [], "minus_before": []}
     network = analysis.Network(state.params, state.model_state)

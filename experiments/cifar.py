@@ -4,8 +4,8 @@
     python -m experiments cifar-first-switch --data-dir DIR
 
 The first is our reduced Split CIFAR-10 (8 channels, 100 updates of 64 images per task) over all
-five tasks. The second is the authors' own protocol as far as its first switch, since all of it
-takes hours on a CPU. Both evaluate the whole test set of the first task, 2,000 images.
+five tasks. The second is the authors' own protocol up to its first switch, since all of it takes
+hours on a CPU. Both evaluate the whole test set of the first task, 2,000 images.
 """
 
 from typing import Annotated
@@ -23,7 +23,7 @@ def cifar(lab: Annotated[Lab, tyro.conf.arg(name="")], seeds: int = 3) -> None:
     """Compare the methods on a reduced Split CIFAR-10.
 
     Args:
-        lab: Where things are.
+        lab: Folders and options.
         seeds: Number of seeds.
     """
     (benchmark,) = lab.benchmarks(["split-cifar10-small"])
@@ -36,7 +36,7 @@ def cifar_first_switch(lab: Annotated[Lab, tyro.conf.arg(name="")], seeds: int =
     """Compare NGM-SGD and momentum SGD at the first switch of the authors' Split CIFAR-10.
 
     Args:
-        lab: Where things are.
+        lab: Folders and options.
         seeds: Number of seeds.
     """
     (whole,) = lab.benchmarks(["split-cifar10"])
@@ -54,7 +54,7 @@ def cifar_first_switch(lab: Annotated[Lab, tyro.conf.arg(name="")], seeds: int =
 
 
 def _around_the_switch(curves: xr.Dataset) -> pd.DataFrame:
-    """Return what happens to task 1 at its first switch, for means over seeds."""
+    """Return the accuracy on task 1 around its first switch, for means over seeds."""
     first = curves.sel(eval_task=1).mean("seed")
     switch = task_ends(curves)[0]
     after = first.sel(eval_update=first.eval_update > switch)

@@ -1,13 +1,13 @@
-"""The authors' CIFAR protocols over all tasks, a run at a time.
+"""The authors' CIFAR protocols over all tasks, one run at a time.
 
     python -m experiments cifar-full --data-dir DIR
 
 Slim ResNet-18 with 20 channels, 400 updates of 256 augmented images per task, the gain on the head
-alone: every run takes about half an hour on two cores. The curves of each run are written as soon
-as it is finished, to ``cifar-full-BENCHMARK.csv.gz``, and a run that is there is not run again; one
-that is stopped resumes from its last checkpoint. Seeds come in turn, so that a complete comparison
-of one seed comes first. Evaluation on 1,000 images of each test set (or all, where there are fewer)
-after each of the first 16 updates of a task and every 5th; on all tasks seen so far every 50th.
+alone: every run takes about half an hour on two cores. The curves of each finished run are written
+to ``cifar-full-BENCHMARK.csv.gz``, and stored runs are not repeated; one that is stopped resumes
+from its last checkpoint. The outer loop is over seeds, so that a complete comparison on one seed
+comes first. Evaluation on 1,000 images of each test set (or all, if there are fewer) after each of
+the first 16 updates of a task and every 5th; on all tasks seen so far every 50th.
 """
 
 from collections.abc import Iterator
@@ -39,7 +39,7 @@ _COLUMNS = ("accuracy", "eval_loss", "seen_accuracy")
 
 
 class Run(NamedTuple):
-    """One run: its curves are a part of the file of its benchmark."""
+    """One run, whose curves are a part of the file of its benchmark."""
 
     benchmark: Benchmark
     method: str
@@ -56,7 +56,7 @@ def cifar_full(
     """Compare the methods on the authors' CIFAR protocols over all tasks.
 
     Args:
-        lab: Where things are.
+        lab: Folders and options.
         benchmarks: Benchmarks to run.
         methods: Methods to run.
         seeds: Seeds to run, in this order.
@@ -79,7 +79,7 @@ def cifar_full(
 
 
 def complete(path: Path, name: str) -> Iterator[xr.Dataset]:
-    """Yield the curves of the stored methods on the seeds that all of them have, if there are any.
+    """Yield the curves of the stored methods on the seeds that all of them have, if any.
 
     Args:
         path: File of a benchmark.
@@ -133,7 +133,7 @@ def _train(lab: Lab, run: Run) -> None:
 
 
 def _rows(curves: xr.Dataset, run: Run) -> pd.DataFrame:
-    """Return the curves of a run, a row for each update after which something was evaluated."""
+    """Return the curves of a run, one row per update with an evaluation."""
     one = curves.isel(setting=0, seed=0, eval_task=0)
     parts = {
         "accuracy": one["accuracy"].to_series(),

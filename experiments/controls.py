@@ -1,14 +1,14 @@
-"""What part of the effect is a larger step, what part the timing of the gain?
+"""Which part of the effect is a larger step, which part the timing of the gain?
 
     python -m experiments controls --data-dir DIR
 
-NGM-SGD raises the gain where it is uncertain, and a gain g makes the step g² times as large. So
-controls keep the mean step and change when it is taken: SGD at the learning rate times the mean of
+NGM-SGD raises the gain when it is uncertain, and a gain g makes the step g² times as large. The
+controls keep the mean step but change its timing: SGD at the learning rate times the mean of
 NGM-SGD's g² (``sgd-raised``), NGM-SGD's mean gain held constant, or its gain shuffled in time; a
 bump at the known switches; a learning rate that follows the signal without scaling a weight. Others
-forget the optimizer's state at a switch, average weights, or seek flat minima. A gain that is
-replayed to the seed it comes from must give the same run again, so that row is a check. All at one
-learning rate, everything else at its defaults.
+reset the optimizer's state at a switch, average weights, or seek flat minima. A gain that is
+replayed to its own seed must reproduce the run, so that row is a check. All use one learning rate
+and defaults otherwise.
 """
 
 import json
@@ -42,9 +42,9 @@ def controls(
     """Compare NGM-SGD with controls that share some of its parts, paired by seed.
 
     Args:
-        lab: Where things are.
+        lab: Folders and options.
         benchmarks: Benchmarks to run.
-        methods: Methods to compare; the first has to be ngm-sgd.
+        methods: Methods to compare; the first must be ngm-sgd.
         seeds: Number of seeds.
     """
     for benchmark in lab.benchmarks(benchmarks):
@@ -56,7 +56,7 @@ def controls(
 
 
 def _train(lab: Lab, benchmark: Benchmark, methods: Sequence[str], seeds: int) -> list[xr.Dataset]:
-    """Return the curves of all methods, each trained in a folder of its own."""
+    """Return the curves of all methods, each trained in a separate folder."""
     folder = f"controls/{benchmark.name}"
     curves: list[xr.Dataset] = []
     for method in methods:
@@ -79,7 +79,7 @@ def _learning_rate(curves: xr.Dataset) -> float:
 
 
 def joined(curves: Sequence[xr.Dataset]) -> xr.Dataset:
-    """Return all curves as those of one run, whichever gain they borrowed.
+    """Return all curves as those of one run, regardless of the gain that they borrowed.
 
     Args:
         curves: Curves of one benchmark.
@@ -93,7 +93,7 @@ def joined(curves: Sequence[xr.Dataset]) -> xr.Dataset:
 
 
 def _plot(rows: pd.DataFrame) -> Figure:
-    """Draw gap and error of each method as points with intervals, beside those of NGM-SGD."""
+    """Draw gap and error of each method as points with intervals, compared with NGM-SGD."""
     figure = Figure(figsize=(6.8, 0.9 + 0.22 * len(rows)), layout="constrained")
     panels = figure.subplots(1, 2, sharey=True)
     gap = [rows[f"avg_sg{end}"] for end in ("", "_low", "_high")]
@@ -117,7 +117,7 @@ def _plot(rows: pd.DataFrame) -> Figure:
 
 
 def _differences(runs: xr.Dataset) -> pd.DataFrame:
-    """Return a row per method: metrics with intervals, and their differences to NGM-SGD."""
+    """Return one row per method: metrics with intervals, and their differences to NGM-SGD."""
     metrics = [f"{name}{end}" for name in COMPARED for end in ("", "_low", "_high")]
     differences = comparison(runs, "ngm-sgd", COMPARED).drop(columns="reference")
     rows = table(runs)[[*metrics, "seeds", "diverged"]].join(differences.add_prefix("minus_ngm_"))

@@ -2,10 +2,10 @@
 
     python -m experiments drop --data-dir DIR
 
-Snapshots around the first switch of each benchmark, all seeds of a method at once: which part of
-the drop on task 1 is due to the outputs of new classes, to the features and to the head
-(:func:`gainjax.analysis.drop_parts`); whether old tasks and the new one pull the same way; and how
-the curvature changes. What came out is told in ``drop.md``.
+Snapshots around the first switch of each benchmark, for all seeds of a method together: which part
+of the drop on task 1 is due to the outputs of new classes, to the features and to the head
+(:func:`gainjax.analysis.drop_parts`); whether the gradients of old tasks and the new one agree; and
+how the curvature changes. The results are described in ``drop.md``.
 """
 
 from collections.abc import Mapping
@@ -37,7 +37,7 @@ METHODS = ("ngm-sgd", "sgd", "msgd", "adam", "adagrad-ema", "fixed-gain-ema")
 AFTER = (1, 2, 5, 10, 20, 50, 100)
 _LEVEL = {"learning_rate": 0.03, "level": 2.5, "average_decay": 0.9}  # the claim's setting
 _SMOKE_AFTER, _SMOKE_UPDATES = (1, 2), 4
-_EXAMPLES, _SAMPLES = 1000, 10  # of the loss whose curvature is taken, and of its trace
+_EXAMPLES, _SAMPLES = 1000, 10  # for the loss whose curvature is measured, and for its trace
 _MEASURED = ("accuracy", "old_accuracy", "ncm_accuracy", "loss", *PARTS)
 
 
@@ -51,10 +51,10 @@ def drop(
     ),
     seeds: int = 5,
 ) -> None:
-    """Take the drop at the first switch of each benchmark apart.
+    """Decompose the drop at the first switch of each benchmark.
 
     Args:
-        lab: Where things are.
+        lab: Folders and options.
         benchmarks: Benchmarks to run.
         seeds: Number of seeds.
     """
@@ -78,7 +78,7 @@ def drop(
 def _runs(
     lab: Lab, bench: Benchmark, seeds: int
 ) -> tuple[xr.Dataset, Mapping[str, Any], list[int], Subject]:
-    """Return curves and snapshots of the first two tasks, and the benchmark that they are of."""
+    """Return curves and snapshots of the first two tasks, with their updates and the benchmark."""
     subject = Subject(bench, None if lab.smoke else lab.data_dir, lab.eval_examples)
     short = bench.replace(updates_per_task=_SMOKE_UPDATES) if lab.smoke else bench
     at = snapshots_around(short, 1, _SMOKE_AFTER if lab.smoke else AFTER)
@@ -94,7 +94,7 @@ def _runs(
 
 
 def _rows(parts: xr.Dataset, names: Any) -> pd.DataFrame:
-    """Return means over seeds with their intervals, a row per method and snapshot."""
+    """Return means over seeds with their intervals, one row per method and snapshot."""
     rows = []
     for method in parts["setting"].values.tolist():
         for update in parts["snapshot"].values.tolist():

@@ -2,9 +2,9 @@
 
     python -m experiments gain-claims
 
-A claim is a number per seed that is above 0 where it holds; its interval over seeds says whether it
+A claim is a number per seed that is above 0 if it holds; its interval over seeds tells whether it
 holds, fails or stays open (:mod:`gainjax.analysis.claims`). Settings are those that the league
-found best on other seeds; a constant gain, which is not in it, has the learning rate of NGM-SGD.
+found best on other seeds; a constant gain, which is not in the league, has NGM-SGD's learning rate.
 """
 
 from pathlib import Path
@@ -19,7 +19,7 @@ from experiments.league.contest import settings_of_league
 from gainjax import get_method
 from gainjax.analysis import CLAIMS, judge_claims
 
-OWNER = "ngm-sgd"  # of the gain that others borrow
+OWNER = "ngm-sgd"  # the method whose gain others borrow
 LEAGUE = Path(__file__).parent / "results"
 
 
@@ -31,7 +31,7 @@ def gain_claims(
     """Judge each claim about the gain by the curves of the methods that it names.
 
     Args:
-        lab: Where things are.
+        lab: Folders and options.
         benchmarks: Benchmarks to run.
         seeds: Number of seeds.
     """
@@ -41,7 +41,7 @@ def gain_claims(
     for benchmark in lab.benchmarks(benchmarks):
         folder = f"gain-claims/{benchmark.name}"
         best, curves = settings_of_league(LEAGUE, benchmark.name), []
-        if best:  # what is not in it has the learning rate of NGM-SGD
+        if best:  # methods outside the league have the learning rate of NGM-SGD
             others = {"learning_rate": best[OWNER]["learning_rate"]}
             best = {method: best.get(method, others) for method in methods}
         for method in methods:

@@ -1,4 +1,4 @@
-"""What the programs share: runs that can be stopped and started again, and results on disk."""
+"""Shared by the programs: resumable runs, and results on disk."""
 
 import dataclasses
 import gzip
@@ -20,7 +20,7 @@ from gainjax.files import write_file
 METHODS = ("ngm-sgd", "sgd", "msgd", "adam")
 MNIST = ("split-mnist", "permuted-mnist", "rotated-mnist")
 
-# All smoke versions are alike, one run at a time, so that they share what is compiled.
+# All smoke versions are the same, one run at a time, so that they share compiled programs.
 _SMOKE = {"updates_per_task": 4, "batch_size": 8, "eval_every": 1, "seen_every": 2, "memory": 1}
 _OF_TASKS = ("task_start", "task_end", "test_inputs", "test_targets", "test_sizes")
 _SMOKE_SEEDS = _SMOKE_VALUES = _SMOKE_TASKS = 2
@@ -28,21 +28,21 @@ _SMOKE_SEEDS = _SMOKE_VALUES = _SMOKE_TASKS = 2
 
 @dataclasses.dataclass(frozen=True)
 class Lab:
-    """Where a program gets its images from, and where it leaves what it finds."""
+    """The folders and options of a program."""
 
     data_dir: Path | None = None
     """Folder with the images, as for `gainjax run`."""
     runs: Path = Path("runs")
-    """Where curves are kept. What is there is not trained again."""
+    """Folder for curves. Stored ones are not trained again."""
     results: Path = Path(__file__).parent / "results"
-    """Where tables and figures go."""
+    """Folder for tables and figures."""
     eval_examples: int | None = 1000
-    """Evaluate on a fixed random subset of each test set, but for the paper's table and CIFAR."""
+    """Evaluate on a fixed random subset of each test set, except in the paper's table and CIFAR."""
     smoke: bool = False
-    """Train for a moment on handwritten digits instead, to see whether the program works."""
+    """Train for a moment on handwritten digits instead, to test the program."""
 
     def benchmarks(self, names: Sequence[str]) -> list[Benchmark]:
-        """Return the benchmarks of these names, or of a smoke version the digits."""
+        """Return the benchmarks of these names, or the digits in a smoke version."""
         if self.smoke:
             return [first_tasks(get_benchmark("split-digits"), _SMOKE_TASKS)]
         return [get_benchmark(name) for name in names]
@@ -55,10 +55,10 @@ class Lab:
         seeds: int | Sequence[int],
         **options: Any,
     ) -> xr.Dataset:
-        """Return the curves of :func:`gainjax.run`, trained as far as they are not there yet.
+        """Return the curves of :func:`gainjax.run`, training only what is not stored yet.
 
         Args:
-            folder: Where to keep them, below ``runs``.
+            folder: Folder for the curves, below ``runs``.
             benchmark: The benchmark.
             methods: Names of methods, or methods by label.
             seeds: Number of seeds, or the seeds themselves.
@@ -77,10 +77,10 @@ class Lab:
         seeds: int | Sequence[int],
         **options: Any,
     ) -> xr.Dataset:
-        """Return the curves of :func:`gainjax.sweep`, trained as far as they are not there yet.
+        """Return the curves of :func:`gainjax.sweep`, training only what is not stored yet.
 
         Args:
-            folder: Where to keep them, below ``runs``.
+            folder: Folder for the curves, below ``runs``.
             benchmark: The benchmark.
             grid: Values of hyperparameters by name.
             methods: Names of methods, alone or by label.
@@ -99,7 +99,7 @@ class Lab:
         )
 
     def write(self, name: str, rows: pd.DataFrame, curves: Sequence[xr.Dataset]) -> None:
-        """Write a table as ``NAME.csv``, and as ``NAME.json`` what it was made with.
+        """Write a table as ``NAME.csv``, and its provenance as ``NAME.json``.
 
         Args:
             name: Name of both files in ``results``.
@@ -143,10 +143,10 @@ class Lab:
 
 
 def write_compressed(path: Path, rows: pd.DataFrame, digits: str) -> None:
-    """Write a table as ``.csv.gz``; equal tables are equal files.
+    """Write a table as ``.csv.gz``; equal tables give equal files.
 
     Args:
-        path: The file, written whole or not at all.
+        path: The file, written atomically.
         rows: The table, without its index.
         digits: Format of its numbers.
     """

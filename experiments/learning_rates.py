@@ -1,13 +1,13 @@
-"""Which learning rate does each method need, and what gap is left at equal accuracy?
+"""Which learning rate does each method need, and what gap remains at equal accuracy?
 
     python -m experiments learning-rates --data-dir DIR
     python -m experiments digits-learning-rates
 
-A slow learner shows a small gap trivially, so methods are compared where they learn equally well:
+A slow learner has a small gap trivially, so methods are compared where they learn equally well:
 every method gets the same rates, and a method's smallest gap is taken among the rates whose anytime
 accuracy is within half a point of a bar. The bar is the best of the method itself (``chosen``), or
 the best that any method reaches (``chosen_any``), which a method may miss at every rate. The second
-program is the search that gave the digits benchmarks their rates (the ``chosen`` ones).
+program is the search for the rates of the digits benchmarks (the ``chosen`` ones).
 """
 
 from collections.abc import Iterator, Sequence
@@ -32,7 +32,7 @@ def learning_rates(
     """Compare methods over learning rates, at equal accuracy.
 
     Args:
-        lab: Where things are.
+        lab: Folders and options.
         benchmarks: Benchmarks to run.
         methods: Methods to compare.
         rates: Learning rates of each method.
@@ -53,7 +53,7 @@ def digits_learning_rates(
     """Find the learning rates of the digits benchmarks, on seeds that no other run uses.
 
     Args:
-        lab: Where things are.
+        lab: Folders and options.
         benchmarks: Benchmarks to run.
         methods: Methods to search.
         rates: Learning rates of each method.
@@ -74,11 +74,11 @@ def search(
     seeds: int | Sequence[int],
     **options: Any,
 ) -> Iterator[tuple[str, xr.Dataset]]:
-    """Train all methods at all rates, benchmark by benchmark, and write a table of each.
+    """Train all methods at all rates, benchmark by benchmark, and write a table for each.
 
     Args:
-        lab: Where things are.
-        name: Name of the folder of curves; with the benchmark's, of the table.
+        lab: Folders and options.
+        name: Name of the folder of curves; with the benchmark's name, that of the table.
         benchmarks: Benchmarks to run.
         methods: Methods to search.
         rates: Learning rates of each method.

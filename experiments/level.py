@@ -1,8 +1,8 @@
-"""A raised level under averaging: the gain, its ramp, temperature, initial weights or steps?
+"""A raised level with averaging: the gain, its ramp, temperature, initial weights or steps?
 
     python -m experiments level
 
-A gain that stays at a level is initial weights times it and steps times its square; in a network
+A gain that stays at a level multiplies initial weights by it and steps by its square; in a network
 without biases it is also a temperature. Each of these alone, at one setting (learning rate .03,
 level 2.5, in three layers a temperature of 1/2.5**3), evaluated at the weights and at their moving
 average (decay .9). A ramp reaches the same level from 1: larger steps from usual initial weights.
@@ -22,7 +22,7 @@ from gainjax import averaged, get_method
 
 RATE, LEVEL, DECAY, LAYERS = 0.03, 2.5, 0.9, 3
 METRICS = ("avg_sg", "anytime_accuracy", "final_accuracy")
-SETTINGS = {  # label: the method and its numbers
+SETTINGS = {  # label: the method and its hyperparameters
     "neither": ("sgd", {"learning_rate": RATE}),
     "constant gain": ("fixed-gain", {"learning_rate": RATE, "level": LEVEL}),
     "ramped gain": ("ramped-gain", {"learning_rate": RATE, "level": LEVEL}),
@@ -37,10 +37,10 @@ def level(
     benchmarks: tuple[str, ...] = DIGITS,
     seeds: int = len(FRESH_SEEDS),
 ) -> None:
-    """Separate what a raised level of the gain does, with averaging and without.
+    """Separate the effects of a raised level of the gain, with averaging and without.
 
     Args:
-        lab: Where things are.
+        lab: Folders and options.
         benchmarks: Benchmarks to run.
         seeds: Number of seeds.
     """

@@ -1,10 +1,10 @@
-"""What the versions of the paper claim, at its own settings, with replay, and of the test loss.
+"""Claims of the paper's versions at its own settings, with replay, and about the test loss.
 
     python -m experiments paper-claims --data-dir DIR
 
-The claims that :mod:`gainjax.analysis.claims` has, and a few more, asked of ten seeds at each
+The claims of :mod:`gainjax.analysis.claims`, and a few more, tested on ten seeds at each
 benchmark's own settings (on MNIST the paper's: learning rate .01 for every method), in joint
-training and with a memory for replay. ``gain-claims`` asks at settings that are tuned.
+training and with a replay memory. ``gain-claims`` tests them at tuned settings.
 """
 
 from collections.abc import Callable
@@ -23,7 +23,7 @@ from gainjax.curves import per_seed
 SEEDS = 10
 REGIMES = ("joint", "replay")
 METHODS = ("ngm-sgd", "sgd", "msgd", "adam", "entropy-lr", "msgd-reset", "adam-reset")
-ONE = "one setting"  # NGM-SGD at one sensitivity for all benchmarks, which have .3 to .5
+ONE = "one setting"  # NGM-SGD at one sensitivity for all benchmarks, whose own are .3 to .5
 _SENSITIVITY, _AFTER = 0.4, 50
 _PAPER, _GAP = "arXiv 2507.14056", "smaller avg-SG"
 
@@ -33,7 +33,7 @@ def less_loss(better: str, reference: str) -> Callable[[xr.Dataset], np.ndarray]
 
     Args:
         better: Method that is claimed to be better.
-        reference: The other one.
+        reference: The other method.
     """
 
     def measure(curves: xr.Dataset) -> np.ndarray:
@@ -53,7 +53,7 @@ def more_accurate(better: str, reference: str) -> Callable[[xr.Dataset], np.ndar
 
     Args:
         better: Method that is claimed to be better.
-        reference: The other one.
+        reference: The other method.
     """
 
     def measure(curves: xr.Dataset) -> np.ndarray:
@@ -95,10 +95,10 @@ def paper_claims(
     lab: Annotated[Lab, tyro.conf.arg(name="")],
     benchmarks: tuple[str, ...] = (*DIGITS, *MNIST),
 ) -> None:
-    """Answer each claim on each benchmark, in joint training and with replay.
+    """Judge each claim on each benchmark, in joint training and with replay.
 
     Args:
-        lab: Where things are.
+        lab: Folders and options.
         benchmarks: Benchmarks to run.
     """
     tables, every = [], []

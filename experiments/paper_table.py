@@ -1,25 +1,25 @@
-"""Does the paper's table come out?
+"""Is the paper's table reproduced?
 
     python -m experiments paper-table --data-dir DIR
     python -m experiments other-seeds --data-dir DIR
 
 Whole test sets, five seeds, learning rate .01 for every method. ``published.csv`` holds the numbers
-of the authors' released curves (five seeds) in the convention of the paper: that of the
-seed-averaged curve with its propagated error. Ours are given in the same convention, and beside it
-per seed, as a mean with a 95 % confidence interval.
+of the authors' released curves (five seeds) in the paper's convention: those of the seed-averaged
+curve with their propagated errors. Ours are given in the same convention, and also per seed, as a
+mean with a 95 % confidence interval.
 
-The metrics of De Lange et al. look at all tasks. Nothing is published to compare them with, since
-the released curves are of task 1 only; they are in a table of their own, of the same seeds
+The metrics of De Lange et al. consider all tasks. There are no published values to compare them
+with, since the released curves are of task 1 only; they are in a separate table, for the same seeds
 evaluated on a subset of every task's test set.
 
 The second program trains NGM-SGD on Rotated MNIST, whose gap is larger here than published, with
-twenty other seeds: how far does the gap of the mean of five seeds scatter?
+twenty other seeds: how much does the gap of the mean of five seeds scatter?
 
-Each cell is compared on its own, by the difference over sqrt(error² + published error²): up to 1
+Each cell is compared separately, by the difference over sqrt(error² + published error²): up to 1
 ``agrees``, up to 2 is ``near``, beyond is ``no``. If all evaluations of a seed erred together, an
 error would be the standard deviation of a metric over seeds, and one combined error some two
 standard errors of a difference of means of five; if they erred independently, the errors are too
-small by the root of the number of points that enter a metric.
+small by the square root of the number of points that enter a metric.
 """
 
 from pathlib import Path
@@ -53,7 +53,7 @@ _GAP = ("avg_sg_mean_curve", "avg_sg_mean_curve_error", "avg_sg", "avg_sg_low", 
 
 
 class Cell(NamedTuple):
-    """A number of ours: of the seed-averaged curve, and per seed."""
+    """One of our numbers: of the seed-averaged curve, and per seed."""
 
     value: float
     error: float
@@ -70,7 +70,7 @@ def paper_table(
     """Reproduce the paper's table on MNIST, cell by cell.
 
     Args:
-        lab: Where things are.
+        lab: Folders and options.
         benchmarks: Benchmarks to run.
         seeds: Number of seeds.
     """
@@ -93,12 +93,12 @@ def paper_table(
 def other_seeds(
     lab: Annotated[Lab, tyro.conf.arg(name="")], groups: int = 4, seeds: int = 5
 ) -> None:
-    """Tell how the gap of a mean curve depends on which seeds it is the mean of.
+    """Show how the gap of a mean curve depends on the seeds that it averages.
 
     Args:
-        lab: Where things are.
+        lab: Folders and options.
         groups: Number of groups of seeds.
-        seeds: Seeds per group; the first group begins with the seed of this number.
+        seeds: Seeds per group; the first group starts with the seed of this number.
     """
     (benchmark,) = lab.benchmarks(["rotated-mnist"])
     chosen = range(seeds, seeds * (groups + 1))
@@ -116,11 +116,11 @@ def _gap(runs: xr.Dataset) -> list[float]:
 
 
 def compare(cells: pd.DataFrame, published: pd.DataFrame) -> pd.DataFrame:
-    """Return all cells with what was published, and how they agree.
+    """Return all cells with the published values, and their agreement.
 
     Args:
         cells: ``benchmark``, ``method``, ``quantity``, ``value``, ``error`` and more.
-        published: The same.
+        published: The published values, in the same columns.
     """
     theirs = published.rename(columns={"value": "published", "error": "published_error"})
     rows = cells.merge(theirs, "left", _KEYS)
@@ -131,7 +131,7 @@ def compare(cells: pd.DataFrame, published: pd.DataFrame) -> pd.DataFrame:
 
 
 def _cells(runs: xr.Dataset, benchmark: str) -> pd.DataFrame:
-    """Return what is known of each method of a run, a row per quantity."""
+    """Return the results of each method of a run, one row per quantity."""
     per_seed = table(runs, "rodriguez-garcia")
     rows = []
     for method in runs.setting.values.tolist():

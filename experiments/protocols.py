@@ -3,9 +3,9 @@
     python -m experiments protocols --data-dir DIR
 
 Split MNIST with fewer and more updates per task, with batches that grow with the number of tasks
-(so that each task keeps its share of examples per update), and with a gain on the head alone. A
-gain on the head leaves the hidden layers to SGD with momentum ``backbone_momentum``: 0, so that
-nothing but the gain differs, or .9, as the authors have it on CIFAR.
+(so that each task keeps its share of examples per update), and with a gain on the head alone. In
+that case, the hidden layers are trained by SGD with momentum ``backbone_momentum``: 0, so that only
+the gain differs, or .9, as in the authors' CIFAR protocol.
 """
 
 from typing import Annotated, Any, NamedTuple
@@ -20,7 +20,7 @@ METRICS = ("avg_sg", "min_acc", "anytime_accuracy", "final_accuracy")
 
 
 class Variant(NamedTuple):
-    """A protocol, and whom to try it on."""
+    """A protocol, and the methods to try with it."""
 
     name: str
     methods: tuple[str, ...]
@@ -53,7 +53,7 @@ def protocols(
     """Repeat the comparison under other protocols.
 
     Args:
-        lab: Where things are.
+        lab: Folders and options.
         benchmark: Benchmark to run.
         seeds: Number of seeds.
     """

@@ -3,8 +3,8 @@
     python -m experiments replay
 
 Each method at the setting that the league chose for it in joint training, on ten seeds that no
-choice has seen: joint, and with half of each batch from a memory of ``buffer`` earlier examples,
-uniform over the past (reservoir) or the same number of each class (balanced).
+choice has used: joint, and with half of each batch from a memory of ``buffer`` earlier examples,
+uniform over the past (reservoir) or balanced by class.
 """
 
 from typing import Annotated, Any
@@ -36,10 +36,10 @@ def replay(
     benchmarks: tuple[str, ...] = ("split-digits", "permuted-digits"),
     buffer: int = 200,
 ) -> None:
-    """Repeat the comparison of the best with a bounded memory.
+    """Repeat the comparison of the best methods with a bounded memory.
 
     Args:
-        lab: Where things are.
+        lab: Folders and options.
         benchmarks: Benchmarks to run.
         buffer: Examples that the memory holds.
     """

@@ -1,10 +1,10 @@
-"""How wrong are anytime accuracy and gap if they are not measured after every update?
+"""How wrong are anytime accuracy and gap if not measured after every update?
 
     python -m experiments sampling
 
-Measured after every update on two of the digits benchmarks, then from a part of these values: after
-every 10th or 20th update, with and without each of the first 16 updates of a task. The gap
-likewise, after every 5th update.
+Measured after every update on two of the digits benchmarks, then from a subset of these values:
+after every 10th or 20th update, with and without each of the first 16 updates of a task; for the
+gap, after every 5th update.
 """
 
 import itertools
@@ -26,10 +26,10 @@ def sampling(
     benchmarks: tuple[str, ...] = ("split-digits", "rotated-digits"),
     seeds: int = 5,
 ) -> None:
-    """State the error of anytime accuracy where it is sampled.
+    """Measure the error of anytime accuracy due to sampling.
 
     Args:
-        lab: Where things are.
+        lab: Folders and options.
         benchmarks: Benchmarks to run.
         seeds: Number of seeds.
     """
@@ -49,7 +49,7 @@ def sampling(
 
 
 def _errors(seen: np.ndarray, ends: np.ndarray) -> dict[str, float]:
-    """Return the mean of curves (seeds, updates), and how far samples of them are from it."""
+    """Return the mean of curves (seeds, updates), and the deviation of their samples from it."""
     mean = seen.mean()
     row = {"every_update": mean}
     for distance, dense in itertools.product((10, 20), (0, 16)):
@@ -65,7 +65,7 @@ def _errors(seen: np.ndarray, ends: np.ndarray) -> dict[str, float]:
 
 
 def _gaps(curves: xr.Dataset) -> dict[str, float]:
-    """Return the mean gap of one setting, and how far that of fewer evaluations is off."""
+    """Return the mean gap of one setting, and the error due to fewer evaluations."""
     mean = measure(curves)["avg_sg"].mean()
     ends = curves["task_end"].values
     found = {"gap": mean}

@@ -1,11 +1,11 @@
-"""How does the gap depend on sensitivity and decay, and does one sensitivity serve all benchmarks?
+"""How does the gap depend on sensitivity and decay, and does one sensitivity suit all benchmarks?
 
     python -m experiments sensitivity --data-dir DIR
 
 A map on the first benchmark; then a row of sensitivities at the default decay on each, to compare
-one sensitivity for all with each benchmark's own. Every network here has ten outputs, so that the
-normalized entropy H / ln C, with one setting for all, is nothing but a sensitivity divided by
-ln 10: the question that is left is whether one sensitivity serves all.
+one sensitivity for all with each benchmark's own. Every network here has ten outputs, so normalized
+entropy H / ln C, with one setting for all, merely divides the sensitivity by ln 10: the remaining
+question is whether one sensitivity suits all.
 """
 
 from typing import Annotated
@@ -17,7 +17,7 @@ from experiments.lab import MNIST, Lab
 from gainjax import plot_heatmap, ranking, table
 
 MAP = {"sensitivity": (0.1, 0.2, 0.4, 0.8), "decay": (0.0, 0.5, 0.9, 0.97)}
-ROW = (0.2, 0.3, 0.4, 0.5)  # holds the paper's setting of each benchmark: .4, .3, .5
+ROW = (0.2, 0.3, 0.4, 0.5)  # includes the paper's setting of each benchmark: .4, .3, .5
 
 
 def sensitivity(
@@ -28,7 +28,7 @@ def sensitivity(
     """Map sensitivity and decay, and try one sensitivity for all benchmarks.
 
     Args:
-        lab: Where things are.
+        lab: Folders and options.
         benchmarks: Benchmarks to run, the map on the first.
         seeds: Number of seeds.
     """

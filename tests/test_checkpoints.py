@@ -451,7 +451,7 @@ def test_without_an_intact_checkpoint_a_method_starts_again(broken, uninterrupte
     with (
         pytest.warns(CheckpointWarning, match="27 is damaged"),
         pytest.warns(CheckpointWarning, match="24 is damaged"),
-        pytest.warns(CheckpointWarning, match="adam starts again"),
+        pytest.warns(CheckpointWarning, match="adam starts over"),
     ):
         assert_same(go(broken), uninterrupted)
     assert restored == {"adam": 0}
@@ -466,7 +466,7 @@ def test_damaged_curves_are_made_anew(broken, uninterrupted, restored, how, star
     with contextlib.ExitStack() as stack:
         stack.enter_context(pytest.warns(CheckpointWarning, match=f"{path} is damaged"))
         if position == 0:
-            stack.enter_context(pytest.warns(CheckpointWarning, match="adam starts again"))
+            stack.enter_context(pytest.warns(CheckpointWarning, match="adam starts over"))
         assert_same(go(broken), uninterrupted)
     assert restored == {"adam": position}
 

@@ -204,7 +204,7 @@ def test_curves_from_elsewhere_join_a_run_of_the_same_protocol(tmp_path):
     assert np.isnan(rows.loc["er", "anytime_accuracy"])
     assert rows["diverged"].tolist() == [0, 0, 0]
     text = printed(show.print_table, both)
-    assert "something that this needs was not recorded" in text
+    assert "required data were not recorded" in text
     assert "–" in next(line for line in text.splitlines() if line.startswith(" er"))
     assert "nan" not in text
     assert "diverged" not in text

@@ -147,7 +147,7 @@ def test_tables_of_what_is_not_there_or_was_interrupted(tmp_path, capsys):
     main(["table", str(tmp_path)])
     told = " ".join(capsys.readouterr().out.split())
     assert "was interrupted" in told
-    assert f"gainjax resume {tmp_path} finishes it" in told
+    assert f"to finish it: gainjax resume {tmp_path}" in told
 
 
 def test_methods_of_the_command_line_may_have_labels(tmp_path, monkeypatch, capsys):

@@ -53,7 +53,7 @@ def test_of_settings_in_progress_their_common_beginning_is_shown(tmp_path, unint
         np.testing.assert_array_equal(found[name], whole[:, :, : found[name].shape[2]])
     main(["table", str(tmp_path)])
     printed = capsys.readouterr().out
-    assert "shown are 10 updates" in printed
+    assert "showing the first 10 updates" in printed
     assert "ngm-sgd: 11 of 40" in printed
     assert "adam: 0 of 40" in printed
 

@@ -312,7 +312,7 @@ def test_a_grid_does_not_silently_beat_a_value(capsys, tmp_path, monkeypatch):
     told = refused(capsys, *words, "--set", "learning_rate=.5", "--grid", "learning_rate=.1,.2")
     assert "learning_rate is both set (hyperparameters, --set) and varied" in told
     told = refused(capsys, *words, "--set", "sgd.learning_rate=.5", "--grid", "learning_rate=.1,.2")
-    assert "sgd.learning_rate is given a value" in told
+    assert "sgd.learning_rate is both set" in told
     assert "--grid is given twice" in refused(
         capsys, *words, "--grid", "learning_rate=.1,.2", "--grid", "learning_rate=.3,.4"
     )

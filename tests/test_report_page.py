@@ -188,7 +188,7 @@ def test_words_about_few_seeds_claim_nothing():
     assert "too few" in five
     assert "at least 6" in five
     assert "significant" not in five + one
-    assert "One seed does not tell" in one
+    assert "One seed cannot distinguish" in one
 
 
 def test_words_warn_of_a_small_gap_that_accuracy_pays_for():
@@ -202,7 +202,7 @@ def test_a_diverged_method_is_never_the_best():
     curves = synthetic_curves(seeds=6, diverged=[("ngm-sgd", 0, 300)])
     text = said(curves)
     assert text.startswith("SGD has the smallest")
-    assert "Left out of this: NGM-SGD" in text
+    assert "Excluded: NGM-SGD" in text
     assert "diverged" in text_of(pages.render([curves]))
 
 

@@ -194,7 +194,7 @@ def test_other_code_under_the_same_name_is_another_run(tmp_path):
         ({"model": nn.Dense(4)}, "model of benchmark 'mine' must have at least 10 outputs"),
         ({"model": nn.Conv(4, (3, 3))}, "model of benchmark 'mine' must have at least 10 outputs"),
         ({"updates_per_task": [3, 4]}, "updates_per_task"),
-        ({"modulate": "head", "model": nn.Dense(10)}, "modulate='head' is for models with a field"),
+        ({"modulate": "head", "model": nn.Dense(10)}, "modulate='head' needs a model with a field"),
         ({"uncertainty": 3}, "unknown option 'uncertainty'"),
     ],
 )
@@ -331,8 +331,14 @@ def test_help_teaches(command, capsys):
         (["run", "split-digits", "--seeds", "0"], "seeds must be an integer of at least 1"),
         (["run", "split-mnist", "--data-dir", "/nowhere/at/all"], "TFDS_DATA_DIR"),
         (["run", "split-digits", "--set", "b1=.1", "b1=.2"], "--set gives b1 twice"),
-        (["run", "split-digits", "--set", "sgd=.1", "sgd.learning_rate=.1"], "gives sgd both a"),
-        (["run", "split-digits", "--set", "sgd.learning_rate=.1", "sgd=.1"], "gives sgd both a"),
+        (
+            ["run", "split-digits", "--set", "sgd=.1", "sgd.learning_rate=.1"],
+            "uses sgd as a",
+        ),
+        (
+            ["run", "split-digits", "--set", "sgd.learning_rate=.1", "sgd=.1"],
+            "uses sgd as a",
+        ),
         (
             [
                 "run",

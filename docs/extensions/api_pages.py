@@ -1,4 +1,4 @@
-"""The API reference, written from what the package exports: a page for each public module.
+"""The API reference, generated from the exports of the package: a page per public module.
 
 Each object has one entry, under the shortest of its public names. References by another name, such
 as the ``gainjax.methods.method.Method`` of signatures, lead to that entry.

@@ -55,15 +55,15 @@ def league() -> dict[str, pd.DataFrame]:
 
 
 def method_page(method: Method) -> str:
-    """Return what there is to say about a method."""
+    """Return the page of a method."""
     parts = [f"# {method.name}\n", f"{_sentence(method.summary)} *Source: {method.source}.*\n"]
     notes = []
     if method.needs_boundary:
-        notes.append("It is told when the task changes: an oracle, for comparison only.")
+        notes.append("It is informed of task changes: an oracle, for comparison only.")
     if method.borrows_gain:
         notes.append("It replays the gain of another run: `--gain-from`, `gain_from=`.")
     if not method.evaluates_trained:
-        notes.append("It is evaluated at other weights than those that it trains.")
+        notes.append("It is evaluated at weights other than those that it trains.")
     parts += [f"{note}\n" for note in notes]
     parts.append("## Hyperparameters\n")
     rows = [
@@ -145,7 +145,7 @@ def _method_row(method: Method) -> tuple[str, ...]:
 
 
 def benchmark_page(benchmark: gainjax.Benchmark) -> str:
-    """Return what there is to say about a benchmark."""
+    """Return the page of a benchmark."""
     protocol = benchmark.protocol
     parts = [
         f"# {benchmark.name}\n",
@@ -192,7 +192,7 @@ def _benchmark_row(benchmark: gainjax.Benchmark) -> tuple[str, ...]:
 
 
 def metric_page(metric: Metric) -> str:
-    """Return what there is to say about a metric."""
+    """Return the page of a metric."""
     facts = {
         "title": metric.title,
         "unit": metric.unit,
@@ -205,7 +205,7 @@ def metric_page(metric: Metric) -> str:
     }
     parts = [f"# {metric.name}\n", f"{_sentence(metric.meaning)}\n", table(["", ""], facts.items())]
     if metric.bound:
-        parts.append(f"A lower bound where [{metric.bound}]({metric.bound}.md) is below 1.\n")
+        parts.append(f"A lower bound if [{metric.bound}]({metric.bound}.md) is below 1.\n")
     if metric.when_diverged is not None:
         parts.append(f"A seed that diverged counts with {metric.when_diverged:g}.\n")
     function = f"gainjax.metrics.{metric.function.__name__}"
@@ -227,15 +227,15 @@ _KINDS: dict[str, tuple[Any, Callable[[Any], str], Callable[[Any], Any], list[st
         gainjax.METHODS,
         method_page,
         _method_row,
-        ["name", "what it does", "told of switches", "source"],
-        "Ready to be named in `gainjax.run` and on the command line; how to add one is in "
+        ["name", "description", "knows switches", "source"],
+        "Available by name in `gainjax.run` and on the command line. To add one, see "
         "[bring your own](../bring-your-own.md).",
     ),
     "benchmarks": (
         gainjax.BENCHMARKS,
         benchmark_page,
         _benchmark_row,
-        ["name", "what it is", "source"],
+        ["name", "description", "source"],
         "The digits ship with scikit-learn; the others need their data, see "
         "[getting started](../getting-started.md).",
     ),
@@ -243,8 +243,8 @@ _KINDS: dict[str, tuple[Any, Callable[[Any], str], Callable[[Any], Any], list[st
         gainjax.METRICS,
         metric_page,
         _metric_row,
-        ["name", "title", "what it says", "unit", "better"],
-        "Index ranges and both conventions, drawn: [metrics](../metrics.md).",
+        ["name", "title", "meaning", "unit", "better"],
+        "Index ranges and both conventions in figures: [metrics](../metrics.md).",
     ),
 }
 

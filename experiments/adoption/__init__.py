@@ -1,1 +1,1 @@
-"""Does the gain harm other people's recipes, and is it worth having there?"""
+"""Does the gain harm existing recipes, and is it worth having there?"""

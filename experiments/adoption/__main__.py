@@ -1,11 +1,11 @@
-"""Does the gain harm other people's recipes, and is it worth having there?
+"""Does the gain harm existing recipes, and is it worth having there?
 
     python -m experiments.adoption --data DIR
 
-``DIR`` holds ``mnist.npz``, ``cifar10.npz`` and ``cifar100.npz`` (Keras naming). Writes, beside
-the other results, ``adoption-recipes.csv``: what recipes come to alone and under rules for the
-gain, and ``adoption-switch.csv``: their stability gap where tasks follow each other. It takes half
-an hour on two CPU cores. What follows from the tables is in docs/adoption.md.
+``DIR`` holds ``mnist.npz``, ``cifar10.npz`` and ``cifar100.npz`` (Keras array names). Writes to the
+other results ``adoption-recipes.csv``: the results of recipes alone and under rules for the gain,
+and ``adoption-switch.csv``: their stability gap at task switches. It takes half an hour on two CPU
+cores. The tables are discussed in docs/adoption.md.
 """
 
 import argparse
@@ -67,7 +67,7 @@ BASES = {
 
 
 def _bounded(base: optax.GradientTransformation, output: float) -> Any:
-    """Return the rule of the default with another bound on what the layers do together."""
+    """Return the default rule with another bound on the combined gain of the layers."""
 
     def with_depth(params: Any) -> Any:
         layers = sum(jax.tree.leaves(default_mask(params)))
@@ -148,13 +148,13 @@ def main(arguments: list[str] | None = None) -> None:
     """Write the tables.
 
     Args:
-        arguments: The words of the command line, or None for those of the process.
+        arguments: The arguments of the command line, or None for those of the process.
     """
     parser = argparse.ArgumentParser(prog="python -m experiments.adoption")
     parser.add_argument("--data", type=Path, required=True, help="folder with .npz files")
     parser.add_argument("--seeds", type=int, default=3, help="seeds of each recipe")
     parser.add_argument("--switch-seeds", type=int, default=10, help="seeds of each stream")
-    parser.add_argument("--only", default="", help="part of the names of what to run")
+    parser.add_argument("--only", default="", help="part of the names of the runs to include")
     parser.add_argument("--tables", nargs="+", choices=PARTS, default=PARTS, help="which")
     parser.add_argument("--results", type=Path, default=RESULTS, help="where tables go")
     args = parser.parse_args(arguments)

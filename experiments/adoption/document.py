@@ -1,4 +1,4 @@
-"""The tables of docs/adoption.md, made of the csv files.
+"""The tables of docs/adoption.md, generated from the csv files.
 
 python -m experiments.adoption.document
 """
@@ -53,7 +53,7 @@ def switch_table(results: Path = RESULTS) -> str:
 
 
 def filled(text: str, results: Path = RESULTS) -> str:
-    """Return the document with its tables made anew, each between its two marks."""
+    """Return the document with its tables regenerated, each between its two marks."""
     for name, table in (("recipes", recipes_table), ("switch", switch_table)):
         block = f"<!-- {name} -->\n{table(results)}\n<!-- end -->"
         text = re.sub(rf"<!-- {name} -->.*?<!-- end -->", lambda _, b=block: b, text, flags=re.S)

@@ -1,4 +1,4 @@
-"""Recipes for images: other people's networks and optimizers, each in the idiom of its library.
+"""Recipes for images: existing networks and optimizers, each in the idiom of its library.
 
 Networks, rates and batch sizes are those of the libraries' own examples as far as they fit into a
 few hundred updates on a CPU. A recipe is built with a wrapper of its optimizer, and trains one seed
@@ -26,9 +26,9 @@ _LAST = 50  # updates whose mean loss is reported
 
 
 class Result(NamedTuple):
-    """What one run came to."""
+    """The result of one run."""
 
-    train_loss: float  # mean of the last updates, nats; for a policy what replaces it, see there
+    train_loss: float  # mean of the last updates, nats; for a policy, see there
     test_loss: float  # nats
     score: float  # test accuracy in %, or return per episode
 
@@ -51,7 +51,7 @@ class Images(NamedTuple):
 
 
 def load(folder: Path, name: str) -> Images:
-    """Read ``NAME.npz`` (arrays in the Keras naming); MNIST in [0, 1], CIFAR normalized."""
+    """Read ``NAME.npz`` (Keras array names); MNIST in [0, 1], CIFAR normalized."""
     with np.load(folder / f"{name}.npz", allow_pickle=False) as file:
         x, y, x_test, y_test = (file[k] for k in ("x_train", "y_train", "x_test", "y_test"))
 
@@ -71,7 +71,7 @@ def cross_entropy(logits: jax.Array, y: jax.Array) -> jax.Array:
 
 
 def summary(losses: list[jax.Array], logits: jax.Array, y: np.ndarray) -> Result:
-    """Return what a run of a classifier came to."""
+    """Return the result of a classifier's run."""
     accuracy = 100 * jnp.mean((jnp.argmax(logits, -1) == y) & jnp.isfinite(logits).all(-1))
     train_loss = float(np.mean([float(loss) for loss in losses[-_LAST:]]))
     return Result(train_loss, float(cross_entropy(logits, y)), float(accuracy))
@@ -195,7 +195,7 @@ class _ResNet(nn.Module):
 
 
 class _Transformer(nn.Module):
-    """Reads the rows of an image one after the other; pre-norm, two blocks."""
+    """Reads the rows of an image in sequence; pre-norm, two blocks."""
 
     width: int = 32
 

@@ -1,4 +1,4 @@
-"""A policy gradient on the cart and pole: entropy stays high, and so does the gain."""
+"""A policy gradient on CartPole: entropy stays high, and so does the gain."""
 
 from collections.abc import Callable
 from typing import Any
@@ -39,7 +39,7 @@ def _first_params(key: jax.Array) -> _Params:
 
 
 def _episode(params: _Params, key: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Return states, actions and whether the pole still stood, for each step of an episode."""
+    """Return states, actions and whether the pole was still up, for each step of an episode."""
     start, steps = jax.random.split(key)
 
     def step(carry: Any, key: jax.Array) -> tuple[Any, Any]:
@@ -58,7 +58,7 @@ def policy_gradient(
 ) -> Callable[[int], Result]:
     """REINFORCE with the mean return as baseline; the result's losses are the final entropy.
 
-    The uncertainty is the entropy of the actions while the pole stands.
+    The uncertainty is the entropy of the actions while the pole is up.
     """
     del data
     optimizer = wrap(base)

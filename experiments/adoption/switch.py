@@ -1,4 +1,4 @@
-"""Is a gain worth having in such a recipe? The stability gap where tasks follow each other.
+"""Is a gain worth having in such a recipe? The stability gap at task switches.
 
 Split MNIST (five tasks of two digits) and permuted MNIST (three tasks), joint training: task k
 trains on the pooled data of the tasks up to k. The network has biases and the usual initial
@@ -73,7 +73,7 @@ def _first_params(key: jax.Array) -> list[dict[str, jax.Array]]:
 def stability_gap(
     base: optax.GradientTransformation, stream: Stream, wrap: Wrap
 ) -> Callable[[int], tuple[float, float]]:
-    """Return what trains one seed, and returns its gap on task 1 and its anytime accuracy in %."""
+    """Return a function from a seed to its gap on task 1 and its anytime accuracy in %."""
     optimizer, tasks = wrap(base), len(stream.ends)
 
     def update(carry: Any, n: jax.Array, key: jax.Array, stream: Stream) -> tuple[Any, Any]:

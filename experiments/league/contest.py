@@ -1,16 +1,15 @@
-"""Who closes the stability gap best? Every method tuned alike, then run on fresh seeds.
+"""Which method closes the stability gap best? Each is tuned by one rule, then run on fresh seeds.
 
     python -m experiments league --data-dir DIR
     python -m experiments league --benchmarks split-digits permuted-digits rotated-digits
 
 Each method has seven settings (:mod:`experiments.league.entries`), which are tried on three seeds.
 The one with the smallest gap within half a point of the method's own best anytime accuracy is run
-on ten fresh seeds, with its switches and without (the floor), and so is the method's one default:
-that of the registry, which no benchmark overrides, since a benchmark has rates of its own for a few
-methods only. What came out is written after each method, a row per seed, to
-``league-BENCHMARK.csv.gz``; methods that are there are not run again (but for a default that is
-another one now), so the program can be stopped at any time. Tables, figures and the page are made
-from these files.
+on ten fresh seeds, with its switches and without (the floor), and so is the method's default: that
+of the registry, without the overrides of benchmarks, since a benchmark has its own rates for a few
+methods only. Results are written after each method, one row per seed, to
+``league-BENCHMARK.csv.gz``; stored methods are not run again (unless their default has changed), so
+the program can be stopped at any time. Tables, figures and the page are made from these files.
 """
 
 import importlib.metadata
@@ -52,7 +51,7 @@ def league(
     """Tune and compare every method, and write the page.
 
     Args:
-        lab: Where things are.
+        lab: Folders and options.
         benchmarks: Benchmarks to run.
         methods: Methods to run.
         page_only: Train nothing: make tables, figures and the page from the stored numbers.
@@ -71,7 +70,7 @@ def league(
 def contest(
     lab: Lab, benchmark: Benchmark, entry: Entry, due: Sequence[str] = STAGES
 ) -> pd.DataFrame:
-    """Return what came out for a method on a benchmark, a row per stage, setting and seed."""
+    """Return the results of a method on a benchmark, one row per stage, setting and seed."""
     folder = f"league/{benchmark.name}/{entry.name}"
     options, methods = evaluation(benchmark), {entry.name: entry.method}
     network, stages = _network(benchmark, entry), {}
@@ -109,7 +108,7 @@ def _network(benchmark: Benchmark, entry: Entry) -> Benchmark:
 
 
 def evaluation(benchmark: Benchmark) -> dict[str, Any]:
-    """Return how runs are evaluated: on all of the few digits, on a part of MNIST."""
+    """Return evaluation options: all of the few digits, a part of MNIST."""
     return {"seen_every": 10, "eval_examples": None if "digits" in benchmark.name else 1000}
 
 
@@ -122,10 +121,10 @@ def chosen_setting(tuning: xr.Dataset, entry: Entry) -> dict[str, float]:
 
 
 def settings_of_league(results: Path, benchmark: str) -> dict[str, dict[str, Any]]:
-    """Return the setting that was chosen for each method on a benchmark; none before it ran there.
+    """Return the setting that was chosen for each method on a benchmark; none before it was run.
 
     Args:
-        results: Where the numbers of the league are.
+        results: Folder with the numbers of the league.
         benchmark: Name of the benchmark.
     """
     path = results / f"league-{benchmark}.csv.gz"
@@ -136,7 +135,7 @@ def settings_of_league(results: Path, benchmark: str) -> dict[str, dict[str, Any
 
 
 def default_setting(entry: Entry) -> dict[str, float | None]:
-    """Return all numbers of a method as the registry has them, whatever a benchmark prefers."""
+    """Return all numbers of a method as the registry has them, whatever a benchmark overrides."""
     return dict(gainjax.get_method(entry.method).hyperparameters)
 
 
@@ -160,7 +159,7 @@ def _rows(stage: str, curves: xr.Dataset) -> pd.DataFrame:
 
 
 def machine() -> str:
-    """Return what the last digits of numbers depend on: instructions of the processor, versions."""
+    """Return what the last digits of numbers depend on: processor instructions and versions."""
     try:
         info = Path("/proc/cpuinfo").read_text().splitlines()
         flags = next(line for line in info if line.startswith("flags"))
@@ -171,7 +170,7 @@ def machine() -> str:
 
 
 def stages_due(path: Path, entry: Entry) -> tuple[str, ...]:
-    """Return what is to be run: all stages, the default alone if it is another one now, or none."""
+    """Return the stages to run: all of them, the default alone if it has changed, or none."""
     if not path.exists():
         return STAGES
     rows = pd.read_csv(path, usecols=["method", "stage", "setting"])
@@ -185,7 +184,7 @@ def stages_due(path: Path, entry: Entry) -> tuple[str, ...]:
 
 
 def put(path: Path, rows: pd.DataFrame) -> None:
-    """Put the rows of some stages of a method into a file, instead of those that are there."""
+    """Replace the rows of some stages of a method in a file."""
     if path.exists():
         before = pd.read_csv(path)
         keys = ["method", "stage"]

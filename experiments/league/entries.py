@@ -1,4 +1,4 @@
-"""Who takes part: for each method the seven settings that it is tuned over. One entry adds one."""
+"""The participants: for each method, the seven settings for its tuning. Add an entry to add one."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
@@ -15,7 +15,7 @@ class Entry(NamedTuple):
     method: str
     """Its name in the registry."""
     grids: tuple[Grid, ...]
-    """What it is tuned over: products of values, seven settings in all."""
+    """The tuning grid: products of values, seven settings in all."""
     forward: int = 1
     """Forward passes over the batch per update."""
     backward: int = 1
@@ -228,7 +228,7 @@ ENTRIES = (
         _rates_and("length", 50.0, _OF_MOMENTUM, 20.0, (0.01, 0.03, 0.1)),
         memory=1,
     ),
-    # Oracles: told when the task changes.
+    # Oracles: informed of task changes.
     Entry(
         "warmup-at-switch",
         _rates_and("length", 50.0, _OF_MOMENTUM, 20.0, (0.01, 0.03, 0.1)),

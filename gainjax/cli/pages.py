@@ -81,12 +81,12 @@ def _so_far(folder: Path) -> list[xr.Dataset]:
 def _state(folder: Path, curves: list[xr.Dataset]) -> str:
     """Return the status of an unfinished run."""
     if not guard.is_locked(folder):
-        return f"Nothing is running: gainjax resume {folder} finishes it."
+        return f"Nothing is running. To finish it: gainjax resume {folder}"
     if not curves:
         return "In progress; no evaluation is stored yet."
     until = json.loads(curves[0].attrs["spec"]).get("cut_off_after")
     return "In progress; " + (
-        "shown is what is finished." if until is None else f"shown are {until:,} updates."
+        "showing the finished part." if until is None else f"showing the first {until:,} updates."
     )
 
 

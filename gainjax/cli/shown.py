@@ -150,7 +150,7 @@ def show_unfinished(curves: xr.Dataset, directory: Path, output: Output) -> None
     state = "is in progress" if guard.is_locked(directory) else "was interrupted"
     console().print(
         f"{escape(str(directory))} {state}; "
-        + ("shown is what is finished." if until is None else f"shown are {until} updates.")
+        + ("showing the finished part." if until is None else f"showing the first {until} updates.")
         + " Updates stored:",
         highlight=False,
         soft_wrap=True,
@@ -159,7 +159,9 @@ def show_unfinished(curves: xr.Dataset, directory: Path, output: Output) -> None
         console().print(f"  {escape(label)}: {done} of {total}", highlight=False)
     if state == "was interrupted":
         console().print(
-            f"gainjax resume {escape(str(directory))} finishes it", highlight=False, soft_wrap=True
+            f"to finish it: gainjax resume {escape(str(directory))}",
+            highlight=False,
+            soft_wrap=True,
         )
 
 

@@ -22,8 +22,8 @@ _TITLES = {
 
 
 _OF_FLOOR = {
-    tables.FLOOR: ("floor", "avg-SG when no switch happens and task 1 goes on"),
-    tables.EXCESS: ("excess", "avg-SG over its floor, paired by seed"),
+    tables.FLOOR: ("floor", "avg-SG without a switch, when task 1 continues"),
+    tables.EXCESS: ("excess", "avg-SG above its floor, paired by seed"),
 }
 
 
@@ -219,7 +219,7 @@ def _edges(table: pd.DataFrame, swept: list[str], names: Mapping[str, str]) -> l
                 continue
             if tried.nunique() > 1 and taken.isin([tried.min(), tried.max()]).any():
                 edges.append(f"{names[method]} ({words(name)} {value_text(taken.iloc[0])})")
-    return [f"chosen at the edge of what was tried: {', '.join(edges)}"] if edges else []
+    return [f"chosen at the edge of the tried values: {', '.join(edges)}"] if edges else []
 
 
 def _of_rows(dataset: xr.Dataset) -> str:
@@ -264,11 +264,11 @@ def _tested(seeds: int, tests: int) -> str:
     smallest = f"with {seeds} seeds the smallest possible p is {2 / 2**seeds:.3g}"
     if seeds < tables.LEAST_SEEDS:
         return (
-            f"no p-values: {smallest}, so that nothing can be significant at 5 % with fewer than "
+            f"no p-values: {smallest}, so nothing can be significant at 5 % with fewer than "
             f"{needed} seeds"
         )
-    text = f"p: exact paired sign-flip test, by Holm's method corrected for the {tests} tests of "
-    text += "this table"
+    text = f"p: exact paired sign-flip test, corrected for the {tests} tests of this table "
+    text += "by Holm's method"
     if seeds < needed_corrected:
         text += (
             f"; {smallest} before correction: nothing can be significant at 5 % after correction "
@@ -288,10 +288,10 @@ def _footnotes(rows: pd.DataFrame, columns: Mapping[str, Metric], score: str) ->
     else:
         notes.append("all numbers: one seed, so no intervals")
     if any(rows[name].isna().any() for name in columns):
-        notes.append("–: something that this needs was not recorded")
+        notes.append("–: required data were not recorded")
     if "frontier" in rows and "avg_sg" in columns:
         notes.append(
-            f"{_FRONTIER}: nothing else has both a smaller avg-SG and a higher anytime {score}"
+            f"{_FRONTIER}: no other row has both a smaller avg-SG and a higher anytime {score}"
         )
     if rows["diverged"].any():
         notes.append(f"diverged: from then on {score} is 0, and there is no gap to show")

@@ -1,4 +1,4 @@
-"""Pages of curves: one HTML file that needs nothing else, for a browser or a colleague."""
+"""Pages of curves: self-contained HTML files, for a browser or a colleague."""
 
 from gainjax.show.pages.page import render, report, require_bokeh
 

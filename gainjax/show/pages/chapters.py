@@ -1,4 +1,4 @@
-"""A chapter of a page: the sections of one data set, and what its buttons act on."""
+"""A chapter of a page: the sections of one data set, and the targets of its buttons."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -15,17 +15,17 @@ from gainjax.show.pages.shown import Chart, Shown
 
 @dataclasses.dataclass(frozen=True)
 class Chapter:
-    """What a page shows of one data set.
+    """The part of a page about one data set.
 
     Args:
         title: Name of the benchmark.
-        subtitle: Its size, in words.
+        subtitle: Its size, as text.
         sections: The sections.
-        charts: All charts of them.
-        settings: What a reader can switch on and off: name and look of each setting.
-        seeds: The seeds that can be switched on, as they are numbered.
+        charts: All their charts.
+        settings: Name and look of each setting, which readers can switch on and off.
+        seeds: The seeds that can be switched on, by number.
         spans: Buttons of the horizontal range: a text, the first and the last update.
-        model: What the script of the page needs, as JSON can say it.
+        model: Data for the script of the page, JSON-serializable.
         reduced: Whether charts show fewer points than there are.
     """
 
@@ -45,8 +45,8 @@ def chapter(dataset: xr.Dataset, budget: int, further: Sequence[Make] = ()) -> C
 
     Args:
         dataset: Curves.
-        budget: About how many numbers its charts may hold.
-        further: Sections to stand behind those that every page has.
+        budget: Approximate limit on the numbers in its charts.
+        further: Additional sections, placed after those that every page has.
     """
     shown = Shown(dataset, budget // 4)  # accuracy, with its seeds, and up to three traces
     makes = [*SECTIONS, *further, configuration]
@@ -95,7 +95,7 @@ def _setting(shown: Shown, number: int) -> dict[str, Any]:
 
 
 def _spans(ends: np.ndarray) -> list[tuple[str, float, float]]:
-    """Return the whole run, and for each switch what is around it."""
+    """Return the ranges of the whole run and of each switch."""
     spans = [("whole run", 0.5, float(ends[-1]) + 0.5)]
     starts = np.append(0, ends[:-1])
     for number, (start, switch, end) in enumerate(zip(starts, ends, ends[1:], strict=False), 1):

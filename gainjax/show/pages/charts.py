@@ -23,7 +23,7 @@ from gainjax.statistics import mean_interval
 
 Curve = tuple[np.ndarray, np.ndarray]  # updates (n,), values (n, seeds)
 
-INK = "#767676"  # told from white and from black alike
+INK = "#767676"  # visible on white and on black
 TOOLS_2D = "pan,wheel_zoom,box_zoom,reset,save"
 _TOOLS = "xpan,xwheel_zoom,xbox_zoom,reset,save"
 _MARKERS = {
@@ -37,7 +37,7 @@ _MARKERS = {
     "p": "hex",
 }
 _FEWEST_BINS = 60
-MOST_WITH_SEEDS = 20  # settings of which single seeds can be seen, too
+MOST_WITH_SEEDS = 20  # settings whose single seeds can also be shown
 
 
 def empty_chart(
@@ -46,9 +46,9 @@ def empty_chart(
     """Return a figure without data, as wide as the page.
 
     Args:
-        x_title: What is on the horizontal axis.
-        y_title: What is on the vertical axis.
-        height: In pixels.
+        x_title: Title of the horizontal axis.
+        y_title: Title of the vertical axis.
+        height: Height in pixels.
         tools: Names of Bokeh's tools.
         **options: Options of a Bokeh figure.
     """
@@ -65,8 +65,8 @@ def empty_chart(
     )
     made.toolbar.logo = None
     made.y_range.only_visible = True
-    made.window_axis = "x"  # heights follow what is zoomed to
-    # A text between dollars would be taken for a formula, and fetched from elsewhere.
+    made.window_axis = "x"  # heights adapt to the zoomed range
+    # Text between dollar signs would be taken for a formula, and fetched from elsewhere.
     made.xaxis.axis_label, made.yaxis.axis_label = PlainText(x_title), PlainText(y_title)
     for axis in (*made.xaxis, *made.yaxis):
         axis.axis_label_text_font_style = "normal"
@@ -82,7 +82,7 @@ def empty_chart(
 
 
 def percent(axis: Any) -> None:
-    """Label fractions as per cent.
+    """Label fractions as percentages.
 
     Args:
         axis: An axis of a Bokeh figure.
@@ -101,15 +101,15 @@ def line_chart(
     seeds: bool = False,
     **options: Any,
 ) -> Chart:
-    """Draw a mean with its 95 % confidence interval per setting, and maybe every seed.
+    """Draw a mean with its 95 % confidence interval per setting, and optionally every seed.
 
     Args:
-        shown: What the page shows.
+        shown: The content of the page.
         curves: A curve per setting, or None where nothing was recorded.
-        y_title: What is on the vertical axis.
-        caption: What is seen, in words.
-        x_title: What is on the horizontal axis.
-        value_format: How values are written, as Bokeh's numeral formats.
+        y_title: Title of the vertical axis.
+        caption: Description of the chart.
+        x_title: Title of the horizontal axis.
+        value_format: Format of values, as a Bokeh numeral format.
         seeds: Whether seeds can be switched on.
         **options: Options of :func:`empty_chart`.
     """
@@ -137,9 +137,9 @@ def line_chart(
             )
             alone.append(one)
             lines.append(Line(one.id, number, seed))
-    # Intervals of few seeds can be far wider than any curve, and would press it flat.
+    # Intervals of few seeds can be far wider than any curve, and would flatten it.
     made.y_range.renderers = [*means, *alone]
-    several = len(means) <= 8  # more names at once would hide the curves
+    several = len(means) <= 8  # more names in one tooltip would hide the curves
     interval = [("95 % interval", f"@low{{{value_format}}} to @high{{{value_format}}}")]
     made.add_tools(
         HoverTool(
@@ -160,7 +160,7 @@ def line_chart(
 
 
 def _source(shown: Shown, curve: Curve, seeds: bool) -> tuple[ColumnDataSource, range]:
-    """Return what is drawn of a curve, with its extremes, and which seeds are among it."""
+    """Return the reduced data of a curve, with its extremes, and the included seeds."""
     updates, values = curve
     count = values.shape[1]
     room = shown.budget // max(1, len(shown.names))
@@ -214,13 +214,13 @@ def level(made: Any, height: float) -> None:
 
     Args:
         made: A Bokeh figure.
-        height: Where.
+        height: Vertical coordinate.
     """
     made.add_layout(Span(location=height, dimension="width", line_color=INK, line_dash=[1, 3]))
 
 
 def zero(made: Any) -> None:
-    """Draw the switch of a figure that is aligned at it.
+    """Mark the switch in a figure that is aligned at it.
 
     Args:
         made: A Bokeh figure.
@@ -235,10 +235,10 @@ def add_point(
 
     Args:
         made: A Bokeh figure.
-        look: How.
-        name: Of which setting.
+        look: The style.
+        name: Name of the setting.
         data: x, x_low, x_high, y, y_low and y_high, each of one number.
-        label: What stands beside it, or nothing.
+        label: Text beside it, or nothing.
         filled: Whether the marker is filled.
     """
     source = ColumnDataSource(data)
@@ -258,10 +258,10 @@ def add_point(
 
 
 def dashes(look: Look) -> list[int]:
-    """Return the dashes of a line in pixels, none for a whole line.
+    """Return the dashes of a line in pixels, none for a solid line.
 
     Args:
-        look: How a method is drawn.
+        look: The style of a method.
     """
     if isinstance(look.dashes, str):
         return []

@@ -1,4 +1,4 @@
-"""A page of curves: everything that a browser needs in one file, and no word to anybody else."""
+"""A page of curves: one file with everything a browser needs, without network requests."""
 
 import importlib.util
 import json
@@ -12,22 +12,22 @@ from gainjax.curves import check_rows
 from gainjax.files import expanded, write_file
 from gainjax.show.names import printable
 
-_BUDGET = 240_000  # numbers of all charts of a page, which are about 3 MB
+_BUDGET = 240_000  # numbers in all charts of a page, about 3 MB
 
 
 def report(curves: xr.Dataset | Sequence[xr.Dataset], path: str | Path) -> Path:
     """Write a page about curves: one HTML file that works offline and can be sent to anybody.
 
-    It says in a sentence what is seen, shows the table of :func:`gainjax.table` with its intervals,
-    curves that can be zoomed to a switch and switched on and off by setting and seed, the gap of
-    each switch, gap against accuracy, paired differences, what a gain does and what was run. What
-    was not recorded is not there. Of very long curves the extremes of every stretch are drawn, and
-    the page says so.
+    It summarizes the results in a sentence, and shows the table of :func:`gainjax.table` with its
+    intervals, curves that can be zoomed to a switch and toggled by setting and seed, the gap of
+    each switch, gap against accuracy, paired differences, the effect of the gain and the
+    configuration. Data that were not recorded are omitted. For very long curves the extremes of
+    every stretch are drawn, and the page says so.
 
     Args:
         curves: Curves of a run, of a sweep, or from elsewhere; or several of these. Those that
-            belong together, as for :func:`gainjax.concat`, are one chapter; else each is its own.
-        path: Where to write the page, such as ``page.html``. Written completely or not at all.
+            belong together, as for :func:`gainjax.concat`, form one chapter; others are separate.
+        path: Where to write the page, such as ``page.html``. It is written atomically.
 
     Returns:
         The path.
@@ -58,15 +58,15 @@ def render(several: Sequence[xr.Dataset], refresh: float | None = None, note: st
     """Return the HTML of a page.
 
     Args:
-        several: Curves, maybe none yet.
-        refresh: Seconds after which the page loads itself again, or None for never.
-        note: What to say above everything.
+        several: Curves, possibly none yet.
+        refresh: Seconds after which the page reloads itself, or None for never.
+        note: Text to show above everything.
 
     Raises:
         ImportError: If Bokeh is missing.
     """
     require_bokeh()
-    # What only a page needs: Bokeh and Jinja are an extra, and the analysis is a room above.
+    # Imported only for pages: Bokeh and Jinja are an extra, and the analysis is a room above.
     import jinja2
     from bokeh.embed import components
     from bokeh.resources import Resources
@@ -99,7 +99,7 @@ def render(several: Sequence[xr.Dataset], refresh: float | None = None, note: st
 
 
 def require_bokeh() -> None:
-    """Raise a helpful error if what pages are made with is missing."""
+    """Raise a helpful error if the packages for pages are missing."""
     missing = [name for name in ("bokeh", "jinja2") if importlib.util.find_spec(name) is None]
     if missing:
         raise ImportError(
@@ -109,7 +109,7 @@ def require_bokeh() -> None:
 
 
 def _joined(several: Sequence[xr.Dataset]) -> tuple[list[xr.Dataset], str]:
-    """Return curves as chapters, and why they are not one."""
+    """Return curves as chapters, and the reason if they cannot be one."""
     several = list(several)
     for dataset in several:
         check_rows(dataset)

@@ -1,4 +1,4 @@
-"""What the sections of a page are made of: curves with their names and looks, prepared once."""
+"""The basis for the sections of a page: curves with their names and looks, prepared once."""
 
 import dataclasses
 from typing import Any
@@ -13,7 +13,7 @@ from gainjax.show.plots.looks import Look, looks
 from gainjax.show.series import RunCurves
 
 MOST_SHOWN = 8  # settings whose curves are visible at first
-DIGITS = 1  # behind the point of a percentage, as on the command line
+DIGITS = 1  # decimal digits of a percentage, as on the command line
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Line:
         id: Identifier of its Bokeh renderer.
         setting: Number of its setting.
         seed: Number of its seed, or None for the mean.
-        of_seeds: Whether it is the mean of seeds that can be switched on beside it.
+        of_seeds: Whether it is the mean of seeds that can also be switched on.
     """
 
     id: str
@@ -35,7 +35,7 @@ class Line:
 
 @dataclasses.dataclass(frozen=True)
 class Chart:
-    """A Bokeh figure, what it shows in words, and what can be switched on and off in it."""
+    """A Bokeh figure, its description, and the lines that can be switched on and off in it."""
 
     figure: Any
     caption: str
@@ -47,7 +47,7 @@ class Shown:
 
     Args:
         dataset: Curves.
-        budget: About how many numbers the page may hold.
+        budget: Approximate limit on the numbers in the page.
     """
 
     def __init__(self, dataset: xr.Dataset, budget: int) -> None:
@@ -61,7 +61,7 @@ class Shown:
         self.budget = budget
         self.reduced = False  # whether a chart shows fewer points than there are
         self.visible = self._visible()
-        # Those that are seen at first look least alike.
+        # The initially visible ones get the most distinct looks.
         order = sorted(enumerate(self.names), key=lambda item: item[0] not in self.visible)
         found = looks({label: self.names[label] for _, label in order})
         self.looks: list[Look] = [found[label] for label in self.names]

@@ -1,4 +1,4 @@
-"""What curves say, in a few sentences that claim no more than the numbers do."""
+"""A summary of curves in a few sentences that claim no more than the numbers do."""
 
 import numpy as np
 import pandas as pd
@@ -11,7 +11,7 @@ _LEVEL = 0.05
 
 
 def sentences(shown: Shown) -> list[str]:
-    """Return what is seen: the smallest gap, at what accuracy, and how sure that is.
+    """Return the main finding: the smallest gap, at what accuracy, and how certain that is.
 
     Args:
         shown: Curves.
@@ -30,7 +30,7 @@ def sentences(shown: Shown) -> list[str]:
         said += _sureness(shown, str(sound.idxmin()), [str(label) for label in sound.index])
     if len(diverged):
         names = listed([shown.names[label] for label in diverged])
-        said.append(f"Left out of this: {names}, of which at least one seed diverged.")
+        said.append(f"Excluded: {names}, with at least one diverged seed.")
     return said
 
 
@@ -61,18 +61,18 @@ def _smallest(shown: Shown, rows: pd.DataFrame, gaps: pd.Series) -> list[str]:
         value = show(reached[top], DIGITS, score=shown.score)
         said.append(
             f"{shown.names[top]} reaches more, {value}{unit}, with a gap of "
-            f"{_gap(gaps[top], shown)}: what learns less may have a smaller gap, so read both."
+            f"{_gap(gaps[top], shown)}: slower learners may have smaller gaps, so read both."
         )
     return said
 
 
 def _sureness(shown: Shown, best: str, labels: list[str]) -> list[str]:
-    """Say whether the best differs from the others, as far as so many seeds can tell."""
+    """Say whether the best differs from the others, as far as the number of seeds allows."""
     seeds, name = shown.dataset.sizes["seed"], shown.names[best]
     if len(labels) < 2:
         return []
     if seeds < 2:
-        return ["One seed does not tell a difference from chance: take at least 6."]
+        return ["One seed cannot distinguish a difference from chance: use at least 6."]
     compared = shown.dataset.sel(setting=labels)
     rows = tables.comparison(compared, reference=best, metrics=["avg_sg"])
     if seeds < tables.LEAST_SEEDS:
@@ -108,7 +108,7 @@ def _gap(value: float, shown: Shown) -> str:
 
 
 def listed(names: list[str]) -> str:
-    """Return names as a list in words, of many the first ones.
+    """Return names as a list in words, only the first of many.
 
     Args:
         names: The names.
