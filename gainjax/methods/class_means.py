@@ -42,6 +42,7 @@ def read_by_nearest_mean(method: Method) -> Method:
         A method with the name of the other and "-ncm", with the hyper-parameter ``mean_decay``.
 
     Raises:
+        TypeError: If it is no method.
         ValueError: If the method is evaluated at something else already.
 
     Example:
@@ -53,6 +54,10 @@ def read_by_nearest_mean(method: Method) -> Method:
         Nearest class mean: Mensink et al. 2013; iCaRL, Rebuffi et al. 2017. By the angle instead of
         the distance, and moving averages of batches for means: ours.
     """
+    if not isinstance(method, Method):
+        raise TypeError(
+            f"method must be a gainjax.Method, as get_method returns it: got {method!r}"
+        )
     if not method.evaluates_trained or method.wrap is not None:
         raise ValueError(f"method must be evaluated at its own weights: {method.name} is not")
     return dataclasses.replace(
