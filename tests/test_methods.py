@@ -11,6 +11,7 @@ from interruptions import crash, numbers
 import gainjax
 from gainjax.methods import METHODS, get_method
 from gainjax.methods.averages import averaged
+from gainjax.methods.class_means import read_by_nearest_mean
 from gainjax.models import MLP, from_functions, from_linen
 from gainjax.optim import clipping, flatness, losses, warmup
 from gainjax.optim.averaging import averaged_weights
@@ -143,6 +144,11 @@ def test_an_averaged_network_has_batch_statistics_of_its_own(tmp_path):
 
 
 def test_what_cannot_be_averaged_is_refused():
+    for make in (averaged, read_by_nearest_mean):
+        with pytest.raises(TypeError, match=r"method must be a gainjax.Method.*got 'sgd'"):
+            make("sgd")
+    with pytest.raises(TypeError, match=r"average_decay of sgd-ema must be one number: got a sch"):
+        run(["sgd-ema"], hyperparameters={"average_decay": lambda count: 0.5})
     with pytest.raises(ValueError, match="schedule-free is not"):
         averaged(get_method("schedule-free"))
     with pytest.raises(ValueError, match="sgd has none"):

@@ -431,3 +431,19 @@ def test_latex_is_escaped_and_balanced():
     lines = [line for line in body.splitlines() if line]
     assert len({len(re.findall(r"(?<!\\)&", line)) for line in lines}) == 1
     assert all(r"\\" in line for line in lines)
+
+
+def test_names_are_no_markup_in_markdown_and_no_dashes_in_latex():
+    names = ["<b>x</b>", "*a* _b_ learning_rate=1", "[l](http://x)", "$x$ |y| `z` &lt;", "a--b"]
+    curves = foreign(labels=tuple(names))
+    text = show.formatted(curves, "markdown")
+    for literal in (
+        r"| \<b>x\</b>",
+        r"| \*a\* \_b\_ learning_rate=1",
+        r"| \[l](http://x)",
+        r"| \$x\$ \|y\| \`z\` \&lt;",
+        r"**Differences to \<b>x\</b>",
+        r"- method - \<b>x\</b>",
+    ):
+        assert literal in text
+    assert "a-{}-b" in show.formatted(curves, "latex")

@@ -267,3 +267,9 @@ def test_the_floor_is_what_the_same_run_shows_without_a_switch():
         gainjax.table(curves, floor=floor.sel(seed=[0]))
     with pytest.raises(ValueError, match="floor must have tasks of the same length"):
         gainjax.table(curves.sel(setting=["sgd"]), floor=longer)
+    with pytest.raises(ValueError, match="regime=\"no-switch\": got regime='joint'"):
+        gainjax.table(curves, floor=curves)
+    other = options | {"hyperparameters": {"learning_rate": 0.02}, "regime": "no-switch"}
+    floor = gainjax.run("rotated-digits", ["sgd"], **other)
+    with pytest.raises(ValueError, match=r"they differ in sgd\.learning_rate"):
+        gainjax.table(curves.sel(setting=["sgd"]), floor=floor)

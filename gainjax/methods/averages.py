@@ -49,6 +49,7 @@ def averaged(method: Method, average_decay: float = DECAY, of: Averaged = "effec
         A method with "-ema" or "-slow-ema" appended to the name.
 
     Raises:
+        TypeError: If it is not a method.
         ValueError: If the method is not evaluated at its own weights, or ``of`` is "slow" and it
             has no gain.
 
@@ -61,6 +62,10 @@ def averaged(method: Method, average_decay: float = DECAY, of: Averaged = "effec
         Temporal ensembles in online continual learning: Soutif-Cormerais et al., arXiv 2306.16817;
         Polyak & Juditsky 1992. The finding that they close most of the stability gap is ours.
     """
+    if not isinstance(method, Method):
+        raise TypeError(
+            f"method must be a gainjax.Method, as get_method returns it: got {method!r}"
+        )
     if not method.evaluates_trained or method.wrap is not None:
         raise ValueError(f"method must be evaluated at its own weights: {method.name} is not")
     if of not in get_args(Averaged):

@@ -42,6 +42,7 @@ def read_by_nearest_mean(method: Method) -> Method:
         A method with "-ncm" appended to the name and the hyperparameter ``mean_decay``.
 
     Raises:
+        TypeError: If it is not a method.
         ValueError: If the method is not evaluated at its own weights.
 
     Example:
@@ -53,6 +54,10 @@ def read_by_nearest_mean(method: Method) -> Method:
         Nearest class mean: Mensink et al. 2013; iCaRL, Rebuffi et al. 2017. The angle instead of
         the distance, and moving averages of batches as means, are ours.
     """
+    if not isinstance(method, Method):
+        raise TypeError(
+            f"method must be a gainjax.Method, as get_method returns it: got {method!r}"
+        )
     if not method.evaluates_trained or method.wrap is not None:
         raise ValueError(f"method must be evaluated at its own weights: {method.name} is not")
     return dataclasses.replace(

@@ -196,6 +196,10 @@ class Method:
             )
         if self.wrap is None:
             return optimizer
+        fixed = _parameters(partial(self.wrap, optimizer))
+        for name, value in hyperparameters.items():
+            if name in fixed and callable(value):
+                raise TypeError(f"{name} of {self.name} must be one number: got a schedule")
         wrapped = _call(partial(self.wrap, optimizer), hyperparameters, mask)
         return optax.with_extra_args_support(wrapped)
 

@@ -1,5 +1,6 @@
 """Tables as text for papers, notes and spreadsheets."""
 
+import re
 from collections.abc import Iterable
 from typing import Literal, get_args
 
@@ -23,11 +24,15 @@ _LATEX = {
     '"': r"\textquotedbl{}",
     "≥": r"$\geq$",
     "±": r"$\pm$",
-    "–": "--",
+    "–": r"\textendash{}",
+    "`": r"\textasciigrave{}",
     "†": r"$^\dagger$",
     "*": r"$^*$",
     "−": "$-$",
 }
+
+# An underscore within a word is one; brackets alone are no link; an ampersand alone is no entity.
+_MARKUP = re.compile(r"[\\`*<~$|]|(?<![^\W_])_|_(?![^\W_])|\[(?=[^\]]*\]\()|&(?=#?\w+;)")
 
 
 def formatted(dataset: xr.Dataset, form: Format, floor: xr.Dataset | None = None) -> str:
@@ -77,14 +82,23 @@ def markdown(sheets: Iterable[Sheet]) -> str:
     """
     lines = []
     for sheet in sheets:
-        rows = [sheet.head, ["---"] + ["---:"] * (len(sheet.head) - 1)]
+        rows = [[*map(_literal, sheet.head)], ["---"] + ["---:"] * (len(sheet.head) - 1)]
         for row in sheet.rows:
-            name = f"{row.name} {row.note}".strip().replace("\n", " ").replace("|", "\\|")
+            name = _literal(f"{row.name} {row.note}".strip().replace("\n", " "))
             cells = [name, *(" ".join(cell) for cell in row.cells)]
             rows.append([f"**{cell}**" if row.strong and cell else cell for cell in cells])
-        lines += [f"**{sheet.title}**", "", *(f"| {' | '.join(cells)} |" for cells in rows)]
-        lines += ["", *(f"- {note}" for note in sheet.notes), ""]
+        lines += [
+            f"**{_literal(sheet.title)}**",
+            "",
+            *(f"| {' | '.join(cells)} |" for cells in rows),
+        ]
+        lines += ["", *(f"- {_literal(note)}" for note in sheet.notes), ""]
     return "\n".join(lines)
+
+
+def _literal(text: str) -> str:
+    """Return a text that Markdown shows as it is: no HTML, links, emphasis or formulas."""
+    return _MARKUP.sub(r"\\\g<0>", text)
 
 
 def latex(sheets: Iterable[Sheet]) -> str:
@@ -126,4 +140,5 @@ def escaped(text: str) -> str:
         >>> print(escaped("50% of a_b"))
         50\% of a\_b
     """
-    return "".join(_LATEX.get(character, character) for character in text)
+    mapped = "".join(_LATEX.get(character, character) for character in text)
+    return re.sub("-(?=-)", "-{}", mapped)  # two hyphens would become a dash

@@ -10,7 +10,15 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from gainjax.curves import check_rows, has, measure, swept_names, task_ends
+from gainjax.curves import (
+    check_rows,
+    difference,
+    has,
+    measure,
+    spec_of,
+    swept_names,
+    task_ends,
+)
 from gainjax.metrics import METRICS, Convention, mean_curve_metrics
 from gainjax.statistics import (
     frontier,
@@ -119,6 +127,7 @@ def _over_floor(dataset: xr.Dataset, floor: xr.Dataset) -> dict[str, np.ndarray]
     ends, found = (task_ends(curves).tolist() for curves in (dataset, floor))
     if ends != found:
         raise ValueError(f"floor must have tasks of the same length, up to {ends}: got {found}")
+    _check_without_switch(dataset, floor)
     same = floor.sel(setting=dataset["setting"].values, seed=dataset["seed"].values)
     gap, without = (measure(curves)["avg_sg"] for curves in (dataset, same))
     columns: dict[str, np.ndarray] = {}
@@ -126,6 +135,34 @@ def _over_floor(dataset: xr.Dataset, floor: xr.Dataset) -> dict[str, np.ndarray]
         mean, low, high = _by_row(mean_interval, 3, values)
         columns |= {name: mean, f"{name}_low": low, f"{name}_high": high}
     return columns
+
+
+def _check_without_switch(dataset: xr.Dataset, floor: xr.Dataset) -> None:
+    """Raise if runs describe themselves and one is not the other without switches."""
+    specs = spec_of(dataset), spec_of(floor)
+    if not all("protocol" in spec for spec in specs):  # curves from elsewhere know little
+        return
+    if specs[1]["protocol"]["regime"] != "no-switch":
+        raise ValueError(
+            'floor must be of a run with regime="no-switch": got '
+            f"regime={specs[1]['protocol']['regime']!r}"
+        )
+    labels = set(dataset["setting"].values.tolist())
+    ours, theirs = (
+        {name: spec.get(name) for name in ("benchmark", "model", "data", "modulate")}
+        | {"protocol": {k: v for k, v in spec["protocol"].items() if k != "regime"}}
+        | {
+            row["label"]: {"method": row["method"], **row["hyperparameters"]}
+            for row in spec["settings"]
+            if row["label"] in labels
+        }
+        for spec in specs
+    )
+    if ours != theirs:
+        raise ValueError(
+            'floor must be of the same run with regime="no-switch": they differ in '
+            f"{difference(ours, theirs)}"
+        )
 
 
 def comparison(
