@@ -20,6 +20,7 @@ here. Each benchmark has a table of its own, ``claim-BENCHMARK.csv``, written wh
 """
 
 import json
+from pathlib import Path
 from typing import Annotated, Any
 
 import pandas as pd
@@ -35,10 +36,12 @@ from experiments.league.contest import (
     tuned,
 )
 from experiments.league.entries import ENTRIES
+from gainjax.files import write_file
 
 RULE = "fixed-gain-ema"
 SETTING = {"learning_rate": 0.03, "level": 2.5, "average_decay": 0.9}
-OTHERS = ("ngm-sgd", "sgd-ema", "msgd-ema")
+REFERENCE = "ngm-sgd"
+OTHERS = (REFERENCE, "sgd-ema", "msgd-ema")
 FRESH_SEEDS = tuple(range(200, 210))
 
 
@@ -69,12 +72,13 @@ def claim(
         )
         rows = _verdict(benchmark.name, curves, settings)
         lab.write(f"claim-{benchmark.name}", rows, [curves])
+        _write_page(lab.results)
 
 
 def _verdict(name: str, curves: Any, settings: dict[str, dict[str, float]]) -> pd.DataFrame:
     table = gainjax.table(curves)
-    against = gainjax.comparison(curves, "ngm-sgd", ["avg_sg", "anytime_accuracy"])
-    reference = table.loc["ngm-sgd"]
+    against = gainjax.comparison(curves, REFERENCE, ["avg_sg", "anytime_accuracy"])
+    reference = table.loc[REFERENCE]
     rows = pd.DataFrame(
         {
             "benchmark": name,
@@ -88,3 +92,47 @@ def _verdict(name: str, curves: Any, settings: dict[str, dict[str, float]]) -> p
     shown = [f"{m}{e}" for m in ("avg_sg", "anytime_accuracy") for e in ("", "_low", "_high")]
     rows = rows.join(table[[*shown, "final_accuracy", "diverged"]])
     return rows.join(against[["avg_sg_p", "anytime_accuracy_p"]]).reset_index()
+
+
+def _write_page(results: Path) -> None:
+    """Write ``claim.md``: a table of all benchmarks that have been run."""
+    paths = {path.stem.removeprefix("claim-"): path for path in sorted(results.glob("claim-*.csv"))}
+    order = [name for name in (*DIGITS, *MNIST) if name in paths] or list(paths)
+    tables = [pd.read_csv(paths[name]) for name in order]
+    lines = [_row(row) for table in tables for _, row in table.iterrows()]
+    write_file(results / "claim.md", "\n".join([_HEAD, *lines, ""]).encode())
+
+
+_HEAD = """# The claim
+
+Made by `python -m experiments claim --data-dir DIR`. What is claimed stands in
+`experiments/league/claim.py`, which was committed before these runs. Ten fresh seeds, 95 % intervals
+of Student's t, exact paired p-values against NGM-SGD.
+
+| benchmark | method | avg-SG | of NGM-SGD's | anytime, % | more than its | p gap | p anytime | met |
+|---|---|---|---|---|---|---|---|---|"""
+
+
+def _row(row: pd.Series) -> str:
+    diverged = f" ({row['diverged']} of {len(FRESH_SEEDS)} diverged)" if row["diverged"] else ""
+    ends = ("", "_low", "_high")
+    gap, *gap_ends = (row[f"avg_sg{end}"] for end in ends)
+    accuracy, *accuracy_ends = (100 * row[f"anytime_accuracy{end}"] for end in ends)
+    against = [
+        f"{row['ratio']:.2f}",
+        f"{100 * row['more_accurate']:+.2f}",
+        f"{row['avg_sg_p']:.2g}",
+        f"{row['anytime_accuracy_p']:.2g}",
+        "yes" if row["met"] else "no",
+    ]
+    if row["setting"] == REFERENCE:
+        against = [""] * len(against)
+    cells = [
+        row["benchmark"],
+        row["setting"] + diverged,
+        "{:.4f} [{:.4f}, {:.4f}]".format(gap, *gap_ends),
+        against[0],
+        "{:.2f} [{:.2f}, {:.2f}]".format(accuracy, *accuracy_ends),
+        *against[1:],
+    ]
+    return f"| {' | '.join(cells)} |"
