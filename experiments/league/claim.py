@@ -106,10 +106,10 @@ def _write_page(results: Path) -> None:
 _HEAD = """# The claim
 
 Made by `python -m experiments claim --data-dir DIR`. What is claimed stands in
-`experiments/league/claim.py`, which was committed before these runs. Ten fresh seeds, 95 % intervals
-of Student's t, exact paired p-values against NGM-SGD.
+`experiments/league/claim.py`, which was committed before these runs. Ten fresh seeds, 95 %
+intervals of Student's t, exact paired p-values against NGM-SGD.
 
-| benchmark | method | avg-SG | of NGM-SGD's | anytime, % | more than its | p gap | p anytime | met |
+| benchmark | method | avg-SG | of NGM-SGD's | anytime, % | more by | p gap | p anytime | met |
 |---|---|---|---|---|---|---|---|---|"""
 
 
