@@ -30,7 +30,7 @@ def recorded_gains(curves: xr.Dataset) -> dict[str, RecordedGain]:
     Args:
         curves: Curves with ``gain`` and ``uncertainty``. Settings without ``decay``, ``baseline``
             and ``sensitivity`` (plain SGD, a replayed gain) are skipped, as are those that use them
-            for something else than a gain (entropy-lr), and seeds that diverged or have no gain.
+            for something other than a gain (entropy-lr), and seeds that diverged or have no gain.
 
     Returns:
         The recordings by the label of the setting, in their order.
