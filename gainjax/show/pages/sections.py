@@ -274,7 +274,7 @@ def configuration(shown: Shown) -> Section:
     settings = spec.pop("settings")
     varied = swept_names(shown.dataset)
     facts = [
-        ("settings" if varied else "methods and their hyper-parameters", _pretty(settings)),
+        ("settings" if varied else "methods and their hyperparameters", _pretty(settings)),
         ("protocol", _pretty(spec)),
         ("versions and environment", _pretty(json.loads(shown.dataset.attrs["environment"]))),
     ]
