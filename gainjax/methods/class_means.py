@@ -77,7 +77,7 @@ ENTRIES = (
     Method(
         "class-mean-init",
         _initialized,
-        "momentum SGD, outputs of new classes begin at their class means (an oracle)",
+        "momentum SGD, outputs of new classes start at their class means (an oracle)",
         "SGM, Harun & Kanan, arXiv 2306.01904",
         ranges={"scale": NOT_NEGATIVE},
         needs_boundary=True,

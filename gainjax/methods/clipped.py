@@ -50,7 +50,7 @@ ENTRIES = (
     Method(
         "clip-norm",
         _by_norm,
-        "momentum SGD, the gradient's global norm clipped",
+        "momentum SGD with the gradient's global norm clipped",
         "Pascanu et al., arXiv 1211.5063",
         ranges={"max_norm": POSITIVE},
     ),
@@ -64,21 +64,21 @@ ENTRIES = (
     Method(
         "adagc",
         _running,
-        "momentum SGD, gradients clipped to a multiple of their usual norms",
+        "momentum SGD, gradients clipped to a multiple of their running norms",
         "AdaGC, arXiv 2502.11034",
         ranges={"factor": POSITIVE, "smoothing": UNIT},
     ),
     Method(
         "zclip",
         _z_score,
-        "momentum SGD, gradients of unusual norm shortened",
+        "momentum SGD, gradients of unusually large norm shortened",
         "ZClip, arXiv 2504.02507",
         ranges={"threshold": POSITIVE, "smoothing": UNIT},
     ),
     Method(
         "adam-rms-clip",
         _update_rms,
-        "Adam, the root mean square of each update clipped",
+        "Adam with the root mean square of each update clipped",
         "Shazeer & Stern, arXiv 1804.04235",
         ranges={"max_rms": POSITIVE},
     ),

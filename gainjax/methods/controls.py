@@ -61,13 +61,13 @@ ENTRIES = (
     Method(
         "entropy-lr",
         _entropy_lr,
-        "SGD whose learning rate follows the squared gain signal; no weight is scaled",
+        "SGD whose learning rate follows the squared gain; weights are not scaled",
         _CONTROL,
     ),
     Method(
         "constant-gain",
         sgd_with_backbone,
-        "SGD under the time average of another run's gain",
+        "SGD with the time average of another run's gain",
         _CONTROL,
         gain=_constant,
         ranges=_BACKBONE,
@@ -75,7 +75,7 @@ ENTRIES = (
     Method(
         "replayed-gain",
         sgd_with_backbone,
-        "SGD under the gain of another run, replayed open loop",
+        "SGD with another run's gain, replayed open loop",
         _CONTROL,
         gain=_replayed,
         ranges=_BACKBONE,
@@ -83,7 +83,7 @@ ENTRIES = (
     Method(
         "shuffled-gain",
         sgd_with_backbone,
-        "SGD under the gain of another run, shuffled in time",
+        "SGD with another run's gain, shuffled in time",
         _CONTROL,
         gain=_shuffled,
         ranges=_BACKBONE,
@@ -91,7 +91,7 @@ ENTRIES = (
     Method(
         "bump-at-switch",
         sgd_with_backbone,
-        "SGD under a gain that rises by 1 at each known switch (an oracle)",
+        "SGD with a gain raised by 1 at each known switch (an oracle)",
         _CONTROL,
         gain=_bump,
         ranges=_BACKBONE | {"height": NOT_NEGATIVE},
@@ -100,14 +100,14 @@ ENTRIES = (
     Method(
         "msgd-reset",
         _msgd_reset,
-        "momentum SGD that forgets its momentum at each known switch (an oracle)",
+        "momentum SGD, reset at each known switch (an oracle)",
         _CONTROL,
         needs_boundary=True,
     ),
     Method(
         "adam-reset",
         _adam_reset,
-        "Adam that forgets its moments at each known switch (an oracle)",
+        "Adam, reset at each known switch (an oracle)",
         _CONTROL,
         needs_boundary=True,
     ),

@@ -36,14 +36,14 @@ ENTRIES = (
     Method(
         "c-flat",
         _c_flat,
-        "SGD on that gradient, and against large gradients nearby",
+        "SAM that also penalizes large gradients nearby",
         "C-Flat, Bian et al., arXiv 2404.00986",
         ranges={"radius": NOT_NEGATIVE, "balance": NOT_NEGATIVE},
     ),
     Method(
         "entropy-sgd",
         _entropy_sgd,
-        "SGD towards the mean of a short search around the weights",
+        "SGD toward the mean of a short local search around the weights",
         "Chaudhari et al., arXiv 1611.01838",
         ranges={"inner_rate": POSITIVE, "scope": NOT_NEGATIVE},
     ),

@@ -48,6 +48,6 @@ ENTRIES = (
         gain=dynamics,
         ranges={"backbone_momentum": UNIT},
     ),
-    Method("ngm-msgd", msgd, "the same gain over SGD with momentum", _PAPER, gain=dynamics),
-    Method("ngm-adam", adam, "the same gain over Adam", _PAPER, gain=dynamics),
+    Method("ngm-msgd", msgd, "momentum SGD with the same gain", _PAPER, gain=dynamics),
+    Method("ngm-adam", adam, "Adam with the same gain", _PAPER, gain=dynamics),
 )

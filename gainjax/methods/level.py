@@ -36,7 +36,7 @@ ENTRIES = (
     Method(
         "fixed-gain",
         sgd_with_backbone,
-        "SGD under a gain that stays at a level",
+        "SGD with a gain held at a constant level",
         _CONTROL,
         gain=_fixed,
         ranges=_BACKBONE | _LEVEL,
@@ -44,7 +44,7 @@ ENTRIES = (
     Method(
         "ramped-gain",
         sgd_with_backbone,
-        "SGD under a gain that rises from 1 to a level, and stays there",
+        "SGD with a gain that rises from 1 to a level and stays there",
         _CONTROL,
         gain=_ramped,
         ranges=_BACKBONE | _LEVEL,
@@ -60,7 +60,7 @@ ENTRIES = (
     Method(
         "temperature",
         _temperature,
-        "SGD on the softmax of the outputs times a level",
+        "SGD on outputs scaled by a level: a softmax temperature",
         _CONTROL,
         ranges=_LEVEL,
     ),

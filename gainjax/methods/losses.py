@@ -30,7 +30,7 @@ ENTRIES = (
     Method(
         "unseen-masked",
         _without_unseen,
-        "momentum SGD, outputs of classes never seen left out of the softmax",
+        "momentum SGD, outputs of unseen classes excluded from the softmax",
         "SGM, Harun et al., arXiv 2306.01904",
     ),
     Method(

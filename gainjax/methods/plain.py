@@ -50,14 +50,14 @@ ENTRIES = (
     Method(
         "rmsprop",
         _rmsprop,
-        "gradients over their running root mean square",
+        "gradients divided by their running root mean square",
         "Tieleman & Hinton 2012",
         ranges={"smoothing": UNIT},
     ),
     Method(
         "adagrad",
         _adagrad,
-        "gradients over their accumulated root sum of squares",
+        "gradients divided by the root of their accumulated squares",
         "Duchi et al. 2011",
     ),
     Method("adam", adam, "adaptive moments", "Kingma & Ba, arXiv 1412.6980", title="Adam"),

@@ -57,21 +57,21 @@ _OTHER_DIGITS_RATES = {"ngm-sgd": 0.03, "sgd": 0.3, "msgd": 0.03, "adam": 0.003}
 _ENTRIES = (
     Benchmark(
         "split-digits",
-        summary="5 tasks of 2 digits, 8x8 images that ship with scikit-learn",
+        summary="5 tasks of 2 digits, 8x8 images from scikit-learn, class-incremental",
         stream=_of("digits", split),
         hyperparameters=_rates(_SPLIT_DIGITS_RATES),
         **_DIGITS,
     ),
     Benchmark(
         "permuted-digits",
-        summary="the digits, then 2 fixed permutations of their pixels",
+        summary="the digits, then 2 fixed permutations of their pixels, domain-incremental",
         stream=_of("digits", permuted),
         hyperparameters=_rates(_OTHER_DIGITS_RATES),
         **_DIGITS,
     ),
     Benchmark(
         "rotated-digits",
-        summary="the digits at 0, 80 and 160 degrees",
+        summary="the digits at 0, 80 and 160 degrees, domain-incremental",
         stream=_of("digits", rotated),
         hyperparameters=_rates(_OTHER_DIGITS_RATES),
         **_DIGITS,
@@ -128,7 +128,7 @@ _ENTRIES = (
     ),
     Benchmark(
         "domain-cifar100-scripts",
-        summary="the same as in their scripts: CIFAR-10's statistics, augmented test images",
+        summary="as in the authors' scripts: CIFAR-10's statistics, augmented test images",
         source=f"{_PAPER} v1, the authors' public scripts",
         stream=_of("cifar100", partial(domain_cifar100, protocol="authors-scripts")),
         model=from_linen(SlimResNet18(100, 20)),
@@ -144,7 +144,7 @@ _ENTRIES = (
     ),
     Benchmark(
         "split-mini-imagenet",
-        summary="5 tasks of 10 classes of 84x84 images from a folder or .npz of yours",
+        summary="5 tasks of 10 classes, 84x84 images from your own folder or .npz",
         source=f"{_PAPER}; 800 updates per task and 50 outputs are assumed",
         stream=_of("mini-imagenet", partial(split, classes_per_task=10, num_tasks=5)),
         model=from_linen(SlimResNet18(50, 20)),

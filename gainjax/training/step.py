@@ -116,9 +116,6 @@ def train_step(
 
         return jax.grad(of)(state.params)
 
-    layer_inputs = None
-    if model.layer_inputs is not None:
-        layer_inputs = partial(model.layer_inputs, state.params, state.model_state, batch.inputs)
     gradient = jax.value_and_grad(loss_fn, has_aux=True)
     (loss, (outputs, model_state)), grads = gradient(state.params)
     uncertainty = None if goal.uncertainty is None else goal.uncertainty(outputs)
@@ -132,7 +129,7 @@ def train_step(
         grad_fn=lambda params, i: gradient(params)[1],
         value_fn=value_fn,
         loss_grad=loss_grad,
-        layer_inputs=layer_inputs,
+        layer_inputs=_layer_inputs(model, state, batch),
         is_new=batch.is_new,
         seen_classes=batch.seen_classes,
         **extra_args,
@@ -148,6 +145,12 @@ def train_step(
         jnp.stack(gains).astype(loss.dtype) if len(gains) > 1 else jnp.zeros((0,), loss.dtype),
     )
     return state._replace(params=params, model_state=model_state, opt_state=opt_state), info
+
+
+def _layer_inputs(model: Model, state: TrainState, batch: Batch) -> Callable[[], Any] | None:
+    if model.layer_inputs is None:
+        return None
+    return partial(model.layer_inputs, state.params, state.model_state, batch.inputs)
 
 
 def current_gains(state: TrainState, model: Model) -> list[Float[Array, ""]]:
