@@ -111,10 +111,7 @@ def train_step(
         return loss_fn(params)[0]
 
     def loss_grad(loss: Callable[..., jax.Array]) -> Any:
-        def of(params: Any) -> jax.Array:
-            return loss(outputs_of(params)[0], batch.targets, goal.loss)
-
-        return jax.grad(of)(state.params)
+        return jax.grad(lambda p: loss(outputs_of(p)[0], batch.targets, goal.loss))(state.params)
 
     gradient = jax.value_and_grad(loss_fn, has_aux=True)
     (loss, (outputs, model_state)), grads = gradient(state.params)
