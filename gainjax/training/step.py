@@ -129,6 +129,7 @@ def train_step(
         **extra_args,
     )
     params = optax.apply_updates(state.params, updates)
+    opt_state = _with_dtypes(opt_state, state.opt_state)
     gains = current_gains(state, model)
     info = StepInfo(
         loss,
@@ -139,6 +140,22 @@ def train_step(
         jnp.stack(gains).astype(loss.dtype) if len(gains) > 1 else jnp.zeros((0,), loss.dtype),
     )
     return state._replace(params=params, model_state=model_state, opt_state=opt_state), info
+
+
+def _with_dtypes(new: Any, old: Any) -> Any:
+    """Return a new state in the dtypes of the old one.
+
+    Hyper-parameters are float32 here, and would widen the moments of parameters in bfloat16.
+    """
+
+    def narrow(x: jax.Array, before: jax.Array) -> jax.Array:
+        both = (jnp.issubdtype(array.dtype, jnp.inexact) for array in (x, before))
+        return x.astype(before.dtype) if all(both) and x.dtype != before.dtype else x
+
+    now, before = (cast(Any, jax.tree.structure(state)) for state in (new, old))
+    if now != before:  # which the loop will say
+        return new
+    return jax.tree.map(narrow, new, old)
 
 
 def current_gains(state: TrainState, model: Model) -> list[jax.Array]:
