@@ -144,7 +144,7 @@ class GainDynamics:
 
         Raises:
             ValueError: If the uncertainty is a finite plain number below 0.
-            TypeError: If it is complex.
+            TypeError: If it is complex or None.
 
         Example:
             >>> float(GainDynamics(decay=0.5, sensitivity=1.0).step(jnp.float32(3.0), 0.25))
@@ -152,6 +152,8 @@ class GainDynamics:
         """
         if isinstance(uncertainty, numbers.Real) and -math.inf < uncertainty < 0:
             raise ValueError(f"uncertainty must be >= 0: got {uncertainty!r}")
+        if uncertainty is None:
+            raise TypeError("uncertainty must be a number or an array: got None")
         gain = jnp.asarray(gain, jnp.result_type(gain, float))  # never an integer
         if jnp.iscomplexobj(uncertainty):
             raise TypeError(f"uncertainty must be real: got {uncertainty!r}")

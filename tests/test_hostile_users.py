@@ -247,3 +247,65 @@ def test_seeds_as_arrays():
     for seeds in (np.array(2), jnp.arange(2), np.arange(2), range(2)):
         curves = gainjax.run("split-digits", ["sgd"], **SHORT | {"seeds": seeds})
         assert curves.seed.values.tolist() == [0, 1]
+
+
+def _small(**options):
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(40, 6)), np.arange(40) // 10
+    stream = gainjax.data.class_incremental(x, y, x, y, tasks=[[0, 1], [2, 3]])
+    return gainjax.Benchmark("b", stream=stream, updates_per_task=4, batch_size=8, **options)
+
+
+def _linear(dtype=jnp.float32, **more):
+    def init(key, x):
+        weights = 0.1 * jax.random.normal(key, (x.shape[1], 4))
+        return {"kernel": weights.astype(dtype), **more}, {}
+
+    def apply(params, state, x, *, train, key):
+        return (x.astype(dtype) @ params["kernel"]).astype(jnp.float32), state
+
+    return gainjax.models.from_functions(init, apply)
+
+
+def test_models_in_half_precision_are_trained():
+    bench = _small(model=_linear(jnp.bfloat16))
+    methods = ["sgd", "msgd", "adam", "sgd-ema", "msgd-ncm", "schedule-free"]
+    _, states = gainjax.run(
+        bench, methods, 2, snapshots=[1, 8], hyperparameters={"learning_rate": 0.1}
+    )
+    for state in states.values():
+        assert state.params["kernel"].dtype == jnp.bfloat16
+    first, second = (states[name].params["kernel"] for name in ("sgd", "msgd"))
+    np.testing.assert_array_equal(first[:, 0], second[:, 0])  # momentum comes with the second step
+    assert (first[:, 1] != second[:, 1]).any()
+    average = states["sgd-ema"].opt_state.average["kernel"]
+    assert average.dtype == jnp.bfloat16
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"model": _linear(steps=jnp.int32(3))}, r"floating-point: got int32 at \['steps'\]"),
+        ({"preprocess": lambda x: x[:1]}, r"preprocess .* an input for each .* returns \(1, 6\)"),
+        ({"preprocess": lambda x: x.no}, "preprocess of benchmark 'b' cannot take .* AttributeErr"),
+        ({"augment": lambda x: x}, "augment of benchmark 'b' cannot take a key and .* TypeError"),
+    ],
+)
+def test_functions_and_parameters_that_do_not_fit(options, message):
+    with pytest.raises(ValueError, match=message):
+        _small(**options)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "there"),
+    [("learning_rate", 1e39, "inf"), ("learning_rate", 1e-46, "0.0"), ("decay", 1 - 1e-9, "1.0")],
+)
+def test_numbers_that_are_others_in_single_precision(name, value, there):
+    with pytest.raises(ValueError, match=f"{name} of ngm-sgd must be .* which is {there} there"):
+        gainjax.run(_small(), ["ngm-sgd"], 1, hyperparameters={name: value})
+
+
+@pytest.mark.parametrize("method", ["ngm-sgd", "entropy-lr"])
+def test_what_follows_uncertainty_is_refused_where_there_is_none(method, regression):
+    with pytest.raises(ValueError, match=f"{method} follows uncertainty, and this benchmark has"):
+        gainjax.run(regression, [method], 1)

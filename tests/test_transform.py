@@ -474,6 +474,11 @@ def test_uncertainty_that_is_no_uncertainty():
     params = make_params()
     with pytest.raises(TypeError, match="uncertainty must be real: got complex"):
         optimizer.update(params, optimizer.init(params), params, uncertainty=1.0 + 1j)
+    for wrong in ("2.3", 10**400):
+        with pytest.raises(TypeError, match="uncertainty must be a real number: got"):
+            optimizer.update(params, optimizer.init(params), params, uncertainty=wrong)
+    with pytest.raises(TypeError, match=r"uncertainty must be a number .*: got None"):
+        GainDynamics().step(1.0, None)
 
 
 # --- Extra arguments ------------------------------------------------------------------------------

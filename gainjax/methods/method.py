@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jax.typing import ArrayLike
 
@@ -221,6 +222,13 @@ class Method:
             for number in value if isinstance(value, tuple) else (value,):
                 if not isinstance(number, numbers.Real) or not holds(float(number)):
                     raise ValueError(f"{name} of {self.name} must be {wanted}: got {number!r}")
+                with np.errstate(over="ignore", under="ignore"):
+                    trained = float(np.float32(number))  # what the program takes
+                if not holds(trained) or (number != 0) != (trained != 0):
+                    raise ValueError(
+                        f"{name} of {self.name} must be {wanted} in float32, too: got {number!r}, "
+                        f"which is {trained} there"
+                    )
 
     def _rule(self, hyperparameters: Hyperparameters) -> GainDynamics | GainRule | None:
         if self.gain is None:

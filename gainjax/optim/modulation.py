@@ -325,7 +325,10 @@ def _check_uncertainty(uncertainty: ArrayLike | None) -> jax.Array:
         )
     if isinstance(uncertainty, numbers.Real) and -math.inf < uncertainty < 0:
         raise ValueError(f"uncertainty must be >= 0: got {uncertainty!r}")
-    uncertainty = jnp.asarray(uncertainty)
+    try:
+        uncertainty = jnp.asarray(uncertainty)
+    except (TypeError, ValueError, OverflowError):
+        raise TypeError(f"uncertainty must be a real number: got {uncertainty!r}") from None
     if uncertainty.ndim:
         raise ValueError(
             f"uncertainty must be a scalar, the mean over the batch: got shape {uncertainty.shape}"

@@ -35,10 +35,7 @@ def check_fit(
         stream: The tasks.
     """
     _check_augment(name, augment, stream)
-    inputs = jax.eval_shape(
-        lambda raw: _network_inputs(stream, raw, preprocess),
-        jax.ShapeDtypeStruct((_FEW, *stream.train_inputs.shape[1:]), stream.train_inputs.dtype),
-    )
+    inputs = _prepared(name, preprocess, stream)
     try:
         params, state = jax.eval_shape(model.init, seed_key(0, 0), inputs)
         outputs, _ = jax.eval_shape(
@@ -49,6 +46,7 @@ def check_fit(
             f"model of benchmark {name!r} cannot take its inputs, {inputs.dtype} of shape "
             f"{('B', *inputs.shape[1:])}: {type(error).__name__}: {error}"
         ) from error
+    _check_params(name, params)
     for array in jax.tree.leaves(outputs):
         if array.shape[:1] != (_FEW,):
             raise ValueError(
@@ -60,6 +58,35 @@ def check_fit(
         _check_classes(name, outputs, stream)
     _check_each_by_itself(name, goal, outputs, stream)
     _check_uncertainty(name, goal, outputs)
+
+
+def _prepared(name: str, preprocess: Preprocess | None, stream: Stream) -> Any:
+    """Return shape and dtype of a few inputs as the network takes them, one for each."""
+    raw = jax.ShapeDtypeStruct((_FEW, *stream.train_inputs.shape[1:]), stream.train_inputs.dtype)
+    try:
+        inputs = jax.eval_shape(lambda x: _network_inputs(stream, x, preprocess), raw)
+    except Exception as error:
+        raise ValueError(
+            f"preprocess of benchmark {name!r} cannot take a batch of inputs, of shape {raw.shape}:"
+            f" {type(error).__name__}: {error}"
+        ) from error
+    if getattr(inputs, "shape", ())[:1] != (_FEW,):
+        raise ValueError(
+            f"preprocess of benchmark {name!r} must return an input for each that it gets: for "
+            f"{raw.shape} it returns {getattr(inputs, 'shape', type(inputs))}"
+        )
+    return inputs
+
+
+def _check_params(name: str, params: Any) -> None:
+    """Raise unless all parameters can be trained."""
+    for path, leaf in jax.tree_util.tree_leaves_with_path(params):
+        if not jnp.issubdtype(leaf.dtype, jnp.inexact):
+            raise ValueError(
+                f"parameters of the model of benchmark {name!r} must be floating-point: got "
+                f"{leaf.dtype} at {jax.tree_util.keystr(path)}. Counters belong to the model's "
+                "state"
+            )
 
 
 def is_classes(targets: Any) -> bool:
@@ -77,7 +104,13 @@ def _check_augment(name: str, augment: Augment | None, stream: Stream) -> None:
     if augment is None:
         return
     raw = jax.ShapeDtypeStruct((_FEW, *stream.train_inputs.shape[1:]), stream.train_inputs.dtype)
-    found = jax.eval_shape(augment, seed_key(0, 0), raw)
+    try:
+        found = jax.eval_shape(augment, seed_key(0, 0), raw)
+    except Exception as error:
+        raise ValueError(
+            f"augment of benchmark {name!r} cannot take a key and a batch of raw inputs, of shape "
+            f"{raw.shape}: {type(error).__name__}: {error}"
+        ) from error
     if getattr(found, "shape", None) != raw.shape:
         raise ValueError(
             f"augment of benchmark {name!r} must return inputs of the shape that it gets: for "

@@ -132,6 +132,7 @@ def train_step(
         **extra_args,
     )
     params = optax.apply_updates(state.params, updates)
+    opt_state = _with_dtypes(opt_state, state.opt_state)
     gains = current_gains(state, model)
     info = StepInfo(
         loss,
@@ -148,6 +149,22 @@ def _layer_inputs(model: Model, state: TrainState, batch: Batch) -> Callable[[],
     if model.layer_inputs is None:
         return None
     return partial(model.layer_inputs, state.params, state.model_state, batch.inputs)
+
+
+def _with_dtypes(new: Any, old: Any) -> Any:
+    """Return a new state in the dtypes of the old one.
+
+    Hyperparameters are float32 here, and would widen the moments of parameters in bfloat16.
+    """
+
+    def narrow(x: jax.Array, before: jax.Array) -> jax.Array:
+        both = (jnp.issubdtype(array.dtype, jnp.inexact) for array in (x, before))
+        return x.astype(before.dtype) if all(both) and x.dtype != before.dtype else x
+
+    now, before = (cast(Any, jax.tree.structure(state)) for state in (new, old))
+    if now != before:  # which the loop reports
+        return new
+    return jax.tree.map(narrow, new, old)
 
 
 def current_gains(state: TrainState, model: Model) -> list[Float[Array, ""]]:
