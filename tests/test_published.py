@@ -6,6 +6,8 @@ import pytest
 from gainjax import metrics, run
 from gainjax.curves import task_ends
 
+pytestmark = pytest.mark.slow
+
 AUTHORS_NAMES = {"ngm-sgd": "ENTROPY_GAIN", "sgd": "SGD", "msgd": "MSGD"}
 
 

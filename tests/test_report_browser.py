@@ -7,6 +7,8 @@ from synthetic import CHARACTER, synthetic_curves
 import gainjax
 from gainjax.curves import Setting
 
+pytestmark = pytest.mark.slow
+
 HOSTILE = "<script>document.title = 'x'</script>&lt;b&gt; $$x$$ <img src=http://a.example/x>"
 
 # A tooltip hides its parts in trees of their own.
