@@ -59,7 +59,7 @@ def write_page(results: Path) -> None:
         for of, names in _groups(stored).items()
         for stage in ("final", "default")
     }
-    parts = [_HEAD, _glance({name: tables[name] for name in _groups(stored)["digits"]})]
+    parts = [_head(tables), _glance({name: tables[name] for name in _groups(stored)["digits"]})]
     for (of, stage), table in ranks.items():
         title, told = _RANKS[stage]
         names = ", ".join(_groups(stored)[of])
@@ -196,31 +196,37 @@ def draw(table: pd.DataFrame, name: str) -> Figure:
 
 _HEAD = """# The league
 
-Made by `python -m experiments league --data-dir DIR`; from the stored numbers alone, in seconds,
+Made by `python -m experiments league --data-dir DIR`, or from the stored numbers alone, in seconds,
 by `python -m experiments league --page-only`. Each method has seven settings of its most important
-numbers (`experiments/league/entries.py`), tried on seeds 100 to 102. The setting with the smallest
-gap within half a point of the method's own best anytime accuracy was run on ten fresh seeds, 0 to
-9, with its switches and without (the *floor*: task 1 just goes on). Means of these ten with 95 %
-intervals of Student's t; p-values of exact paired tests against NGM-SGD, by Holm's method
-corrected within a table: with 48 comparisons of ten seeds none can be below .094. MNIST is
-evaluated on a fixed random 1,000 images of each test set.
-Evaluation after every update; on the tasks seen so far after each of the first 16 updates of a
-task and every 10th.
+hyperparameters (`experiments/league/entries.py`), tried on seeds 100 to 102. The setting with the
+smallest gap within half a point of the method's own best anytime accuracy was then run on ten fresh
+seeds, 0 to 9, with task switches and without (the *floor*: task 1 simply continues). Means of these
+ten seeds with 95 % intervals of Student's t; p-values of exact paired tests against NGM-SGD,
+corrected by Holm's method within each table: with {comparisons} comparisons of ten seeds none can be
+below {smallest:.3f}. On MNIST, a fixed random 1,000 images of each test set are evaluated. Task 1 is
+evaluated after every update, all tasks seen so far after each of the first 16 updates of a task and
+every 10th.
 
 ◆ is told when the task changes (an oracle); † no other method has both a smaller gap and a higher
 anytime accuracy.
 """
 
+
+def _head(tables: dict[str, pd.DataFrame]) -> str:
+    comparisons = max(table["p"].count() for table in tables.values())
+    return _HEAD.format(comparisons=comparisons, smallest=min(1, comparisons * 2 / 2**10))
+
+
 _RANKS = {
     "final": (
         "Mean ranks",
-        "Over {}: for each seed the rank of the gap and that of the anytime accuracy among {} "
-        "methods, and the mean of both; 1 is best.",
+        "Over {}: for each seed, the ranks of gap and anytime accuracy among {} methods, and the "
+        "mean of the two; 1 is best.",
     ),
     "default": (
         "Untuned",
-        "Over {}: the same ranks of {} methods, each with the registry's one default on all "
-        "benchmarks, also where a benchmark has numbers of its own for some of them.",
+        "Over {}: the same ranks of {} methods, each at its one default in the registry on all "
+        "benchmarks, even where a benchmark has its own values for some methods.",
     ),
 }
 
@@ -256,8 +262,8 @@ def _glance(tables: dict[str, pd.DataFrame]) -> str:
 def _needs() -> str:
     lines = [
         "## What each method needs\n",
-        "Passes over the batch per update, copies of the weights that it keeps besides them, and "
-        "whether it must be told when the task changes.\n",
+        "Passes over the batch per update, additional copies of the weights, and whether the method "
+        "must be told when the task changes.\n",
         "| method | what it is | forward | backward | copies | boundary |",
         "|---|---|---|---|---|---|",
     ]
