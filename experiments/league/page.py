@@ -202,10 +202,10 @@ hyperparameters (`experiments/league/entries.py`), tried on seeds 100 to 102. Th
 smallest gap within half a point of the method's own best anytime accuracy was then run on ten fresh
 seeds, 0 to 9, with task switches and without (the *floor*: task 1 simply continues). Means of these
 ten seeds with 95 % intervals of Student's t; p-values of exact paired tests against NGM-SGD,
-corrected by Holm's method within each table: with {comparisons} comparisons of ten seeds none can be
-below {smallest:.3f}. On MNIST, a fixed random 1,000 images of each test set are evaluated. Task 1 is
-evaluated after every update, all tasks seen so far after each of the first 16 updates of a task and
-every 10th.
+corrected by Holm's method within each table: with {comparisons} comparisons of ten seeds none can
+be below {smallest:.3f}. On MNIST, a fixed random 1,000 images of each test set are evaluated. Task 1
+is evaluated after every update, all tasks seen so far after each of the first 16 updates of a task
+and every 10th.
 
 ◆ is told when the task changes (an oracle); † no other method has both a smaller gap and a higher
 anytime accuracy.
@@ -262,8 +262,8 @@ def _glance(tables: dict[str, pd.DataFrame]) -> str:
 def _needs() -> str:
     lines = [
         "## What each method needs\n",
-        "Passes over the batch per update, additional copies of the weights, and whether the method "
-        "must be told when the task changes.\n",
+        "Passes over the batch per update, additional copies of the weights, and whether the "
+        "method must be told when the task changes.\n",
         "| method | what it is | forward | backward | copies | boundary |",
         "|---|---|---|---|---|---|",
     ]
