@@ -203,9 +203,9 @@ smallest gap within half a point of the method's own best anytime accuracy was t
 seeds, 0 to 9, with task switches and without (the *floor*: task 1 simply continues). Means of these
 ten seeds with 95 % intervals of Student's t; p-values of exact paired tests against NGM-SGD,
 corrected by Holm's method within each table: with {comparisons} comparisons of ten seeds none can
-be below {smallest:.3f}. On MNIST, a fixed random 1,000 images of each test set are evaluated. Task 1
-is evaluated after every update, all tasks seen so far after each of the first 16 updates of a task
-and every 10th.
+be below {smallest:.3f}. On MNIST, a fixed random 1,000 images of each test set are evaluated.
+Task 1 is evaluated after every update, all tasks seen so far after each of the first 16 updates of
+a task and every 10th.
 
 ◆ is told when the task changes (an oracle); † no other method has both a smaller gap and a higher
 anytime accuracy.
