@@ -200,7 +200,13 @@ def _is_inexact(leaf: Any) -> bool:
 
 
 def fingerprint(path: Any) -> np.ndarray:
-    """Return 64 bits that stand for the path of a leaf."""
+    """Return 64 bits that stand for the path of a leaf.
+
+    What an NNX variable calls its array does not count: `nnx.Optimizer` makes its state of
+    variables, and updates it, outside of :func:`jax.jit`, with arrays.
+    """
+    if path and getattr(path[-1], "name", None) in ("value", "raw_value"):
+        path = path[:-1]
     name = jax.tree_util.keystr(path)
     return np.frombuffer(hashlib.blake2b(name.encode(), digest_size=8).digest(), np.uint32)
 
