@@ -2,12 +2,21 @@
 
 import dataclasses
 import functools
+import inspect
 from typing import Any, Self
 
 import optax
 from flax.training import train_state
 
 from gainjax.optim.states import find_gain_states
+
+
+def _takes_extra(tx: optax.GradientTransformation) -> bool:
+    """Tell whether an optimizer takes extra arguments; that of MultiSteps does not say so."""
+    if isinstance(tx, optax.GradientTransformationExtraArgs):
+        return True
+    parameters = inspect.signature(tx.update).parameters.values()
+    return any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters)
 
 
 class TrainState(train_state.TrainState):
@@ -55,7 +64,7 @@ class TrainState(train_state.TrainState):
         """
         fields = {field.name for field in dataclasses.fields(self)}
         extra = {name: value for name, value in kwargs.items() if name not in fields}
-        takes_extra = isinstance(self.tx, optax.GradientTransformationExtraArgs)
+        takes_extra = _takes_extra(self.tx)
         if extra and not takes_extra:
             raise TypeError(
                 f"{', '.join(sorted(extra))}: neither a field of {type(self).__name__} "

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from flax import serialization
+from flax import nnx, serialization
 from numpy.testing import assert_allclose, assert_array_equal
 
 import gainjax
@@ -253,3 +253,36 @@ def test_the_names_of_the_package():
     for name in ("get_gain", "get_gains", "reset", "slow_params", "sigmoid_entropy"):
         assert callable(getattr(gainjax, name))
         assert name in gainjax.__all__
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_nnx_optimizers_update_with_and_without_compilation(compiled):
+    module = nnx.Linear(2, 3, rngs=nnx.Rngs(0))
+    optimizer = nnx.Optimizer(module, gain_modulation(optax.sgd(0.0)), wrt=nnx.Param)
+    before = np.asarray(module.kernel[...])
+
+    def update(module, optimizer):
+        grads = jax.tree.map(jnp.zeros_like, nnx.state(module, nnx.Param))
+        optimizer.update(module, grads, uncertainty=0.5)
+
+    for _ in range(2):
+        (nnx.jit(update) if compiled else update)(module, optimizer)
+    gain = float(get_gain(optimizer.opt_state))
+    assert gain > 1
+    assert_allclose(module.kernel[...], gain * before, rtol=1e-6)
+    slow = slow_params(nnx.state(module, nnx.Param), optimizer.opt_state)
+    assert_allclose(jax.tree.leaves(slow)[1], before, rtol=1e-6)
+
+
+def test_train_state_hands_uncertainty_to_multi_steps():
+    optimizer = optax.MultiSteps(ngm_sgd(0.0), 2)
+    state = TrainState.create(apply_fn=None, params={"w": FIRST}, tx=optimizer)
+    for uncertainty in (1.0, 0.5):  # the last one counts
+        state = state.apply_gradients(grads={"w": FIRST}, uncertainty=uncertainty)
+    assert get_gain(state.opt_state) == pytest.approx(1.2)
+
+
+def test_gradients_of_other_shapes_do_not_broadcast():
+    optimizer = ngm_sgd(0.1)
+    with pytest.raises(ValueError, match=r"got an update of shape \(3,\) for \(1, 3\)"):
+        optimizer.update(FIRST[0], optimizer.init(FIRST), FIRST, uncertainty=1.0)

@@ -3,6 +3,7 @@
 import json
 import signal
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import xarray as xr
@@ -222,3 +223,18 @@ def test_wrong_values_of_the_command_line(text, capsys, tmp_path):
         main(["sweep", "split-digits", "--grid", f"learning_rate={text}", "--out", str(tmp_path)])
     assert stop.value.code == 2
     assert "--grid takes NAME=VALUE" in capsys.readouterr().err
+
+
+def test_values_are_arrays_of_any_kind_and_draws_are_numbers():
+    options = {"seeds": 1, "updates_per_task": 2, "eval_examples": 5, "threads": 1}
+    curves = gainjax.sweep(
+        "split-digits", {"learning_rate": jnp.array([0.5, 0.25])}, ["sgd"], **options
+    )
+    assert curves["learning_rate"].values.tolist() == [0.5, 0.25]
+
+    class One:
+        def rvs(self, size, random_state):
+            return 0.1
+
+    with pytest.raises(ValueError, match=r"rvs\(size=, random_state=\) must return 3 numbers"):
+        gainjax.sweep("split-digits", {"learning_rate": One()}, ["sgd"], draws=3, **options)

@@ -199,7 +199,13 @@ def _is_inexact(leaf: Any) -> bool:
 
 
 def fingerprint(path: Any) -> np.ndarray:
-    """Return a 64-bit fingerprint of the path of a leaf."""
+    """Return a 64-bit fingerprint of the path of a leaf.
+
+    The name that an NNX variable gives its array does not count: outside of :func:`jax.jit`,
+    `nnx.Optimizer` creates its state from variables and updates it with arrays.
+    """
+    if path and getattr(path[-1], "name", None) in ("value", "raw_value"):
+        path = path[:-1]
     name = jax.tree_util.keystr(path)
     return np.frombuffer(hashlib.blake2b(name.encode(), digest_size=8).digest(), np.uint32)
 

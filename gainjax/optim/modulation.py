@@ -302,6 +302,11 @@ def _effective(
     update: jax.Array, param: jax.Array, gain: jax.Array, new_gain: jax.Array
 ) -> jax.Array:
     """Return the update of an effective weight from that of the raw weight and the next gain."""
+    if jnp.shape(update) != jnp.shape(param):
+        raise ValueError(
+            "gradients must have the shapes of their parameters, or they would broadcast: got an "
+            f"update of shape {jnp.shape(update)} for {jnp.shape(param)}"
+        )
     dtype = jnp.result_type(param)
     old, new = (x.astype(masks.with_complex(x.dtype, dtype)) for x in (gain, new_gain))
     wide = (new / old - 1) * jnp.asarray(param, old.dtype)

@@ -204,8 +204,8 @@ def listed(name: str, given: Any, updates: int = 0) -> list[Value]:
     """
     if hasattr(given, "rvs"):
         raise ValueError(f"{name} is a distribution: give draws, the number of settings to try")
-    if isinstance(given, np.ndarray):
-        given = given.ravel().tolist()
+    if hasattr(given, "tolist"):  # arrays of NumPy, JAX and pandas
+        given = np.asarray(given).ravel().tolist()
     items = list(given) if isinstance(given, Sequence) and not isinstance(given, str) else [given]
     values = [as_value(name, value, updates) for value in items]
     if not values:
@@ -249,6 +249,17 @@ def _distinct(settings: list[Setting]) -> list[Setting]:
     return settings
 
 
+def _random(name: str, distribution: Any, draws: int, rng: np.random.Generator) -> list[float]:
+    """Return so many draws of a distribution."""
+    values = np.asarray(distribution.rvs(size=draws, random_state=rng))
+    if values.shape != (draws,) or values.dtype.kind not in "iuf":
+        raise ValueError(
+            f"{name} is a distribution whose rvs(size=, random_state=) must return {draws} numbers:"
+            f" got {values!r}"
+        )
+    return [float(value) for value in values]
+
+
 def _drawn(label: str, given: Mapping[str, Any], draws: int, seed: int) -> list[tuple[Any, ...]]:
     """Return a number of different points of a method, drawn from lists and distributions."""
     lists = {name: listed(name, v) for name, v in given.items() if not hasattr(v, "rvs")}
@@ -263,7 +274,7 @@ def _drawn(label: str, given: Mapping[str, Any], draws: int, seed: int) -> list[
     points: dict[tuple[Any, ...], None] = {}
     for _ in range(_MOST_DRAWS):
         columns = [
-            map(float, v.rvs(size=draws, random_state=rngs[name]))
+            _random(name, v, draws, rngs[name])
             if hasattr(v, "rvs")
             else [lists[name][i] for i in rngs[name].integers(len(lists[name]), size=draws)]
             for name, v in given.items()
