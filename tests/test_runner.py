@@ -415,6 +415,7 @@ def _generated(folder, name, classes, size, per_class, coarse=None):
     np.savez(folder / f"{name}.npz", **arrays)
 
 
+@pytest.mark.slow
 def test_a_small_split_cifar10_runs(tmp_path):
     _generated(tmp_path, "cifar10", 10, 32, 8)
     curves = gainjax.run(
