@@ -8,6 +8,7 @@ from experiments.cifar_full import cifar_full
 from experiments.controls import controls
 from experiments.drop import drop
 from experiments.gain_claims import gain_claims
+from experiments.landscape import landscape
 from experiments.league import claim, league
 from experiments.learning_rates import digits_learning_rates, learning_rates
 from experiments.level import level
@@ -30,6 +31,7 @@ PROGRAMS = (
     cifar_first_switch,
     cifar_full,
     drop,
+    landscape,
     digits_learning_rates,
     league,
     claim,

@@ -1,9 +1,12 @@
 """What is computed from the weights of a run, against plain calculations and exact relations."""
 
+import io
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import xarray as xr
 from jax.flatten_util import ravel_pytree
 
 import gainjax
@@ -270,6 +273,8 @@ def test_landscape_has_the_losses_of_its_weights(network):
     ]
     line = analysis.along_line(loss, corners[0], corners[1], [0.0, 0.3, 1.0])
     np.testing.assert_allclose(line[[0, 2]], [loss(corners[0]), loss(corners[1])], rtol=1e-12)
+    both = analysis.along_line(lambda p: jnp.stack([loss(p), 2 * loss(p)]), *corners[:2], [0.3])
+    np.testing.assert_allclose(both, [[line[1], 2 * line[1]]], rtol=1e-12)
     plane = analysis.on_plane(loss, corners, others=[corners[2]], points=2, margin=0.0)
     flat = [np.asarray(ravel_pytree(corner)[0]) for corner in corners]
     for i in range(3):
@@ -285,3 +290,31 @@ def test_landscape_has_the_losses_of_its_weights(network):
     unravel = ravel_pytree(params)[1]
     right = loss(unravel(flat[0] + plane.x[1] * e1 + plane.y[0] * e2))
     assert plane.loss[0, 1] == pytest.approx(float(right), rel=1e-12)
+
+
+def test_figure_of_a_landscape_has_its_means_and_its_weights():
+    rng = np.random.default_rng(0)
+    places = np.linspace(0, 2, 5)
+    at = {"setting": ["sgd", "a $b"], "loss": ["task 1", "task 2"], "place": places}
+    dims = ("setting", "loss", "seed", "place")
+    lines = xr.DataArray(rng.uniform(0.1, 1, (2, 2, 3, 5)), at, dims)
+    corners = np.array([[0.0, 0.0], [1.0, 0.0], [0.5, 2.0]])
+    axis = np.linspace(-1, 3, 4)
+    plane = analysis.Plane(axis, axis, rng.uniform(0.01, 10, (4, 4)), corners, corners[:2])
+    planes = {"sgd": {"of both": plane}, "a $b": {"of both": plane}}
+    figure = analysis.plot_landscape(lines, planes)
+    line, of_plane = figure.axes[2:4]  # of the second setting
+    assert line.get_title() == r"a \$b"
+    for drawn, name in zip(line.lines, at["loss"], strict=False):
+        expected = lines.sel(setting="a $b", loss=name).mean("seed")
+        np.testing.assert_allclose(drawn.get_ydata(), expected)
+    dots, crosses = of_plane.lines
+    np.testing.assert_allclose(dots.get_xydata(), corners[:2])
+    np.testing.assert_allclose(crosses.get_xydata(), corners)
+    assert [text.get_text() for text in of_plane.texts] == ["before", "during", "after"]
+    figure.savefig(io.BytesIO())
+    assert len(analysis.plot_landscape(lines).axes) == 2
+    with pytest.raises(ValueError, match="lines must be over loss, place, seed, setting: got"):
+        analysis.plot_landscape(lines.mean("seed"))
+    with pytest.raises(ValueError, match=r"of of both for every setting: those of 'a .b' are"):
+        analysis.plot_landscape(lines, {"sgd": {"of both": plane}})

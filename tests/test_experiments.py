@@ -37,6 +37,7 @@ TABLES = {  # what each program writes, and how many rows of it on the digits
     "cifar-first-switch": {"cifar-first-switch": 2},
     "cifar-full": {},  # below
     "drop": {"drop": 18, "drop-gradients": 18, "drop-curvature": 18},
+    "landscape": {"landscape": 27, "landscape-paths": 9, "landscape-points": 9},
     "digits-learning-rates": {"digits-learning-rates-split-digits-2-tasks": 8},
     "league": {},  # below
     "claim": {"claim-split-digits-2-tasks": 4},

@@ -29,7 +29,7 @@ from gainjax.analysis.networks import (
 from gainjax.analysis.plots import plot_bursts, plot_timescales, plot_tonic, plot_toys
 from gainjax.analysis.recorded import RecordedGain, recorded_gains, the_recorded_gain
 from gainjax.analysis.switch import PARTS, class_means, drop_parts
-from gainjax.analysis.switch_plots import plot_drop
+from gainjax.analysis.switch_plots import plot_drop, plot_landscape
 from gainjax.analysis.temperature import (
     boost_effect,
     effective_step,
@@ -111,6 +111,7 @@ __all__ = [
     "part_norms",
     "plot_bursts",
     "plot_drop",
+    "plot_landscape",
     "plot_timescales",
     "plot_tonic",
     "plot_toys",

@@ -29,13 +29,13 @@ def along_line(loss: Loss, start: Any, end: Any, points: Sequence[float]) -> np.
     .. math:: L((1 - s)\, \theta_0 + s\, \theta_1)
 
     Args:
-        loss: A function of the parameters, shape ().
+        loss: A function of the parameters, shape (); or several of them at once, shape (m,).
         start: Parameters at s = 0.
         end: Parameters at s = 1.
         points: Values of s, shape (n,).
 
     Returns:
-        The losses, shape (n,).
+        The losses, shape (n,); of several (n, m).
 
     Example:
         >>> print(along_line(lambda x: x**2, jnp.array(0.0), jnp.array(2.0), [0, 0.5, 1]))
