@@ -2,13 +2,13 @@
 
 import tyro
 
-from experiments.bursts import bursts
+from experiments.analysis.bursts import bursts
+from experiments.analysis.drop import drop
+from experiments.analysis.gain_claims import gain_claims
+from experiments.analysis.landscape import landscape
 from experiments.cifar import cifar, cifar_first_switch
 from experiments.cifar_full import cifar_full
 from experiments.controls import controls
-from experiments.drop import drop
-from experiments.gain_claims import gain_claims
-from experiments.landscape import landscape
 from experiments.league import claim, league
 from experiments.learning_rates import digits_learning_rates, learning_rates
 from experiments.level import level

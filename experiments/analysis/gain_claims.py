@@ -20,7 +20,7 @@ from gainjax import get_method
 from gainjax.analysis import CLAIMS, judge_claims
 
 OWNER = "ngm-sgd"  # the method whose gain others borrow
-LEAGUE = Path(__file__).parent / "results"
+LEAGUE = Path(__file__).parents[1] / "results"
 
 
 def gain_claims(
