@@ -249,7 +249,7 @@ def predictive_entropy(
 
 
 def sigmoid_entropy(logits: ArrayLike, *, where: ArrayLike | None = None) -> Float[Array, ""]:
-    r"""Return the mean entropy of independent binary predictions, in nats: one logit, multi-label.
+    r"""Return the mean entropy of independent binary predictions (one label or many), in nats.
 
     .. math::
         H = -\frac{1}{N} \sum_n \left[p_n \ln p_n + (1 - p_n) \ln(1 - p_n)\right],

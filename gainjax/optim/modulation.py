@@ -64,7 +64,7 @@ def gain_modulation(
     initial parameters by the baseline if it is not 1.
 
     **It must be the last transformation**: a clip or a schedule after it would change weights
-    without the gain's knowledge; wrap the gain around them, ``gain_modulation(optax.chain(...))``. An update
+    without its knowledge; wrap it around them, ``gain_modulation(optax.chain(...))``. An update
     cannot see what comes after it: :func:`gainjax.get_gain`, :func:`gainjax.slow_params`,
     :class:`gainjax.TrainState` and :func:`gainjax.run` reject such a chain, but a bare loop is
     silently wrong. Before calling ``init`` again, replacing weights, or saving them for another
@@ -104,8 +104,8 @@ def gain_modulation(
 
     Raises:
         ValueError: If a plain number is out of range, the mask does not fit the parameters or marks
-            other parameters than at ``init`` (detected outside of :func:`jax.jit`; inside, only if their
-            number differs), or ``update`` is called without parameters.
+            other parameters than at ``init`` (detected outside of :func:`jax.jit`; inside, only if
+            their number differs), or ``update`` is called without parameters.
         TypeError: If ``base`` is not an optimizer, the mask holds anything but booleans, or
             ``update`` is called without uncertainty or with a complex one.
 
