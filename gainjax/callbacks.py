@@ -1,6 +1,6 @@
 """Callbacks for ``on_chunk``: TensorBoard and Weights & Biases, one run per setting and seed.
 
-Both need the extra ``pip install "gainjax[tracking]"``.
+Both need an extra: ``pip install "gainjax[tracking]"``.
 """
 
 import importlib

@@ -90,11 +90,11 @@ class GainDynamics:
         grow at most by a factor of :math:`2^2`, whatever the depth and the number of classes.
 
         Args:
-            layers: Number L of modulated layers, at least 1 (0 counts as 1). Layers whose weights
-                are stacked in one array, as for a scan over layers, are counted separately.
+            layers: Number L of modulated layers, at least 1 (0 counts as 1). Count each layer of a
+                stack (such as a scan over layers), even if their weights are in one array.
             decay: Decay per update, in [0, 1).
             baseline: Tonic gain, > 0.
-            max_gain: Upper bound on the gain instead of this one; it determines the sensitivity.
+            max_gain: Upper bound on the gain instead of the one above; it sets the sensitivity.
 
         Raises:
             ValueError: As for the class.
@@ -249,7 +249,7 @@ def predictive_entropy(
 
 
 def sigmoid_entropy(logits: ArrayLike, *, where: ArrayLike | None = None) -> Float[Array, ""]:
-    r"""Return the mean entropy of independent binary predictions, in nats: one logit, multi-label.
+    r"""Return the mean entropy of independent binary predictions (one label or many), in nats.
 
     .. math::
         H = -\frac{1}{N} \sum_n \left[p_n \ln p_n + (1 - p_n) \ln(1 - p_n)\right],

@@ -146,7 +146,7 @@ class RunOptions:
     gain_setting: str | None = None
     """Which setting of that run, if several have a gain."""
     form: Literal["optimizer", "model"] = "optimizer"
-    """Where the gain is: in the optimizer or in the model. The runs are the same."""
+    """Where the gain is: in the optimizer or in the model. The two agree up to rounding."""
     modulate: Literal["all", "head"] | None = None
     """Which layers of the model have a gain."""
     extend: bool = False

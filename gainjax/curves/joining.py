@@ -23,7 +23,7 @@ def concat(curves: Sequence[xr.Dataset], dim: Dimension) -> xr.Dataset:
 
     Curves from elsewhere, which have no protocol, can be joined with others that have the same
     evaluations, if :func:`gainjax.from_curves` was given the name of their benchmark. A variable
-    that only some parts recorded is NaN in the others; seeds without it have not diverged.
+    that only some parts recorded is NaN in the others; seeds without it do not count as diverged.
 
     Args:
         curves: At least two datasets.

@@ -49,9 +49,9 @@ def averaged(method: Method, average_decay: float = DECAY, of: Averaged = "effec
         A method with "-ema" or "-slow-ema" appended to the name.
 
     Raises:
-        TypeError: If it is not a method.
-        ValueError: If the method is not evaluated at its own weights, or ``of`` is "slow" and it
-            has no gain.
+        TypeError: If ``method`` is not a :class:`gainjax.Method`.
+        ValueError: If the method is already evaluated at other weights than those it trains, or
+            ``of`` is "slow" and it has no gain.
 
     Example:
         >>> from gainjax import get_method

@@ -83,7 +83,6 @@ class Method:
         ranges: Ranges of hyperparameters that differ from the usual ones.
         needs_boundary: Whether it is informed of task changes, like an oracle.
         reference: The ``"module:attribute"`` that it was imported from, to import it again.
-        reference: ``"module:attribute"`` that it was imported by, so that it can be found again.
 
     Raises:
         TypeError: If ``make``, ``gain`` or ``wrap`` is not callable, or an argument has no default.

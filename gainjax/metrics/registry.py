@@ -132,7 +132,7 @@ def register_metric(
     """Add a metric to all reports of curves: data frames, tables, files and figures.
 
     Args:
-        name: A new name, an identifier.
+        name: A new name, a valid Python identifier.
         function: Called with the arrays named in ``needs``; keeps their leading axes.
         needs: The inputs of the function, names from :data:`gainjax.metrics.INPUTS`.
         title: Heading of its column.

@@ -12,7 +12,7 @@ from gainjax.models.layers import GainDense, Modulate
 
 
 class MLP(nn.Module):
-    """ReLU network with a gain on all layers or on its head; a plain network without dynamics.
+    """ReLU network with a gain on all layers or on its head, or without a gain.
 
     Args:
         features: Units of each layer; the last is the number of outputs.

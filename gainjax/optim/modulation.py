@@ -64,7 +64,7 @@ def gain_modulation(
     initial parameters by the baseline if it is not 1.
 
     **It must be the last transformation**: a clip or a schedule after it would change weights
-    behind the gain's back; wrap it around them, ``gain_modulation(optax.chain(...))``. An update
+    without its knowledge; wrap it around them, ``gain_modulation(optax.chain(...))``. An update
     cannot see what comes after it: :func:`gainjax.get_gain`, :func:`gainjax.slow_params`,
     :class:`gainjax.TrainState` and :func:`gainjax.run` reject such a chain, but a bare loop is
     silently wrong. Before calling ``init`` again, replacing weights, or saving them for another
@@ -83,8 +83,8 @@ def gain_modulation(
         base: The optimizer to modulate, including its learning rate.
         decay: Decay of the phasic gain per update, in [0, 1).
         baseline: Tonic gain, > 0.
-        sensitivity: Phasic burst per nat of uncertainty, >= 0, or a schedule of the step. None: the
-            safe value of :meth:`gainjax.GainDynamics.for_layers`, with its bound on the gain,
+        sensitivity: Phasic burst per nat of uncertainty, >= 0, or an Optax schedule. None: the safe
+            value of :meth:`gainjax.GainDynamics.for_layers`, with its bound on the gain,
             counting each parameter that the mask marks as a layer.
         max_gain: Upper bound on the gain. None: no bound, if the sensitivity is given.
         mask: Which parameters are modulated: booleans in the structure (or a prefix of the
@@ -104,8 +104,8 @@ def gain_modulation(
 
     Raises:
         ValueError: If a plain number is out of range, the mask does not fit the parameters or marks
-            other ones than at ``init`` (detected outside of :func:`jax.jit`; inside, only if their
-            number differs), or ``update`` is called without parameters.
+            other parameters than at ``init`` (detected outside of :func:`jax.jit`; inside, only if
+            their number differs), or ``update`` is called without parameters.
         TypeError: If ``base`` is not an optimizer, the mask holds anything but booleans, or
             ``update`` is called without uncertainty or with a complex one.
 

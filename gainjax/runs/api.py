@@ -111,9 +111,9 @@ def run(
             controls replay, average or shuffle; gain_setting: which of its settings, if several
             have a gain.
 
-            form: Gain in the "optimizer" or in the "model"; the runs are the same.
+            form: Gain in the "optimizer" or in the "model"; the two agree up to rounding.
 
-            modulate: Gain of "all" layers or of the "head" alone; None for the benchmark's choice.
+            modulate: Gain on "all" layers or on the "head" alone; None for the benchmark's choice.
 
             chunk: Updates per call of the compiled program, >= 1. It does not affect the results.
 

@@ -41,7 +41,7 @@ class Benchmark:
             follow it are rejected.
         augment: ``augment(key, inputs)`` changes a batch of raw training inputs on the device.
         preprocess: ``preprocess(inputs)`` is applied to all inputs on the device.
-        modulate: Gain of "all" layers or of the "head" alone, for models that offer the choice.
+        modulate: Gain on "all" layers or on the "head" alone, for models that offer the choice.
         hyperparameters: Values that differ from the methods' defaults: by name for every method
             that has them, or by the method's name for that method.
         summary: One-line description.
@@ -197,7 +197,7 @@ class Benchmark:
         Args:
             method: The method.
             stream: The tasks, or None to load them.
-            form: Where the gain is.
+            form: Where the gain is, in the "optimizer" or in the "model".
             modulate: As for :meth:`model_for`.
             schedules: Names of the hyperparameters with one value per update.
         """

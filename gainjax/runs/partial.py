@@ -29,12 +29,12 @@ def load(path: str | Path, *, partial: bool = False) -> xr.Dataset:
 
     Args:
         path: The directory of a run, or its ``curves.nc``.
-        partial: Whether the run may be unfinished. If so, the settings whose seeds are all finished
-            are returned; if there is none, all settings with the seeds that are finished in each;
-            if there is none, the settings that have begun, up to the last evaluated update that all
-            their seeds have stored. The attribute ``unfinished`` states as JSON text the number of
-            updates that each other setting has, and the total. Curves are stored together with
-            checkpoints, so a running job is ahead of the returned curves.
+        partial: Whether the run may be unfinished. If so, the first of these that exists is
+            returned: the settings whose seeds are all finished; all settings, with the seeds that
+            are finished in every one; the settings that have begun, up to the last evaluated update
+            that all their seeds have stored. The attribute ``unfinished`` states, as JSON text, the
+            number of updates that each other setting has, and the total. Curves are stored together
+            with checkpoints, so a running job is ahead of the returned curves.
 
     Returns:
         The dataset that :func:`gainjax.curves.make_curves` describes. If curves are cut off, their

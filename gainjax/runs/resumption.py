@@ -25,7 +25,7 @@ def resume(directory: str | Path, **options: Any) -> Any:
     """Finish the run or sweep in a directory.
 
     Args:
-        directory: Output directory of an interrupted run. A finished one is returned.
+        directory: Output directory of an interrupted run; a finished one is returned as it is.
         **options: ``data_dir``, if the data have moved, and how to carry the run out: ``chunk``,
             ``layout``, ``devices``, ``memory``, ``threads``, ``progress``, ``on_chunk``,
             ``return_states``, ``snapshots``, as for :func:`run`. The layout must be the original

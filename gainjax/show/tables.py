@@ -68,8 +68,9 @@ def table(
         seed-averaged curve; with ``floor``, ``avg_sg_floor``, the gap without a switch, and
         ``avg_sg_excess``, the gap above it, paired by seed, both with their intervals;
         ``frontier``, whether no seed diverged and no other row has both a smaller avg_sg and a
-        higher anytime accuracy; ``seeds`` and ``diverged``, their numbers. A diverged seed counts
-        with its actual accuracy, 0, which may leave it no gap, and as one that never recovered.
+        higher anytime accuracy; ``seeds`` and ``diverged``, the numbers of all and of diverged
+        seeds. A diverged seed counts with its actual accuracy, 0, which may leave it no gap, and as
+        one that never recovered.
 
     Raises:
         ValueError: If there is no switch, the convention needs missing curves, or the floor has
@@ -168,7 +169,7 @@ def _check_without_switch(dataset: xr.Dataset, floor: xr.Dataset) -> None:
 def comparison(
     dataset: xr.Dataset, reference: str | None = None, metrics: Sequence[str] | None = None
 ) -> pd.DataFrame:
-    """Return the differences of settings to a reference, paired by seed.
+    """Return the differences of settings from a reference, paired by seed.
 
     Args:
         dataset: Curves of at least two settings.
@@ -239,7 +240,7 @@ def comparison(
 def ranking(
     dataset: xr.Dataset, tolerance: float = TOLERANCE, best: Best = "method"
 ) -> pd.DataFrame:
-    r"""Return the settings of a sweep, with the choice of one for each method.
+    r"""Return the settings of a sweep, with one chosen for each method.
 
     .. math:: \arg\min_s \text{avg-SG}(s) \quad\text{subject to}\quad
         \text{anytime}(s) \ge \text{best anytime} - \text{tolerance}

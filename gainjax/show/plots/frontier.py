@@ -54,8 +54,9 @@ def plot_frontier(
     """Draw the stability gap against anytime accuracy, one point per setting.
 
     Better is down and to the right. Points that no other point dominates are filled; settings of a
-    method that differ only in their learning rate are joined in its order. Bars are 95 % confidence
-    intervals. The panel shows the accurate settings, and the caption states how many lie outside.
+    method that differ only in their learning rate are joined in order of the rate. Bars are 95 %
+    confidence intervals. The panel shows the accurate settings, and the caption states how many
+    lie outside.
 
     Args:
         dataset: Curves of a sweep; or of a run, with one point per method.

@@ -38,7 +38,7 @@ def plot_heatmap(
     """Draw a metric and anytime accuracy of one method over two swept hyperparameters.
 
     Dark is good in both panels. The outlined setting is the one that :func:`gainjax.ranking`
-    chooses for the method. Settings far from accurate are gray: a small gap is no merit there.
+    chooses for the method. Settings of low accuracy are gray: a small gap is no merit there.
 
     Args:
         dataset: A sweep.
