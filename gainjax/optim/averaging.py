@@ -78,6 +78,6 @@ def averaged_weights(
 
 
 def get_average(params: optax.Params, opt_state: AveragedState) -> optax.Params:
-    """Return the averaged weights; ``params`` is unused, but expected of any ``Method.eval_params``."""
+    """Return the averaged weights; ``params`` is there for ``Method.eval_params`` and unused."""
     del params
     return opt_state.average
