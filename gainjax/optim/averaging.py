@@ -78,6 +78,19 @@ def averaged_weights(
 
 
 def get_average(params: optax.Params, opt_state: AveragedState) -> optax.Params:
-    """Return the averaged weights; ``params`` is unused, but part of the signature."""
+    """Return the averaged weights, as ``Method.eval_params`` wants them.
+
+    Args:
+        params: The trained weights, which are not used.
+        opt_state: State of :func:`averaged_weights`.
+
+    Returns:
+        The average, in the structure of the parameters.
+
+    Example:
+        >>> optimizer = averaged_weights(optax.sgd(1.0), decay=0.9)
+        >>> get_average(None, optimizer.init(jnp.ones(2)))
+        Array([1., 1.], dtype=float32)
+    """
     del params
     return opt_state.average
