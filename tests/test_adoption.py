@@ -10,6 +10,8 @@ from sklearn.datasets import load_digits
 
 import gainjax
 
+pytestmark = pytest.mark.slow
+
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 try:
     from experiments.adoption import __main__ as program

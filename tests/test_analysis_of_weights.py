@@ -40,6 +40,7 @@ def forward(params, inputs):
     return hidden, hidden @ head
 
 
+@pytest.mark.slow
 def test_parts_of_the_drop_add_up_and_are_those_of_a_plain_calculation(run):
     subject, curves, states = run
     parts = analysis.drop_parts(subject, states, AT)

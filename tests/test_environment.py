@@ -10,6 +10,8 @@ from interruptions import crash, numbers
 
 import gainjax
 
+pytestmark = pytest.mark.slow
+
 METHODS = ["ngm-sgd", "sam"]  # a gain, and functions of parameters
 SHORT = {"seeds": 2, "updates_per_task": 3, "batch_size": 16, "eval_examples": 20}
 SHORT |= {"eval_every": 2, "seen_every": 3, "dense_updates": 0}  # most rows are not evaluated

@@ -13,6 +13,8 @@ import gainjax
 from gainjax.runs import execution, extension
 from gainjax.runs.part_store import CheckpointWarning
 
+pytestmark = pytest.mark.slow
+
 SHORT = {"seeds": 2, "updates_per_task": 3, "eval_examples": 20, "threads": 1}
 
 

@@ -138,6 +138,7 @@ def test_a_gain_that_is_none_or_obeys_something_else_is_not_taken_for_one(curves
         recorded_gains(curves.sel(update=slice(None, None, 2)))
 
 
+@pytest.mark.slow
 def test_every_method_with_the_numbers_of_a_gain_has_that_gain_or_none():
     """So that a new method cannot be analyzed by dynamics that are not its own."""
     bench = gainjax.get_benchmark("split-digits")

@@ -13,6 +13,8 @@ from interruptions import crash, numbers
 import gainjax
 from gainjax.runs.execution import DivergenceWarning
 
+pytestmark = pytest.mark.slow
+
 SHORT = {"seeds": 2, "updates_per_task": 3, "eval_examples": 20, "threads": 1}
 
 

@@ -108,6 +108,7 @@ def test_slow_weights_are_averaged_without_their_gain():
     assert np.linalg.norm(fast) > 1.2 * np.linalg.norm(slow)
 
 
+@pytest.mark.slow
 def test_an_averaged_network_has_batch_statistics_of_its_own(tmp_path):
     import flax.linen as nn
 

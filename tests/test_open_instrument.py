@@ -20,6 +20,8 @@ from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits
 import gainjax
 from gainjax.cli import main
 
+pytestmark = pytest.mark.slow
+
 DIGITS = load_digits()
 SHORT = {"updates_per_task": [6, 4], "batch_size": 16}
 

@@ -36,7 +36,7 @@ BENCHMARKS = ("split-digits", "rotated-digits", "split-mnist", "rotated-mnist")
 METHODS = ("ngm-sgd", "sgd", "msgd", "adam", "adagrad-ema", "fixed-gain-ema")
 AFTER = (1, 2, 5, 10, 20, 50, 100)
 _LEVEL = {"learning_rate": 0.03, "level": 2.5, "average_decay": 0.9}  # the claim's setting
-_SMOKE_AFTER, _SMOKE_UPDATES = (1, 2), 4
+_SMOKE_AFTER, _SMOKE_UPDATES, _SMOKE_METHODS = (1, 2), 4, 2
 _EXAMPLES, _SAMPLES = 1000, 10  # for the loss whose curvature is measured, and for its trace
 _MEASURED = ("accuracy", "old_accuracy", "ncm_accuracy", "loss", *PARTS)
 
@@ -85,7 +85,7 @@ def _runs(
     curves, states = lab.run(
         f"drop/{bench.name}",
         bench,
-        METHODS,
+        METHODS[-_SMOKE_METHODS:] if lab.smoke else METHODS,
         seeds,
         hyperparameters={"fixed-gain-ema": _LEVEL},
         snapshots=at,
