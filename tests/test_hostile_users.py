@@ -309,5 +309,28 @@ def test_numbers_that_are_others_in_single_precision(name, value, there):
 
 @pytest.mark.parametrize("method", ["ngm-sgd", "entropy-lr"])
 def test_what_follows_uncertainty_is_refused_where_there_is_none(method, regression):
-    with pytest.raises(ValueError, match=f"{method} follows uncertainty, and this benchmark has"):
+    with pytest.raises(ValueError, match=f"{method} follows uncertainty, but this benchmark has"):
         gainjax.run(regression, [method], 1)
+
+
+def test_a_stream_function_takes_its_keywords_and_heeds_them():
+    stream = gainjax.get_benchmark("split-digits").load(eval_examples=20)
+    protocol = {"updates_per_task": 2, "batch_size": 8}
+    with pytest.raises(TypeError, match="stream of benchmark 'bare' must be a function with the"):
+        gainjax.Benchmark("bare", stream=lambda: stream, **protocol)
+    deaf = gainjax.Benchmark(
+        "deaf", stream=lambda data_dir=None, eval_examples=None: stream, **protocol
+    )
+    assert deaf.load(eval_examples=20) is stream
+    with pytest.raises(ValueError, match="eval_examples=5 has no effect on benchmark 'deaf'"):
+        gainjax.run(deaf, ["sgd"], seeds=1, eval_examples=5)
+    with pytest.raises(TypeError, match="stream of benchmark 'deaf' must be a function"):
+        deaf.replace(stream=lambda: stream)
+
+
+def test_a_reference_to_a_stream_is_refused_in_one_line(tmp_path):
+    (tmp_path / "mine.py").write_text(
+        "import gainjax\ndef tasks(): return gainjax.get_benchmark('split-digits').load()\n"
+    )
+    with pytest.raises(ValueError, match=r"must be a gainjax\.Benchmark, .*of type Stream$"):
+        gainjax.get_benchmark(f"{tmp_path}/mine.py:tasks")

@@ -688,8 +688,9 @@ def test_a_metric_from_outside_is_one_call(registered):
     ("changes", "message"),
     [
         ({"name": "two words"}, "a new identifier: got 'two words'"),
-        ({"needs": ("loss",)}, "needs must be names among first_accuracy.*'loss'"),
-        ({"needs": ()}, "needs must be names"),
+        ({"needs": ("loss",)}, "needs must be a tuple of names among first_accuracy.*'loss'"),
+        ({"needs": ()}, "needs must be a tuple of names"),
+        ({"needs": "first_accuracy"}, "needs must be a tuple of names .*: got 'first_accuracy'"),
         ({"unit": "metres"}, "unit must be one of .*got 'metres'"),
         ({"better": "lowest"}, "better must be one of"),
         ({"convention": "mine"}, "convention must be one of"),

@@ -128,7 +128,7 @@ ENTRIES = (
     Method(
         "layerwise-proximal",
         _layerwise,
-        "momentum SGD that preserves layers' outputs on earlier tasks (told which are old)",
+        "momentum SGD that preserves layers' outputs on earlier tasks (an oracle)",
         "LPR, Yoo et al., arXiv 2402.09542",
         ranges={"strength": NOT_NEGATIVE},
         needs_boundary=True,

@@ -160,10 +160,9 @@ def register_metric(
         raise ValueError(f"a metric has no field {unknown[0]!r}; it has {', '.join(fields)}")
     if not str(name).isidentifier() or name in METRICS:
         raise ValueError(f"name must be a new identifier: got {name!r}")
-    needs = tuple(needs)
     if isinstance(needs, str) or not needs or (set(needs) - set(INPUTS)):
-        raise ValueError(f"needs must be names among {', '.join(INPUTS)}: got {needs!r}")
-    metric = Metric(name, function, needs, title, meaning, **how)
+        raise ValueError(f"needs must be a tuple of names among {', '.join(INPUTS)}: got {needs!r}")
+    metric = Metric(name, function, tuple(needs), title, meaning, **how)
     choices = {"unit": Unit, "better": Better, "convention": Convention}
     for field, kind in choices.items():
         value, allowed = getattr(metric, field), get_args(kind)

@@ -105,8 +105,7 @@ class Benchmark:
         check_names(protocol, inspect.signature(Benchmark).parameters)
         self.protocol = changed_protocol(None, protocol)
         self._model = None if model is None else as_model(model)
-        if not callable(stream):
-            self.check(stream)
+        self._check_given_stream()
 
     def __repr__(self) -> str:
         return f"Benchmark({self.name!r})"
@@ -135,8 +134,7 @@ class Benchmark:
         if model is not None:
             other._given_model, other._model = model, as_model(model)
         other.protocol = changed_protocol(self.protocol, changes)
-        if not callable(other.stream):
-            other.check(other.stream)
+        other._check_given_stream()
         return other
 
     def load(self, data_dir: str | Path | None = None, eval_examples: int | None = None) -> Stream:
@@ -145,6 +143,10 @@ class Benchmark:
         Args:
             data_dir: Where the data are, as for :func:`gainjax.data.load_source`.
             eval_examples: Size of a fixed random subset of each task's test set, or None for all.
+
+        Raises:
+            ValueError: If the stream is invalid or has more test examples than that, or if it is
+                already in memory and one of the arguments is given.
         """
         if not callable(self.stream):
             for option, value in (("data_dir", data_dir), ("eval_examples", eval_examples)):
@@ -156,6 +158,12 @@ class Benchmark:
             return self.stream
         stream = self.stream(data_dir=data_dir, eval_examples=eval_examples)
         self.check(stream)
+        if eval_examples is not None and (most := int(np.max(stream.test_sizes))) > eval_examples:
+            raise ValueError(
+                f"eval_examples={eval_examples} has no effect on benchmark {self.name!r}: a task "
+                f"has {most} test examples. Its stream function must pass eval_examples on, for "
+                "example to gainjax.data.class_incremental"
+            )
         return stream
 
     def model_for(self, stream: Stream, modulate: Modulate | None = None) -> Model:
@@ -227,6 +235,19 @@ class Benchmark:
             if isinstance(overrides, Mapping):
                 values |= {name: overrides[name] for name in values if name in overrides}
         return values
+
+    def _check_given_stream(self) -> None:
+        if not callable(self.stream):
+            return self.check(self.stream)
+        try:
+            inspect.signature(self.stream).bind(data_dir=None, eval_examples=None)
+        except ValueError:
+            return  # a built-in function without a signature
+        except TypeError as error:
+            raise TypeError(
+                f"stream of benchmark {self.name!r} must be a function with the keywords data_dir "
+                f"and eval_examples: {error}"
+            ) from None
 
     def check(self, stream: Stream) -> None:
         """Raise ValueError unless the stream is valid and the model and the goal fit it."""

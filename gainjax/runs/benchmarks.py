@@ -185,7 +185,10 @@ def get_benchmark(name: str) -> Benchmark:
     found = imported("benchmark", name)
     benchmark = found if isinstance(found, Benchmark) or not callable(found) else found()
     if not isinstance(benchmark, Benchmark):
-        raise ValueError(f"benchmark {name!r} must be a gainjax.Benchmark: got {benchmark!r}")
+        raise ValueError(
+            f"benchmark {name!r} must be a gainjax.Benchmark, or a function without arguments that "
+            f"returns one: got an object of type {type(benchmark).__name__}"
+        )
     benchmark = benchmark.replace()
     benchmark.reference = absolute(name)
     return benchmark
