@@ -1,6 +1,8 @@
 """Shapes in signatures hold, checked by beartype at every call of what :data:`MODULES` define."""
 
+import collections.abc
 import inspect
+import typing
 
 import beartype
 import jaxtyping
@@ -33,5 +35,7 @@ def check(function):
 
 
 def _has_shape(hint):
+    if typing.get_origin(hint) is collections.abc.Callable:
+        return False
     parts = getattr(hint, "__args__", ()) or (hint,)
     return any(inspect.isclass(p) and issubclass(p, jaxtyping.AbstractArray) for p in parts)

@@ -53,8 +53,8 @@ def extra(params):
     }
 
 
-# Optax's own code of these cannot do explicit sharding.
-_NOT_SHARDED = ("method agc", "method momo", "method muon")
+# Optax's own code of these, or JAX's linear solver in the last, cannot do explicit sharding.
+_NOT_SHARDED = ("method agc", "method momo", "method muon", "method layerwise-proximal")
 
 
 class Case(NamedTuple):
