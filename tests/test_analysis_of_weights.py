@@ -12,6 +12,8 @@ from jax.flatten_util import ravel_pytree
 import gainjax
 from gainjax import analysis
 
+pytestmark = pytest.mark.slow
+
 AT = [20, 21, 24, 30]
 METHODS = ["ngm-sgd", "sgd", "msgd", "sgd-ema"]
 
@@ -40,7 +42,6 @@ def forward(params, inputs):
     return hidden, hidden @ head
 
 
-@pytest.mark.slow
 def test_parts_of_the_drop_add_up_and_are_those_of_a_plain_calculation(run):
     subject, curves, states = run
     parts = analysis.drop_parts(subject, states, AT)

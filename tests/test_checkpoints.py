@@ -28,6 +28,8 @@ from gainjax.runs.guard import Interrupted, stoppable
 from gainjax.runs.part_store import CheckpointWarning, PartStore
 from gainjax.runs.store import open_store, stored_header
 
+pytestmark = pytest.mark.slow
+
 METHODS = ["ngm-sgd", "adam"]
 SETTINGS = {"seeds": 2, "updates_per_task": 8, "batch_size": 16, "eval_examples": 20}
 CHUNK = 3
@@ -227,7 +229,6 @@ torture(signal.SIGTERM, 4)
 """
 
 
-@pytest.mark.slow
 def test_killed_at_random_moments(tmp_path):
     """20 times by SIGKILL, 4 times by SIGTERM: each time it goes on from the newest checkpoint."""
     settings = SETTINGS | {"updates_per_task": 30}

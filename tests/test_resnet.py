@@ -21,6 +21,8 @@ from gainjax.optim.modulation import gain_modulation
 from gainjax.training.goal import Goal, accuracy, cross_entropy, predictive_entropy
 from gainjax.training.step import Batch, TrainState, train_step
 
+pytestmark = pytest.mark.slow
+
 GOAL = Goal(cross_entropy, accuracy, predictive_entropy)
 DYNAMICS = GainDynamics(sensitivity=0.3)
 # Most of the time would be compilation.
@@ -280,7 +282,6 @@ def test_gain_multiplies_the_normalized_input_but_not_the_bias():
     np.testing.assert_allclose(y, 2 * without + params["bias"], rtol=0, atol=1e-6)
 
 
-@pytest.mark.slow
 def test_gain_in_the_model_equals_gain_in_the_optimizer(x64):
     model, *variables = make(dynamics=DYNAMICS, modulate="all")
     params, state, x = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float64), variables)
@@ -317,7 +318,6 @@ def test_gain_in_the_model_equals_gain_in_the_optimizer(x64):
 # --- Training -------------------------------------------------------------------------------------
 
 
-@pytest.mark.slow
 def test_seeds_together_train_like_each_alone():
     optimizer = optax.with_extra_args_support(optax.sgd(0.05, momentum=0.9))
     runs = [make(seed=seed, dynamics=DYNAMICS) for seed in (0, 1)]

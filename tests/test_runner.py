@@ -21,6 +21,8 @@ from gainjax.runs.cutting import Cut
 from gainjax.runs.settings import resolve_hyperparameters
 from gainjax.runs.store import RunStore
 
+pytestmark = pytest.mark.slow
+
 SHORT = {"updates_per_task": 6, "batch_size": 16, "seen_every": 3, "dense_updates": 0}
 FUNCTIONS = (
     lambda key, x: (jax.random.normal(key, (x[0].size, 10)) * 0.1, {}),
@@ -415,7 +417,6 @@ def _generated(folder, name, classes, size, per_class, coarse=None):
     np.savez(folder / f"{name}.npz", **arrays)
 
 
-@pytest.mark.slow
 def test_a_small_split_cifar10_runs(tmp_path):
     _generated(tmp_path, "cifar10", 10, 32, 8)
     curves = gainjax.run(

@@ -25,6 +25,8 @@ from gainjax.training.advance import advance_runs
 from gainjax.training.memory import bytes_per_run, runs_at_once
 from gainjax.training.program import _init_states
 
+pytestmark = pytest.mark.slow
+
 DIGITS = get_benchmark("split-digits")
 SHORT = {"updates_per_task": 3, "batch_size": 16, "eval_examples": 20, "seen_every": 3}
 GRID = {"learning_rate": [0.03, 0.01, 0.003], "sensitivity": [0.2, 0.4]}
