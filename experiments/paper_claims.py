@@ -19,6 +19,7 @@ from experiments.lab import MNIST, Lab
 from experiments.league.contest import DIGITS
 from gainjax.analysis import CLAIMS, Claim, judge_claims, smaller_gap
 from gainjax.curves import per_seed
+from gainjax.files import write_file
 
 SEEDS = 10
 REGIMES = ("joint", "replay")
@@ -119,4 +120,38 @@ def paper_claims(
             table.insert(0, "benchmark", benchmark.name)
             table.insert(1, "regime", regime)
             tables.append(table)
-    lab.write("paper-claims", pd.concat(tables), every)
+    every_claim = pd.concat(tables)
+    lab.write("paper-claims", every_claim, every)
+    write_file(lab.results / "paper-claims.md", page(every_claim).encode())
+
+
+def page(claims: pd.DataFrame) -> str:
+    """Return the claims as Markdown: a row per claim, a column per benchmark and regime.
+
+    Args:
+        claims: The rows of ``paper-claims.csv``.
+    """
+    measured = claims[claims["verdict"] != "not measured"]
+    cells = [
+        f"{row['value']:.3f} [{row['low']:.3f}, {row['high']:.3f}] **{row['verdict']}**"
+        for _, row in measured.iterrows()
+    ]
+    columns = measured["benchmark"] + ", " + measured["regime"]
+    table = measured.assign(cell=cells, column=columns)
+    keys = list(dict.fromkeys(table["claim"]))
+    wide = table.pivot(index="claim", columns="column", values="cell").loc[keys, columns.unique()]
+    units = table.drop_duplicates("claim").set_index("claim")
+    lines = [_HEAD, f"| claim | in | {' | '.join(wide)} |", "|---" * (2 + wide.shape[1]) + "|"]
+    for name, row in wide.fillna("").iterrows():
+        told = units.loc[name, ["statement", "unit"]]
+        lines.append(f"| {' | '.join([*told, *row])} |")
+    return "\n".join([*lines, ""])
+
+
+_HEAD = """# What the paper claims
+
+Made by `python -m experiments paper-claims --data-dir DIR`: ten seeds, each benchmark's own settings
+(on MNIST, the paper's), in joint training and with a replay memory. A claim is a number per seed
+that is above 0 where it holds; means with 95 % intervals of Student's t. A claim holds or fails if
+its interval lies on one side of 0, and is open otherwise.
+"""
