@@ -150,7 +150,7 @@ def page(claims: pd.DataFrame) -> str:
 
 _HEAD = """# What the paper claims
 
-Made by `python -m experiments paper-claims --data-dir DIR`: ten seeds, each benchmark's own settings
+Made by `python -m experiments paper-claims --data-dir DIR`: ten seeds, the benchmarks' own settings
 (on MNIST, the paper's), in joint training and with a replay memory. A claim is a number per seed
 that is above 0 where it holds; means with 95 % intervals of Student's t. A claim holds or fails if
 its interval lies on one side of 0, and is open otherwise.
