@@ -49,7 +49,7 @@ nitpicky = True
 nitpick_ignore_regex = [
     # Documented elsewhere, and their inventories are not at hand without a network.
     (r"py:.*", r"(jax|jaxlib|flax|nnx|optax|orbax|numpy|np|xarray|pandas|pd|matplotlib)(\..*)?"),
-    (r"py:.*", r"(rich|ArrayTree)(\..*)?"),
+    (r"py:.*", r"(rich|ArrayTree|jaxtyping|ndarray)(\..*)?"),
     # Of no use outside of their module, where the source says what they are.
     (r"py:.*", r"gainjax\.(runs\.(plan|spec|guard)|curves\.foreign)\.\w+"),
     (r"py:.*", r"gainjax\.(training\.layout\.Tree|methods\.registry\.T|callbacks\._Callback)"),
