@@ -21,6 +21,7 @@ import xarray as xr
 
 import gainjax
 from experiments.lab import Lab, write_compressed
+from experiments.league.claim import RULE, SETTING
 from gainjax import Benchmark, plot_curves
 from gainjax.files import write_file
 
@@ -30,7 +31,7 @@ SETTINGS: dict[str, dict[str, float]] = {
     "sgd": {},
     "msgd": {},
     "adam": {},
-    "fixed-gain-ema": {"learning_rate": 0.03, "level": 2.5, "average_decay": 0.9},
+    RULE: SETTING,
     "adagrad-ema": {},
 }
 BENCHMARKS = ("domain-cifar100", "split-cifar10", "domain-cifar100-superclasses")

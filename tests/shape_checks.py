@@ -9,7 +9,14 @@ import jaxtyping
 
 MODULES = (
     *("analysis.toys", "data.augment", "gain", "metrics", "models.conv", "models.mlp"),
-    *("models.resnet", "optim.class_means", "optim.losses", "statistics", "training.advance"),
+    *(
+        "models.resnet",
+        "optim.class_means",
+        "optim.layerwise",
+        "optim.losses",
+        "statistics",
+        "training.advance",
+    ),
     *("training.goal", "training.sampling", "training.step"),
 )
 

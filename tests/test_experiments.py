@@ -17,10 +17,12 @@ sys.path.append(str(Path(__file__).resolve().parents[1]))
 try:
     from experiments.__main__ import PROGRAMS, main
     from experiments.cifar_full import complete
+    from experiments.league.claim import write_page as write_claim
     from experiments.league.contest import machine, stages_due
     from experiments.league.cosine import CosineMLP
     from experiments.league.entries import ENTRIES
     from experiments.league.page import write_page
+    from experiments.paper_claims import page as page_of_claims
     from experiments.paper_table import PUBLISHED, compare
 except ImportError:
     pytest.skip("experiments/ is only in a checkout", allow_module_level=True)
@@ -153,6 +155,16 @@ def test_the_page_of_the_league_is_made_from_its_numbers(tmp_path):
     write_page(tmp_path)
     for name in ("league.md", "league.csv"):
         assert (tmp_path / name).read_text() == (stored / name).read_text()
+
+
+def test_the_pages_of_claims_are_made_from_their_tables(tmp_path):
+    stored = Path(__file__).resolve().parents[1] / "experiments/results"
+    for path in stored.glob("claim-*.csv"):
+        shutil.copy(path, tmp_path)
+    write_claim(tmp_path)
+    assert (tmp_path / "claim.md").read_text() == (stored / "claim.md").read_text()
+    told = page_of_claims(pd.read_csv(stored / "paper-claims.csv"))
+    assert told == (stored / "paper-claims.md").read_text()
 
 
 def test_entries_of_the_league_have_seven_settings_that_their_methods_take():

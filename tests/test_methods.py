@@ -1,6 +1,7 @@
 """What the methods of the league do, against transcriptions and exact equivalences."""
 
 import chex
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -426,3 +427,22 @@ def test_inputs_of_dense_layers_are_what_their_kernels_multiply():
         hidden = jax.nn.relu(hidden @ layer["kernel"] + layer["bias"])
         assert isinstance(inputs[f"layer_{i}"]["bias"], optax.MaskedNode)
     assert from_functions(lambda key, x: ({}, {}), model.apply).layer_inputs is None
+
+
+def test_a_layer_without_one_input_is_left_out_and_a_network_of_them_is_refused():
+    class Twice(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            layer = nn.Dense(4, use_bias=False)
+            return layer(layer(x))
+
+    model, x = from_linen(Twice()), jnp.ones((2, 4))
+    params, state = model.init(jax.random.key(0), x)
+    inputs = model.layer_inputs(params, state, x)
+    assert isinstance(inputs["Dense_0"]["kernel"], optax.MaskedNode)
+    optimizer = layerwise_proximal(optax.sgd(0.1), 1.0)
+    with pytest.raises(ValueError, match="inputs of at least one kernel that the mask marks"):
+        optimizer.update(
+            params, optimizer.init(params), params,
+            layer_inputs=lambda: inputs, is_new=jnp.array([True, False]),
+        )  # fmt: skip

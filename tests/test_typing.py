@@ -7,6 +7,7 @@ from pathlib import Path
 import jax.numpy as jnp
 import jaxtyping
 import pytest
+import shape_checks
 from mypy import api
 
 import gainjax
@@ -70,3 +71,13 @@ def test_shapes_in_signatures_are_checked_here():
         goal.cross_entropy(jnp.zeros((3, 2)), jnp.zeros(4, int))
     with pytest.raises(ValueError, match="must have a class axis"):  # checks of our own come first
         gainjax.predictive_entropy(1.0)
+
+
+def test_every_module_with_shapes_is_checked():
+    with_shapes = {
+        ".".join(path.relative_to(PACKAGE).with_suffix("").parts)
+        for path in PACKAGE.rglob("*.py")
+        if "from jaxtyping import" in path.read_text()
+    }
+    assert with_shapes
+    assert all(module.startswith(shape_checks.MODULES) for module in with_shapes)

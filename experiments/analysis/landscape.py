@@ -5,7 +5,7 @@
 Snapshots around the first switch: the test losses of both tasks along the straight lines from the
 weights before the switch to those 20 updates after it, from there to those at the end of task 2,
 and directly from the first to the last; the plane through the three for the first seed; and the
-largest eigenvalue of the Hessian at each. All in effective weights. What came out is told in
+largest eigenvalue of the Hessian at each. All in effective weights. The results are described in
 ``drop.md``.
 """
 
@@ -19,10 +19,10 @@ import pandas as pd
 import tyro
 import xarray as xr
 
-from experiments.lab import Lab, first_tasks
+from experiments.analysis.first_switch import FirstSwitch, first_switch, loss_on
+from experiments.lab import Lab
 from gainjax import Benchmark, get_gain, get_method
 from gainjax.analysis import (
-    Network,
     Plane,
     Subject,
     along_line,
@@ -30,44 +30,37 @@ from gainjax.analysis import (
     networks,
     on_plane,
     plot_landscape,
-    snapshots_around,
 )
 from gainjax.statistics import mean_interval
 
 METHODS = ("ngm-sgd", "sgd", "msgd")
-AFTER = (1, 2, 5, 10, 20, 50, 100)  # updates after the switch, and the end of task 2
-DURING = 20
+DURING = 20  # updates after the switch
 NAMES = ("before", "during", "after")
 PATHS = {"before-during": (0, 1), "during-after": (1, 2), "before-after": (0, 2)}
 LOSSES = ("task 1", "task 2", "both")
-_SMOKE_AFTER, _SMOKE_UPDATES = (1, 2), 4
 _POINTS, _ON_PLANE = 11, 21  # on a line, and along each axis of a plane
-_SMOKE_POINTS = 3
+_SMOKE_POINTS, _SMOKE_DURING = 3, 2
 _EXAMPLES = 1000  # of the training loss whose curvature is taken
 
 Losses = Callable[[Any], jax.Array]  # of parameters, shape (2,): the test loss of each task
 
 
 class Run(NamedTuple):
-    """Snapshots of the first two tasks."""
+    """Snapshots of the first two tasks, and which of them are before, during and after."""
 
-    name: str
-    subject: Subject
-    curves: xr.Dataset
-    states: Mapping[str, Any]
-    at: list[int]  # updates of the snapshots
-    corners: list[int]  # which snapshots are before, during and after
+    switch: FirstSwitch
+    corners: list[int]
 
     def params(self, method: str, seed: int) -> list[Any]:
         """Return the effective weights of each snapshot."""
-        whole = networks(self.states, "trained")[method].params
-        return [jax.tree.map(lambda x, i=i: x[seed, i], whole) for i in range(len(self.at))]
+        whole = networks(self.switch.states, "trained")[method].params
+        return [jax.tree.map(lambda x, i=i: x[seed, i], whole) for i in range(len(self.switch.at))]
 
     def gains(self, method: str) -> np.ndarray:
         """Return the gain of each seed and snapshot, 1 for a method without one."""
         if get_method(method).gain is None:
-            return np.ones((self.curves.sizes["seed"], len(self.at)))
-        return np.asarray(get_gain(self.states[method].opt_state), np.float64)
+            return np.ones((self.switch.curves.sizes["seed"], len(self.switch.at)))
+        return np.asarray(get_gain(self.switch.states[method].opt_state), np.float64)
 
 
 def landscape(
@@ -85,15 +78,15 @@ def landscape(
     lines, paths, points, every = [], [], [], []
     for whole in lab.benchmarks(benchmarks):
         run = _run(lab, whole, seeds)
-        every.append(run.curves)
+        every.append(run.switch.curves)
         places = np.linspace(0, 1, _SMOKE_POINTS if lab.smoke else _POINTS)
-        losses, weights = _test_losses(run.subject)
+        losses, weights = _test_losses(run.switch.subject)
         found = _lines(run, losses, weights, places)
-        lines.append(_line_rows(found).assign(benchmark=run.name))
-        paths.append(_path_rows(run, found).assign(benchmark=run.name))
-        points.append(_point_rows(run, found).assign(benchmark=run.name))
+        lines.append(_line_rows(found).assign(benchmark=run.switch.name))
+        paths.append(_path_rows(run, found).assign(benchmark=run.switch.name))
+        points.append(_point_rows(run, found).assign(benchmark=run.switch.name))
         planes = _planes(run, losses, weights, _SMOKE_POINTS if lab.smoke else _ON_PLANE)
-        lab.draw(f"landscape-{run.name}", plot_landscape(_way(found), planes, NAMES))
+        lab.draw(f"landscape-{run.switch.name}", plot_landscape(_way(found), planes, NAMES))
         jax.clear_caches()
     lab.write("landscape", pd.concat(lines), every)
     lab.write("landscape-paths", pd.concat(paths), every)
@@ -101,27 +94,18 @@ def landscape(
 
 
 def _run(lab: Lab, whole: Benchmark, seeds: int) -> Run:
-    bench = whole if lab.smoke else first_tasks(whole, 2)
-    subject = Subject(bench, None if lab.smoke else lab.data_dir, lab.eval_examples)
-    short = bench.replace(updates_per_task=_SMOKE_UPDATES) if lab.smoke else bench
-    after = (*(_SMOKE_AFTER if lab.smoke else AFTER), short.protocol.updates_per_task)
-    at = snapshots_around(short, 1, after)
-    folder = f"landscape/{bench.name}"
-    curves, states = lab.run(folder, bench, METHODS, seeds, snapshots=at)
-    during = after.index(_SMOKE_AFTER[-1] if lab.smoke else DURING) + 1
-    return Run(whole.name, subject, curves, states, at, [0, during, len(at) - 1])
+    found = first_switch(lab, "landscape", whole, METHODS, seeds, to_end=True)
+    during = found.at[0] + (_SMOKE_DURING if lab.smoke else DURING)
+    return Run(found, [0, found.at.index(during), len(found.at) - 1])
 
 
 def _test_losses(subject: Subject) -> tuple[Losses, np.ndarray]:
     """Return the test losses of both tasks, and what each weighs in the loss on both test sets."""
     tests = [subject.test(task) for task in range(2)]
+    each = [loss_on(subject, test) for test in tests]
 
-    def losses(params: Any) -> jax.Array:  # these networks have no state
-        network = Network(params, {})
-        return jnp.stack([
-            subject.bench.goal.loss(subject.outputs(network, test.inputs), test.targets).mean()
-            for test in tests
-        ])  # fmt: skip
+    def losses(params: Any) -> jax.Array:
+        return jnp.stack([loss(params) for loss in each])
 
     sizes = np.array([len(test.targets) for test in tests], float)
     return losses, sizes / sizes.sum()
@@ -129,7 +113,7 @@ def _test_losses(subject: Subject) -> tuple[Losses, np.ndarray]:
 
 def _lines(run: Run, losses: Losses, weights: np.ndarray, places: np.ndarray) -> xr.DataArray:
     """Return the losses over (setting, path, seed, s, loss)."""
-    seeds = run.curves.sizes["seed"]
+    seeds = run.switch.curves.sizes["seed"]
     found = np.empty((len(METHODS), len(PATHS), seeds, len(places), len(LOSSES)))
     for i, method in enumerate(METHODS):
         for seed in range(seeds):
@@ -181,20 +165,22 @@ def _line_rows(found: xr.DataArray) -> pd.DataFrame:
 
 
 def _path_rows(run: Run, found: xr.DataArray) -> pd.DataFrame:
-    """Return how long each line is, and how far losses rise on it above the higher of its ends.
+    """Return the length of each line and the rise of the losses on it above the higher end.
 
-    Beside it, how far the loss of task 1 rises on the way that the run itself took.
+    Also the rise of the loss of task 1 on the path of the run itself.
     """
     rows = []
-    of_run = run.curves["eval_loss"].sel(eval_task=1)
+    of_run = run.switch.curves["eval_loss"].sel(eval_task=1)
     for method in METHODS:
-        every = [run.params(method, seed) for seed in range(run.curves.sizes["seed"])]
+        every = [run.params(method, seed) for seed in range(run.switch.curves.sizes["seed"])]
         for path, ends in PATHS.items():
             start, end = (run.corners[corner] for corner in ends)
             lengths = [_distance(own[start], own[end]) for own in every]
             own = found.sel(setting=method, path=path)
             barrier = own.max("s") - own.isel(s=[0, -1]).max("s")
-            taken = of_run.sel(setting=method, eval_update=slice(run.at[start], run.at[end]))
+            taken = of_run.sel(
+                setting=method, eval_update=slice(run.switch.at[start], run.switch.at[end])
+            )
             higher = taken.isel(eval_update=[0, -1]).max("eval_update")
             measured = {
                 "distance": lengths,
@@ -211,16 +197,11 @@ def _point_rows(run: Run, found: xr.DataArray) -> pd.DataFrame:
     All weights of these networks are modulated, so in raw coordinates an eigenvalue is larger by
     the squared gain.
     """
-    examples = run.subject.train(range(2), _EXAMPLES)
-
-    def loss(params: Any) -> jax.Array:
-        outputs = run.subject.outputs(Network(params, {}), examples.inputs)
-        return run.subject.bench.goal.loss(outputs, examples.targets).mean()
-
+    loss = loss_on(run.switch.subject, run.switch.subject.train(range(2), _EXAMPLES))
     rows = []
     ends = (("before-during", 0), ("before-during", -1), ("during-after", -1))
     for method in METHODS:
-        every = [run.params(method, seed) for seed in range(run.curves.sizes["seed"])]
+        every = [run.params(method, seed) for seed in range(run.switch.curves.sizes["seed"])]
         for name, corner, (path, s) in zip(NAMES, run.corners, ends, strict=True):
             own = found.sel(setting=method, path=path).isel(s=s)
             bends = [curvature(loss, each[corner], samples=2).eigenvalues[0] for each in every]
@@ -230,7 +211,11 @@ def _point_rows(run: Run, found: xr.DataArray) -> pd.DataFrame:
                 "eigenvalue": bends,
                 "raw_eigenvalue": gain**2 * np.array(bends),
             }
-            row = {"method": method, "point": name, "since": run.at[corner] - run.at[0]}
+            row = {
+                "method": method,
+                "point": name,
+                "since": run.switch.at[corner] - run.switch.at[0],
+            }
             rows.append(row | _with_intervals(measured))
     return pd.DataFrame(rows)
 

@@ -72,7 +72,7 @@ def claim(
         )
         rows = _verdict(benchmark.name, curves, settings)
         lab.write(f"claim-{benchmark.name}", rows, [curves])
-        _write_page(lab.results)
+        write_page(lab.results)
 
 
 def _verdict(name: str, curves: Any, settings: dict[str, dict[str, float]]) -> pd.DataFrame:
@@ -94,8 +94,12 @@ def _verdict(name: str, curves: Any, settings: dict[str, dict[str, float]]) -> p
     return rows.join(against[["avg_sg_p", "anytime_accuracy_p"]]).reset_index()
 
 
-def _write_page(results: Path) -> None:
-    """Write ``claim.md``: a table of all benchmarks that have been run."""
+def write_page(results: Path) -> None:
+    """Write ``claim.md``: a table of all benchmarks that have been run.
+
+    Args:
+        results: Where their tables are.
+    """
     paths = {path.stem.removeprefix("claim-"): path for path in sorted(results.glob("claim-*.csv"))}
     order = [name for name in (*DIGITS, *MNIST) if name in paths] or list(paths)
     tables = [pd.read_csv(paths[name]) for name in order]

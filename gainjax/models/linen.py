@@ -145,12 +145,16 @@ def _apply(
 
 
 def _layer_inputs(module: nn.Module, params: Any, state: Any, x: jax.Array) -> Any:
-    """Return the inputs of the dense layers, each called once, in place of their kernels."""
-    inputs = {}
+    """Return the inputs of the dense layers in place of their kernels.
+
+    A layer that is called more than once, as with shared weights, is left out: it has no one input.
+    """
+    inputs: dict[tuple[str, ...], jax.Array | None] = {}
 
     def look(call: Any, args: Any, kwargs: Any, context: nn.module.InterceptorContext) -> Any:
         if isinstance(context.module, nn.Dense | GainDense) and context.method_name == "__call__":
-            inputs[context.module.path] = args[0]
+            path = context.module.path
+            inputs[path] = None if path in inputs else args[0]
         return call(*args, **kwargs)
 
     with nn.intercept_methods(look):

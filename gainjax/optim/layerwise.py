@@ -49,6 +49,7 @@ def layerwise_proximal(
 
     Raises:
         TypeError: If ``layer_inputs`` is None, as in a model that cannot tell them.
+        ValueError: If it has the inputs of no marked kernel, so that nothing would change.
 
     Example:
         >>> optimizer = layerwise_proximal(optax.sgd(1.0), strength=1.0, decay=0.0)
@@ -94,13 +95,19 @@ def layerwise_proximal(
             )
         leaves, structure = cast(Any, jax.tree.flatten(updates))
         inputs = structure.flatten_up_to(layer_inputs())
-        moments, start = [], 0
-        for place, size in _kernels(mask, updates):
+        moments, start, kernels = [], 0, _kernels(mask, updates)
+        if leaves and all(isinstance(inputs[place], optax.MaskedNode) for place, _ in kernels):
+            raise ValueError(
+                "layer_inputs must have the inputs of at least one kernel that the mask marks; "
+                "gainjax.models.from_linen finds those of flax.linen.Dense and gainjax.GainDense "
+                "that are called once"
+            )
+        for place, size in kernels:
             moment = state.moments[start : start + size**2].reshape(size, size)
             start += size**2
             if not isinstance(inputs[place], optax.MaskedNode):
-                moment = _followed(moment, inputs[place], ~is_new, decay)
-                leaves[place] = _preconditioned(leaves[place], moment, strength)
+                moment = _followed(moment, jnp.asarray(inputs[place]), ~is_new, decay)
+                leaves[place] = _preconditioned(jnp.asarray(leaves[place]), moment, strength)
             moments.append(moment.ravel())
         updates, base_state = base.update(
             structure.unflatten(leaves), state.base_state, params,
