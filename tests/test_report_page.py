@@ -313,7 +313,7 @@ def test_the_gain_around_switches_is_drawn_as_it_was(curves):
 
 def test_the_analysis_says_what_it_leaves_out():
     of_gain = ["The gain at a switch", "Where the gain settles"]
-    claimed = "What is claimed"
+    claimed = "Claims"
 
     def found(dataset):
         shown = Shown(dataset, 10_000)
@@ -332,7 +332,7 @@ def test_the_analysis_says_what_it_leaves_out():
     assert "cannot be judged, since a seed diverged" in text
     titles, text = found(with_gains(12, seeds=6))
     assert titles == of_gain
-    assert "of 12 settings only those that are shown at first" in text
+    assert "of 12 settings, only the initially visible ones" in text
     other = gainjax.concat([with_gains(1), synthetic_curves(("sgd",), seeds=2, tasks=3)], "setting")
     assert found(with_gains(1, decay=0.5))[0] == []
     cut = json.loads(other.attrs["spec"]) | {"cut_off_after": 550}

@@ -1,7 +1,7 @@
-"""The sections of a page that tell what the gain does, from curves alone.
+"""The sections of a page about the gain, computed from curves alone.
 
-A page knows nothing of the gain: it is handed :data:`ANALYSES` when it is made. As everything on a
-page, a section is absent where the curves have nothing to say to it.
+Pages import :data:`ANALYSES` only when they are made, since analysis builds on what shows curves.
+A section is omitted if the curves lack the data for it.
 """
 
 import collections
@@ -41,7 +41,7 @@ _BURST_NOTES = (
     "area between the gain and its mean in the last quarter of the task, from the switch until the "
     "gain is back there",
     "visible time constant: updates, of the exponential that fits the gain from its peak on; of "
-    "uncertainty: that of the uncertainty over the same updates (–: nothing that a fit could tell)",
+    "uncertainty: that of the uncertainty over the same updates (–: no fit possible)",
     "−1/ln γ: updates, the time constant of a gain that no uncertainty drives",
 )
 _MOST_ROWS = 20  # of bursts: beyond, the mean over switches is shown alone
@@ -51,7 +51,7 @@ _SETTLED = 0.05  # of the level: how near to its fixed point a gain counts as se
 
 
 def bursts(shown: Shown) -> Section | None:
-    """Tell how the gain bursts at switches and how fast that is gone.
+    """Show the bursts of the gain at switches and how fast they fade.
 
     Args:
         shown: Curves.
@@ -75,7 +75,7 @@ def bursts(shown: Shown) -> Section | None:
 
 
 def tonic(shown: Shown) -> Section | None:
-    """Tell where the gain settles in each task, beside where its uncertainty puts it.
+    """Show where the gain settles in each task, beside the fixed point for its uncertainty.
 
     Args:
         shown: Curves.
@@ -106,7 +106,7 @@ def tonic(shown: Shown) -> Section | None:
 
 
 def claims(shown: Shown) -> Section | None:
-    """Judge the claims that the methods at hand can decide, if there are seeds enough.
+    """Judge the claims that the present methods can decide, if there are enough seeds.
 
     Args:
         shown: Curves.
@@ -133,13 +133,13 @@ def claims(shown: Shown) -> Section | None:
         [_claim_row(row, shown.score) for row in found.to_dict("records")],
         [
             "difference: mean over seeds, with its 95 % confidence interval, of a number that is "
-            "above 0 where the claim holds; what number that is stands below the claim",
+            "above 0 where the claim holds; it is defined below the claim",
             "p: exact two-sided sign-flip test; neither it nor the verdict is corrected for the "
             "number of claims or methods",
             "verdict: holds or fails where the interval lies on one side of 0, else open; diverged "
             "where a seed of a method did",
-            f"{anytime}: what the method of the claim has more than the other one; a "
-            "smaller gap that costs accuracy may be slower learning and no more",
+            f"{anytime}: advantage of the claim's method over the other one; a smaller gap "
+            "that costs accuracy may only be slower learning",
         ],
     )
     counts = collections.Counter(found["verdict"])
@@ -150,10 +150,10 @@ def claims(shown: Shown) -> Section | None:
     ]
     several = "claims" if len(found) > 1 else "claim"
     return Section(
-        "What is claimed",
+        "Claims",
         [
             f"Of {len(found)} {several} that these methods can decide, {listed(said)}, each judged "
-            "at 95 % for itself."
+            "separately at 95 %."
         ],
         [sheet],
     )
@@ -169,9 +169,9 @@ _VERDICTS = {  # of one claim, of several
 
 
 def _moving_gains(shown: Shown) -> dict[str, RecordedGain]:
-    """Return what moved by dynamics of its own, of a large sweep those that are visible at first.
+    """Return gains that follow their own dynamics; in a large sweep, the initially visible ones.
 
-    Curves that end within a task would show a burst that is not over.
+    Curves that end within a task would show an unfinished burst.
     """
     found: dict[str, RecordedGain] = {}
     if _is_cut(shown):
@@ -209,7 +209,7 @@ def _burst_row(shown: Shown, row: dict, switches: int) -> Row:
 
 
 def _notes(shown: Shown, gains: dict[str, RecordedGain]) -> Iterator[str]:
-    """Say what the numbers are, and what is left out."""
+    """Describe the numbers, and what is left out."""
     seeds = shown.dataset.sizes["seed"]
     yield (
         "all numbers: mean over seeds and its 95 % confidence interval"
@@ -221,7 +221,7 @@ def _notes(shown: Shown, gains: dict[str, RecordedGain]) -> Iterator[str]:
     looked_at = list(range(len(shown.names)))
     if len(looked_at) > MOST_SHOWN:
         looked_at = sorted(shown.visible)
-        yield f"of {len(shown.names)} settings only those that are shown at first"
+        yield f"of {len(shown.names)} settings, only the initially visible ones"
     names = list(shown.names.items())
     others = [
         name
@@ -229,7 +229,7 @@ def _notes(shown: Shown, gains: dict[str, RecordedGain]) -> Iterator[str]:
         if label not in gains
     ]
     if others:
-        yield f"left out, since it is not its own uncertainty that moves the gain: {listed(others)}"
+        yield f"left out, since their own uncertainty does not move the gain: {listed(others)}"
 
 
 def _risen(shown: Shown, rows: pd.DataFrame) -> str:
@@ -244,13 +244,13 @@ def _risen(shown: Shown, rows: pd.DataFrame) -> str:
 
 
 def _faded(table: pd.DataFrame) -> Iterator[str]:
-    """Say how long bursts are seen, beside what the decay alone would make of them."""
+    """Compare how long bursts are visible with the decay alone."""
     mean = table[table["switch"] == 0]
     ratio = (mean["time_constant"] / mean["predicted"].where(mean["predicted"] > 0)).dropna()
     if len(ratio):
         factors = " to ".join(dict.fromkeys(f"{each:.1f}" for each in (ratio.min(), ratio.max())))
         yield (
-            f"The burst that is seen fades with {factors} times the time constant of a gain that "
+            f"The visible burst fades with {factors} times the time constant of a gain that "
             "no uncertainty drives, −1/ln γ."
         )
 
@@ -278,7 +278,7 @@ def _gain_chart(shown: Shown, gains: dict[str, RecordedGain]) -> Chart:
 
 
 def _settled(shown: Shown, levels: pd.DataFrame) -> list[str]:
-    """Say how far the gain is from its fixed point, and how the level changes over the tasks."""
+    """Describe the distance from the fixed point, and the change of the level over the tasks."""
     away = (levels["level"] - levels["steady_state"]).abs()
     is_settled = (away / levels["level"]).max() <= _SETTLED
     said = "The gain settles at its fixed point" if is_settled else "Not every gain has settled"
