@@ -266,6 +266,18 @@ def test_wrong_numbers_are_refused(network):
         analysis.on_plane(loss, [params, params, params])
 
 
+def test_curvature_of_a_loss_that_refers_to_something_else_than_before():
+    scale = [1.0]
+
+    def loss(x):
+        return scale[0] * jnp.sum(x**2)
+
+    found = []
+    for scale[0] in (1.0, 3.0):
+        found.append(analysis.curvature(loss, jnp.ones(3), samples=2).eigenvalues[0])
+    np.testing.assert_allclose(found, [2.0, 6.0], rtol=1e-5)
+
+
 def test_landscape_has_the_losses_of_its_weights(network):
     loss, params, _ = network
     keys = jax.random.split(jax.random.key(7), 3)

@@ -72,7 +72,7 @@ def told(refused):
 def planned(monkeypatch):
     """Let `run` and `sweep` do everything but train: what would be trained comes back."""
     monkeypatch.setattr("gainjax.runs.api.execute", lambda plan, how: (plan, {}))
-    monkeypatch.setattr(plan, "_fingerprint", lambda *_, **__: "0")
+    monkeypatch.setattr(plan, "_identify", lambda group, program, *_, **__: ("0", program))
     # Models and data do not depend on the input, and take time.
     stream = gainjax.get_benchmark("split-digits").load()
     monkeypatch.setattr("gainjax.runs.benchmark.Benchmark.load", lambda self, *_, **__: stream)

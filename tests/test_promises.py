@@ -179,6 +179,53 @@ def test_another_activation_is_another_run(tmp_path, activation):
         gainjax.run("split-digits", ["sgd"], 1, model=model(activation), out=tmp_path, **SHORT)
 
 
+@pytest.mark.parametrize("changed", ["method", "init", "apply", "loss", "augment", "preprocess"])
+def test_code_that_changed_within_a_process_is_compiled_again(changed):
+    """As in a notebook that redefines what a function calls: the objects stay the same."""
+    factors = {}
+
+    def times(name, x):
+        return x * factors.get(name, 1.0)
+
+    def fresh():
+        def init(key, x):
+            return {"w": times("init", 0.01 * jax.random.normal(key, (64, 10)))}, {}
+
+        def apply(params, state, x, *, train, key):
+            return times("apply", x.reshape(len(x), -1)) @ params["w"], state
+
+        def loss(outputs, targets):
+            each = optax.softmax_cross_entropy_with_integer_labels(outputs, targets)
+            return times("loss", each)
+
+        def mine(learning_rate=0.1):
+            return optax.chain(optax.scale(times("method", 1.0)), optax.sgd(learning_rate))
+
+        bench = gainjax.Benchmark(
+            "mine",
+            stream=gainjax.get_benchmark("split-digits").load(),
+            model=gainjax.models.from_functions(init, apply),
+            loss=loss,
+            augment=lambda key, images: times("augment", images),
+            preprocess=lambda images: times("preprocess", images),
+            updates_per_task=2,
+            batch_size=16,
+        )
+        return bench, gainjax.Method("mine", mine)
+
+    def trained(bench, method):
+        return numbers(gainjax.run(bench, [method], 1, threads=1))
+
+    same = fresh()
+    before = trained(*same)
+    factors[changed] = 3.0
+    after = trained(*same)
+    assert not after.identical(before)
+    assert after.identical(trained(*fresh()))
+    factors.clear()
+    assert trained(*same).identical(before)
+
+
 @pytest.mark.parametrize("harm", ["renamed", "cleaned", "unlocked"])
 def test_a_directory_that_is_tampered_with_during_a_run(tmp_path, monkeypatch, harm):
     checkpoint_every_chunk(monkeypatch)

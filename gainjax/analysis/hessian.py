@@ -1,7 +1,6 @@
 """Curvature of the loss, in effective and in raw coordinates, without storing a Hessian."""
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -81,7 +80,7 @@ def curvature(
     :math:`\operatorname{tr} H = \mathbb E\, v^\top H v` over random signs :math:`v`.
 
     Args:
-        loss: A function of the parameters, shape (). It is compiled once for each function.
+        loss: A function of the parameters, shape ().
         params: The point of evaluation.
         eigenvalues: Number of eigenvalues, >= 1 and below the number of parameters.
         samples: Random vectors for the trace, >= 2.
@@ -102,7 +101,7 @@ def curvature(
     References:
         Hutchinson 1990, for the trace.
     """
-    flat, _ = ravel_pytree(params)
+    flat, unravel = ravel_pytree(params)
     size = flat.size
     check_integer("eigenvalues", eigenvalues, 1, size - 1)
     check_integer("samples", samples, 2)
@@ -111,8 +110,12 @@ def curvature(
 
     rng = np.random.default_rng(seed)
 
+    @jax.jit  # for each call anew: what the loss refers to may have changed
+    def product(params: Any, vector: jax.Array) -> jax.Array:
+        return ravel_pytree(hessian_vector_product(loss, params, unravel(vector)))[0]
+
     def on_host(vector: np.ndarray) -> np.ndarray:
-        found = _flat_product(loss, params, jnp.asarray(vector.reshape(size), flat.dtype))
+        found = product(params, jnp.asarray(vector.reshape(size), flat.dtype))
         return np.asarray(found, np.float64)
 
     operator = LinearOperator((size, size), matvec=on_host, dtype=np.float64)
@@ -123,9 +126,3 @@ def curvature(
     quadratic = np.array([v @ on_host(v) for v in signs])
     error = quadratic.std(ddof=1) / np.sqrt(samples)
     return Curvature(found, float(quadratic.mean()), float(error))
-
-
-@partial(jax.jit, static_argnums=0)
-def _flat_product(loss: Loss, params: Any, vector: jax.Array) -> jax.Array:
-    unravel = ravel_pytree(params)[1]
-    return ravel_pytree(hessian_vector_product(loss, params, unravel(vector)))[0]

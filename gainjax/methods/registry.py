@@ -2,6 +2,7 @@
 
 import dataclasses
 import difflib
+import weakref
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, TypeVar
@@ -128,6 +129,10 @@ def as_methods(methods: Any) -> dict[str, Method]:
     return dict(named)
 
 
+# One method for each factory or transformation, since compiled programs are cached by it.
+_made: weakref.WeakValueDictionary[Any, Method] = weakref.WeakValueDictionary()
+
+
 def as_method(thing: Any, label: str | None = None) -> Method:
     """Return one method; see :func:`as_methods`.
 
@@ -148,7 +153,7 @@ def as_method(thing: Any, label: str | None = None) -> Method:
                 "an Optax transformation has no name: give methods as a mapping, such as "
                 '{"mine": optax.sgd(0.1)}'
             )
-        return Method(label, lambda: thing, summary="an optimizer with fixed numbers")
+        return _only(Method(label, lambda: thing, summary="an optimizer with fixed numbers"), thing)
     if callable(thing):
         name = label or getattr(thing, "__name__", "")
         if not name or name == "<lambda>":
@@ -156,8 +161,18 @@ def as_method(thing: Any, label: str | None = None) -> Method:
                 'a function without a name needs a label: give methods as a mapping, {"mine": ...}'
             )
         lines = (getattr(thing, "__doc__", None) or "").strip().splitlines()
-        return Method(name, thing, summary=lines[0] if lines else "a method from elsewhere")
+        summary = lines[0] if lines else "a method from elsewhere"
+        return _only(Method(name, thing, summary=summary), thing)
     raise TypeError(
         "a method must be a name, a gainjax.Method, a function that returns an optimizer, or, in "
         f"a mapping, an optimizer: got {thing!r}"
     )
+
+
+def _only(method: Method, thing: Any) -> Method:
+    """Return the method that was made of the same thing before, if any."""
+    try:
+        key = (method.name, thing, *method.hyperparameters.items())
+        return _made.setdefault(key, method)
+    except TypeError:  # not hashable
+        return method

@@ -16,7 +16,7 @@ from gainjax.training.threads import cores, gain_of_company, may_share_cores
 
 _WORTH = 1.1  # minimum speedup for training in parallel
 # Measurements of this process, by work, runs per thread, threads and the speedup needed.
-_gains: dict[tuple[Work, int, int, float], float] = {}
+_gains: dict[tuple[Work, int, int, float, float], float | None] = {}
 
 
 class Cut(NamedTuple):
@@ -42,9 +42,12 @@ def choose_cut(plan: Plan, layout: Layout, how: How) -> Cut:
     spread = _spread(plan, fitting, threads)
     if len(split(plan.runs, spread)) == 1:
         return Cut(whole, 1)
-    if how.threads is not None or _is_sooner(plan, layout, how, fitting, spread, threads):
+    if how.threads is not None:
         return Cut(spread, threads)
-    return Cut(whole, 1)
+    gain, needed = _gain(plan, layout, how, fitting, Cut(spread, threads))
+    if gain is None:
+        return Cut(fitting, threads)  # at least compile in parallel
+    return Cut(spread, threads) if gain > needed else Cut(whole, 1)
 
 
 def _fitting(plan: Plan, layout: Layout, how: How, threads: int) -> dict[str, int]:
@@ -73,30 +76,29 @@ def _spread(plan: Plan, fitting: Mapping[str, int], threads: int) -> dict[str, i
     return dict(fitting)
 
 
-def _is_sooner(
-    plan: Plan,
-    layout: Layout,
-    how: How,
-    fitting: Mapping[str, int],
-    spread: Mapping[str, int],
-    threads: int,
-) -> bool:
-    """Measure whether all runs finish sooner in parallel, including the runs that pad parts."""
+def _gain(
+    plan: Plan, layout: Layout, how: How, fitting: Mapping[str, int], cut: Cut
+) -> tuple[float | None, float]:
+    """Measure what a cut gains, as :func:`gain_of_company`, and return also what it must gain.
+
+    That includes the runs that pad parts.
+    """
     group = plan.groups[0]
     # Use the part size of the sequential division, usually: if parallel training does not pay, no
     # second program is compiled for nothing, which takes seconds for large ones.
-    index = np.arange(fitting[group.name]) % plan.runs[group.name]
+    size = fitting[group.name]
+    index = np.arange(size) % plan.runs[group.name]
     program = group.program
     length = min(how.chunk, program.protocol.longest_task)
     work = Work(program, layout, length, program.protocol.batch_size_of(0))
-    parts = split(plan.runs, spread)
+    updates = int(program.protocol.task_ends(len(plan.stream.task_end))[-1])
+    runs, threads = sum(plan.runs.values()), cut.threads
     # In units of the time that a part of the first group takes alone.
-    in_turn = sum(plan.runs.values()) / spread[group.name]
-    side_by_side = math.ceil(len(parts) / threads) * threads
-    needed = _WORTH * side_by_side / in_turn
-    key = (work, len(index), threads, needed)
+    side_by_side = math.ceil(len(split(plan.runs, cut.sizes)) / threads) * threads
+    needed = _WORTH * side_by_side / (runs / cut.sizes[group.name])
+    key = (work, size, threads, needed, updates * runs / size)
     if key not in _gains:
         values = {name: array[index] for name, array in plan.hyperparameters(group).items()}
         seeds = np.tile(plan.spec.seeds, len(group.rows))[index]
-        _gains[key] = gain_of_company(work, plan.stream, seeds, values, threads, needed)
-    return _gains[key] > needed
+        _gains[key] = gain_of_company(work, plan.stream, seeds, values, *key[2:])
+    return _gains[key], needed

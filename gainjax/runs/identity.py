@@ -27,6 +27,9 @@ from gainjax.training.program import (
 )
 
 _NO_METHOD = Method("none", optax.set_to_zero)
+_MOST_KNOWN = 256
+# Programs as they were first compiled, by what they were made from and their fingerprint.
+_known: dict[tuple[Program, str], Program] = {}
 _PACKAGES = ("gainjax", "jax", "jaxlib", "flax", "optax", "numpy")
 # Settings that change the numbers of a program: a run cannot be resumed if they differ.
 _DECISIVE = ("float", "matmul_precision", "layout")
@@ -92,6 +95,40 @@ def checksum(stream: Stream) -> str:
     return f"{crc:08x}"
 
 
+def identify(program: Program, stream: Stream, names: Collection[str]) -> tuple[str, Program]:
+    """Return the fingerprint of a program, and the program under which its code is compiled.
+
+    The functions of a program may do something else than when it was compiled, although they are
+    the same objects: a notebook has redefined what they call. The fingerprint is therefore taken
+    anew, and a program with changed code is compiled again.
+
+    Args:
+        program: The program to train.
+        stream: The tasks.
+        names: Names of the hyperparameters that are given.
+    """
+    code = object()
+    fresh = dataclasses.replace(program, code=code, shared_code=program.shared_code or code)
+    found = (program, fingerprint(fresh, stream, names))
+    if found not in _known and len(_known) == _MOST_KNOWN:
+        _known.pop(next(iter(_known)))
+    return found[1], _known.setdefault(found, fresh)
+
+
+def identify_shared(program: Program, stream: Stream) -> tuple[str, Program]:
+    """Return the fingerprint of what all methods share, and the program that is compiled under it.
+
+    That is the model, the goal, the augmentation and the protocol.
+
+    Args:
+        program: The program of any method.
+        stream: The tasks.
+    """
+    same = dataclasses.replace(program, method=_NO_METHOD, form="optimizer", schedules=frozenset())
+    text, known = identify(same, stream, ())
+    return text, dataclasses.replace(program, shared_code=known.code)
+
+
 def fingerprint(program: Program, stream: Stream, names: Collection[str]) -> str:
     """Return a fingerprint of the code of a run: its initialization, training and evaluation.
 
@@ -121,17 +158,6 @@ def fingerprint(program: Program, stream: Stream, names: Collection[str]) -> str
             for constant in traced.jaxpr.consts:
                 digest.update(np.asarray(constant).tobytes() if _is_plain(constant) else b"key")
     return digest.hexdigest()[:16]
-
-
-def common_fingerprint(program: Program, stream: Stream) -> str:
-    """Return a fingerprint of what all methods share: model, goal, augmentation and protocol.
-
-    Args:
-        program: The program of any method.
-        stream: The tasks.
-    """
-    same = dataclasses.replace(program, method=_NO_METHOD, form="optimizer", schedules=frozenset())
-    return fingerprint(same, stream, ())
 
 
 def canonical(value: Any) -> bytes:

@@ -155,6 +155,7 @@ def make_plan(
     check_settings(settings)
     model = benchmark.model_for(stream, modulate)
     groups = _groups(benchmark, methods, settings, stream, form, modulate)
+    shared, programs, groups = _identified(groups, stream)
     spec = RunSpec(
         benchmark=benchmark.name,
         model=model.description,
@@ -168,8 +169,8 @@ def make_plan(
         modulate=modulate or benchmark.modulate,
         data=identity.checksum(stream),
         borrowed=None if borrowed is None else borrowed.described(),
-        common=_fingerprint(groups[0], stream, common=True),
-        programs=_programs(groups, stream),
+        common=shared,
+        programs=programs,
         found_by=benchmark.reference,
         references={
             label: method.name if METHODS.get(method.name) is method else method.reference
@@ -218,21 +219,33 @@ def group_settings(settings: Sequence[Setting]) -> dict[str, tuple[Kind, tuple[S
     }
 
 
-def _programs(groups: Sequence[Group], stream: Stream) -> dict[str, dict[str, str]]:
-    """Return the fingerprint of each program, by label and by the kinds of its numbers."""
+def _identified(
+    groups: Sequence[Group], stream: Stream
+) -> tuple[str, dict[str, dict[str, str]], tuple[Group, ...]]:
+    """Return fingerprints of what the methods share and of each program, and identified groups.
+
+    Those of programs are by label and by the kinds of the numbers.
+    """
+    shared, first = _identify(groups[0], groups[0].program, stream, shared=True)
     found: dict[str, dict[str, str]] = {}
+    identified = []
     for group in groups:
-        found.setdefault(group.kind.label, {})[group.kind.described()] = _fingerprint(group, stream)
-    return found
+        program = dataclasses.replace(group.program, shared_code=first.shared_code)
+        text, program = _identify(group, program, stream)
+        found.setdefault(group.kind.label, {})[group.kind.described()] = text
+        identified.append(group._replace(program=program))
+    return shared, found, tuple(identified)
 
 
-def _fingerprint(group: Group, stream: Stream, *, common: bool = False) -> str:
+def _identify(
+    group: Group, program: Program, stream: Stream, *, shared: bool = False
+) -> tuple[str, Program]:
     try:
-        if common:
-            return identity.common_fingerprint(group.program, stream)
-        return identity.fingerprint(group.program, stream, group.arguments)
+        if shared:
+            return identity.identify_shared(program, stream)
+        return identity.identify(program, stream, group.arguments)
     except TypeError as error:
-        if group.program.goal.uncertainty is None and "uncertainty" in str(error):
+        if program.goal.uncertainty is None and "uncertainty" in str(error):
             raise ValueError(
                 f"{group.rows[0].method} follows uncertainty, but this benchmark has none, since "
                 "its loss is not the cross-entropy: give Benchmark(uncertainty=...)"

@@ -16,7 +16,13 @@ from gainjax.methods import TRACE
 from gainjax.training.advance import Position, Record, Work, advance_runs
 from gainjax.training.keys import as_data, as_keys
 from gainjax.training.layout import Layout, make_layout
-from gainjax.training.program import Program, abstract_hyperparameters, init_runs, one_input
+from gainjax.training.program import (
+    Program,
+    abstract_hyperparameters,
+    abstract_runs,
+    init_runs,
+    one_input,
+)
 from gainjax.training.step import TrainState
 
 # From the abstract states of all runs to the number of updates done and the states to continue
@@ -101,8 +107,7 @@ def train(
     found = None
     if restore is not None:
         one = dataclasses.replace(layout, devices=layout.devices[:1])
-        start = partial(init_runs, program, one, example=example)
-        abstract = jax.eval_shape(start, seed_array, settings)
+        abstract = abstract_runs(program, one, seed_array, settings, example)
         if (found := restore(as_data(abstract))) is not None:
             found = (found[0], as_keys(found[1], abstract))
     stream = layout.replicate(stream)
@@ -145,11 +150,10 @@ def abstract_states(program: Program, stream: Stream, names: Collection[str]) ->
     hyperparameters = abstract_hyperparameters(program, names, updates)
     seed = jax.ShapeDtypeStruct((), jnp.uint32)
     layout = make_layout("vmap", jax.local_devices()[:1])
-    start = partial(init_runs, program, layout, example=one_input(program, stream))
-    one_of_each = jax.tree.map(
+    seeds, settings = jax.tree.map(
         lambda x: jax.ShapeDtypeStruct((1, *x.shape), x.dtype), (seed, hyperparameters)
     )
-    batch = jax.eval_shape(start, *one_of_each)
+    batch = abstract_runs(program, layout, seeds, settings, one_input(program, stream))
     return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), batch)
 
 

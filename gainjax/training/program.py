@@ -44,6 +44,9 @@ class Program:
         preprocess: ``preprocess(inputs)`` is applied to all inputs, on the device; or None.
         num_classes: Number of classes, for a memory balanced by class; 0 without classes.
         schedules: Names of the hyperparameters that have one value per update.
+        code: Differs between programs whose functions do other things than before, although they
+            are the same objects: compiled programs are also cached by it.
+        shared_code: As ``code``, for what all methods share.
 
     Raises:
         ValueError: If the form is unknown, the model has no form with a gain, or a balanced memory
@@ -59,6 +62,8 @@ class Program:
     preprocess: Preprocess | None = None
     num_classes: int = 0
     schedules: frozenset[str] = frozenset()
+    code: object = None
+    shared_code: object = None
 
     def __post_init__(self) -> None:
         if self.form not in ("optimizer", "model"):
@@ -147,18 +152,44 @@ def init_runs(
         example: What :func:`one_input` returns.
     """
     where = (example.shape, example.dtype.name)
-    weights, state = _init_weights(program.model, *where, layout, seeds)
+    of_model = (program.model, program.shared_code)
+    weights, state = _init_weights(*of_model, *where, layout, seeds)
     return _init_states(program, layout, *where, weights, state, hyperparameters)
 
 
-@partial(jax.jit, static_argnames=("model", "shape", "dtype", "layout"))
+def abstract_runs(
+    program: Program,
+    layout: Layout,
+    seeds: Any,
+    hyperparameters: Any,
+    example: jax.ShapeDtypeStruct,
+) -> TrainState:
+    """Return shapes and dtypes of what :func:`init_runs` returns for the same arguments."""
+    where = (example.shape, example.dtype.name)
+    of_model = (program.model, program.shared_code)
+    weights, state = _init_weights.eval_shape(*of_model, *where, layout, seeds)
+    return _init_states.eval_shape(program, layout, *where, weights, state, hyperparameters)
+
+
+# Less optimization gives the same weights, and compiles random numbers in a third of the time.
+@partial(
+    jax.jit,
+    static_argnames=("model", "code", "shape", "dtype", "layout"),
+    compiler_options={"xla_backend_optimization_level": 1},
+)
 def _init_weights(
-    model: Model, shape: tuple[int, ...], dtype: str, layout: Layout, seeds: jax.Array
+    model: Model,
+    code: object,
+    shape: tuple[int, ...],
+    dtype: str,
+    layout: Layout,
+    seeds: jax.Array,
 ) -> Any:
     """Return raw initial weights and model states; compiled once for all methods.
 
     They depend on the seed only, not on where the gain is.
     """
+    del code  # only compiled programs are cached by it
 
     def one_run(_: None, seed: jax.Array) -> Any:
         return model.init(seed_key(seed, INIT), jnp.zeros(shape, dtype))

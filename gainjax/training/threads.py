@@ -71,11 +71,13 @@ def gain_of_company(
     hyperparameters: Mapping[str, Any],
     threads: int,
     needed: float,
-) -> float:
+    updates: float,
+) -> float | None:
     """Measure how much faster several threads train runs than a single one.
 
     If one thread already keeps most cores busy, there is little to gain: where that cannot be
-    enough, the others are not tried, which saves memory and time.
+    enough, the others are not tried, which saves memory and time. Nor are they if all training
+    takes less time than compiling a program.
 
     Args:
         work: Description of a call of the compiled program; compiled here if necessary.
@@ -84,22 +86,26 @@ def gain_of_company(
         hyperparameters: Their hyperparameters.
         threads: Number of threads.
         needed: The smallest useful ratio.
+        updates: Number of updates of these runs that takes as long as all that is to be trained.
 
     Returns:
-        The ratio of throughputs, or an upper bound on it that is below ``needed``.
+        The ratio of throughputs, or an upper bound on it that is below ``needed``; None if training
+        takes less time than compiling.
     """
     first = _trial(work, stream, seeds, hyperparameters)
-    first(1)  # compiles
-    updates, (alone, busy) = 1, _seconds([first], 1)
-    while alone < _LONG_ENOUGH and updates < work.length:
-        updates = min(4 * updates, work.length)
-        alone, busy = _seconds([first], updates)
+    compiling, _ = _seconds([first], 1)
+    tried, (alone, busy) = 1, _seconds([first], 1)
+    while alone < _LONG_ENOUGH and tried < work.length:
+        tried = min(4 * tried, work.length)
+        alone, busy = _seconds([first], tried)
+    if alone / tried * updates < compiling:
+        return None
     if (most := cores() / busy) < needed:
         return most
     others = [_trial(work, stream, seeds, hyperparameters) for _ in range(threads - 1)]
     # Other load on the machine only lengthens a trial, so the shortest one counts.
-    alone = min(alone, *(_seconds([first], updates)[0] for _ in range(_AGAIN)))
-    together = min(_seconds([first, *others], updates)[0] for _ in range(1 + _AGAIN))
+    alone = min(alone, *(_seconds([first], tried)[0] for _ in range(_AGAIN)))
+    together = min(_seconds([first, *others], tried)[0] for _ in range(1 + _AGAIN))
     return threads * alone / together
 
 
