@@ -289,6 +289,7 @@ def test_models_in_half_precision_are_trained():
     [
         ({"model": _linear(steps=jnp.int32(3))}, r"floating-point: got int32 at \['steps'\]"),
         ({"preprocess": lambda x: x[:1]}, r"preprocess .* an input for each .* returns \(1, 6\)"),
+        ({"preprocess": lambda x: x - x.mean(0)}, "preprocess of .* must treat each input indepen"),
         ({"preprocess": lambda x: x.no}, "preprocess of benchmark 'b' cannot take .* AttributeErr"),
         ({"augment": lambda x: x}, "augment of benchmark 'b' cannot take a key and .* TypeError"),
     ],

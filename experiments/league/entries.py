@@ -207,6 +207,27 @@ ENTRIES = (
         variant="+cosine-head",
         on=with_cosine_head,
     ),
+    Entry(
+        "adagrad-ema",
+        _rates_and("average_decay", 0.8, (0.003, 0.01, 0.02, 0.03), 0.9, (0.01, 0.02, 0.03)),
+        memory=2,
+        variant="+cosine-head",
+        on=with_cosine_head,
+    ),
+    Entry(
+        "msgd-ema",
+        _rates_and("average_decay", 0.9, (0.003, 0.01, 0.03, 0.06), 0.95, (0.01, 0.03, 0.06)),
+        memory=2,
+        variant="+cosine-head",
+        on=with_cosine_head,
+    ),
+    Entry(
+        "sgd-ema",
+        _rates_and("average_decay", 0.8, (0.1, 0.2, 0.3, 0.5), 0.9, (0.2, 0.3, 0.5)),
+        memory=1,
+        variant="+cosine-head",
+        on=with_cosine_head,
+    ),
     # Flat minima.
     Entry("sam", _rates_and("radius", 0.05, _OF_SGD, 0.2, (0.1, 0.2, 0.3)), forward=2, backward=2),
     Entry(

@@ -31,7 +31,8 @@ class Model:
         init: ``init(key, x) -> (params, state)`` for a batch of inputs, shape (B, ...).
         apply: ``apply(params, state, x, *, train, key) -> (outputs, state)``. In training ``key``
             is a random key and the returned state is the next one (batch statistics, ...). In
-            evaluation ``key`` is None and the state is returned unchanged.
+            evaluation ``key`` is None, the state is returned unchanged, and the outputs of an
+            example must not depend on the other examples, some of which are padding.
         mask: Which parameters a gain multiplies, as in :func:`gainjax.gain_modulation`. None:
             weight matrices and kernels (:func:`gainjax.optim.masks.default_mask`).
         description: Human-readable description of the network. Nothing is derived from it.

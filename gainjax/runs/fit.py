@@ -75,6 +75,19 @@ def _prepared(name: str, preprocess: Preprocess | None, stream: Stream) -> Any:
             f"preprocess of benchmark {name!r} must return an input for each that it gets: for "
             f"{raw.shape} it returns {getattr(inputs, 'shape', type(inputs))}"
         )
+    if preprocess is not None:
+        few = jnp.asarray(stream.train_inputs[:_FEW])
+        together, alone = (
+            np.asarray(_network_inputs(stream, x, preprocess)[:1]).astype(float)
+            for x in (few, few[:1])
+        )
+        if not np.allclose(alone, together, rtol=1e-3, atol=1e-5, equal_nan=True):
+            raise ValueError(
+                f"preprocess of benchmark {name!r} must treat each input independently, but what "
+                "it returns for the first one depends on the others. Batches of training and of "
+                "evaluation have different sizes: compute statistics from the training set "
+                "beforehand"
+            )
     return inputs
 
 
