@@ -40,7 +40,7 @@ class Benchmark:
             None and the loss is cross-entropy; otherwise there is no uncertainty, and methods that
             follow it are rejected.
         augment: ``augment(key, inputs)`` changes a batch of raw training inputs on the device.
-        preprocess: ``preprocess(inputs)`` is applied to all inputs on the device, each independently.
+        preprocess: ``preprocess(inputs)`` is applied on the device, to each input independently.
         modulate: Gain on "all" layers or on the "head" alone, for models that offer the choice.
         hyperparameters: Values that differ from the methods' defaults: by name for every method
             that has them, or by the method's name for that method.
