@@ -257,7 +257,7 @@ def test_wrong_numbers_are_refused(network):
         analysis.curvature(lambda p: loss(p) + jnp.inf, params)
     with pytest.raises(ValueError, match="samples must be an integer of at least 2: got 1"):
         analysis.curvature(loss, params, samples=1)
-    with pytest.raises(ValueError, match="corners must be three parameters: got 2"):
+    with pytest.raises(ValueError, match="corners must be three sets of parameters: got 2"):
         analysis.on_plane(loss, [params, params])
     for wrong in ({"points": 1}, {"margin": -1.0}):
         with pytest.raises(ValueError, match=f"{next(iter(wrong))} must be"):

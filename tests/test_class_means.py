@@ -183,7 +183,7 @@ def test_what_has_no_class_means_is_refused():
 def test_a_head_that_cannot_be_told_is_refused(shapes):
     params = {name: {"kernel": jnp.ones(shape)} for name, shape in shapes.items()}
     for make in (class_means.read_by_means, class_means.initialized_by_means):
-        with pytest.raises(ValueError, match=r"can be told from other kernels.*mask"):
+        with pytest.raises(ValueError, match=r"can be told apart from other kernels.*mask"):
             make(optax.sgd(0.1), 0.9).init(params)
 
 

@@ -227,9 +227,9 @@ def test_what_does_not_belong_together_is_told_apart():
         ValueError, match=r"differ in protocol\.updates_per_task, eval_updates, task_"
     ):
         concat([curves, other], "setting")
-    with pytest.raises(ValueError, match="different settings: 'sgd' is there twice"):
+    with pytest.raises(ValueError, match="different settings: 'sgd' occurs twice"):
         concat([curves, curves], "setting")
-    with pytest.raises(ValueError, match="different seeds: 0 is there twice"):
+    with pytest.raises(ValueError, match="different seeds: 0 occurs twice"):
         concat([curves, curves], "seed")
     with pytest.raises(ValueError, match=r"differ in settings\[adam\]"):
         concat([curves, curves.sel(setting=["sgd"])], "seed")

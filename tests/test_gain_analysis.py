@@ -298,7 +298,7 @@ def test_around_switches_aligns_and_stops_at_the_next_switch(curves):
     assert aligned.sel(since=slice(51, None)).isnull().all()
     with pytest.raises(ValueError, match="at least 2 tasks"):
         around_switches(curves["gain"], [50])
-    with pytest.raises(ValueError, match="must be over update"):
+    with pytest.raises(ValueError, match="must have the dimension update"):
         around_switches(xr.DataArray([1.0], dims="time"), [1, 2])
     with pytest.raises(ValueError, match="after must be an integer of at least 1: got 0"):
         around_switches(curves["gain"], [50, 100], before=0, after=0)

@@ -430,7 +430,7 @@ def test_curves_from_elsewhere_in_one_table_with_a_run():
     )
     both = gainjax.concat([foreign, other], "setting")
     assert list(gainjax.table(both).index) == ["er", "mine"]
-    with pytest.raises(ValueError, match="'er' is there twice"):
+    with pytest.raises(ValueError, match="'er' occurs twice"):
         gainjax.concat([both, foreign], "setting")
 
 

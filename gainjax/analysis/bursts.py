@@ -136,7 +136,7 @@ def around_switches(
     """
     ends = np.asarray(task_ends)
     if "update" not in variable.dims:
-        raise ValueError(f"variable must be over update: got the dimensions {variable.dims}")
+        raise ValueError(f"variable must have the dimension update: got {variable.dims}")
     if len(ends) < 2:
         raise ValueError("task_ends must have at least 2 tasks: with one there is no switch")
     if ends[0] < 1 or (np.diff(ends) < 1).any():

@@ -92,7 +92,7 @@ def on_plane(
         Garipov et al., arXiv 1802.10026.
     """
     if len(corners) != 3:
-        raise ValueError(f"corners must be three parameters: got {len(corners)}")
+        raise ValueError(f"corners must be three sets of parameters: got {len(corners)}")
     check_integer("points", points, 2)
     if not margin >= 0:
         raise ValueError(f"margin must be at least 0: got {margin!r}")

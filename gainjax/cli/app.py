@@ -59,7 +59,7 @@ def sweep_command(
         grid: What to vary: learning_rate=.1,.01 for all methods that have it, adam.b1=.8,.9 for
             one. With --draws also learning_rate=log:1e-4:1 or sensitivity=uniform:0:1.
         options: What to run.
-        draws: Random settings per method instead of the full product.
+        draws: Number of random settings per method, instead of the full product.
         draw_seed: Seed of the draws.
     """
     bench = get_benchmark(benchmark)
@@ -99,13 +99,13 @@ def table_command(
     format: Literal["text", "markdown", "csv", "latex"] = "text",
     output: Shown = _ALL,
 ) -> None:
-    """Print the table of a run, or of several that belong together as one table.
+    """Print the table of a run, or one table of several runs that belong together.
 
-    For a run in progress, it shows the finished settings, or else all of them so far.
+    For a run in progress, it shows the finished settings or, if there are none, all so far.
 
     Args:
         directories: Output folders, or files of curves.
-        floor: The same run under --regime no-switch, to show how much gap there is without one.
+        floor: The same run under --regime no-switch, to show the gap that remains without a switch.
         format: Output format: for a terminal, or for notes, spreadsheets and papers.
         output: What to print.
     """
@@ -128,13 +128,13 @@ def figure_command(
     out: Path,
     kind: shown.FigureKind = "accuracy",
 ) -> None:
-    """Write a figure for a paper, of a run or of several that belong together.
+    """Write a figure for a paper, of a run or of several runs that belong together.
 
     Args:
         directories: Output folders, or files of curves.
         out: The figure, such as gap.pdf, gap.png or gap.svg.
-        kind: accuracy on task 1 with a panel per method; curves, all of a run in one figure; or
-            the frontier of gap against accuracy.
+        kind: accuracy: task 1, one panel per method; curves: all curves of a run in one figure;
+            frontier: gap against anytime accuracy.
     """
     if not directories:
         raise ValueError("figure needs at least one output folder of a run: gainjax figure DIR")

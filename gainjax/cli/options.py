@@ -80,12 +80,12 @@ class Output:
 
 @dataclasses.dataclass(frozen=True)
 class Execution:
-    """How a run is carried out; none of this affects the results, except the layout's rounding."""
+    """How a run is carried out; this affects no results, apart from the rounding of the layouts."""
 
     chunk: int = 100
     """Updates per call of the compiled program."""
     layout: Literal["map", "vmap"] | None = None
-    """Runs on a device one after the other or batched. Default: whatever is faster there."""
+    """How a device trains its runs: one by one or batched. Default: whatever is faster there."""
     memory_gb: float | None = None
     """Memory for concurrent runs. Default: a share of the machine's memory."""
     threads: int | None = None
@@ -116,7 +116,8 @@ class RunOptions:
     data_dir: Path | None = None
     """Folder with the data: a prepared TFDS folder, or NAME.npz with Keras array names."""
     out: Path | None = None
-    """Folder for curves, table and figure. Default: runs/BENCHMARK."""
+    """Folder for curves, table and figure. Default: runs/BENCHMARK, or runs/BENCHMARK-sweep for
+    a sweep."""
     set: tuple[str, ...] = ()
     """Hyperparameters: learning_rate=0.1 for all methods, adam.learning_rate=0.001 for one."""
     updates_per_task: tuple[int, ...] = ()
@@ -132,11 +133,12 @@ class RunOptions:
     seen_every: int | None = None
     """Measure accuracy on all tasks seen so far every N updates."""
     dense_updates: int | None = None
-    """Number of updates at the beginning of each task after which both are always done."""
+    """Evaluate, and measure accuracy on all tasks seen so far, after each of the first N updates
+    of a task, too."""
     batch_growth: Literal["constant", "linear"] | None = None
-    """Batches of task k have that size, or k times that size."""
+    """Batches of task k have the batch size, or k times the batch size."""
     regime: Literal["joint", "replay", "fine-tuning", "no-switch"] | None = None
-    """Later tasks train on all data so far, new data and a memory, new data only, or task 1's."""
+    """Train later tasks on all data so far, new data and a memory, new data only, or task 1's."""
     buffer: Literal["reservoir", "balanced"] | None = None
     """Replay memory: uniform over the past, or balanced by class."""
     buffer_size: int | None = None

@@ -60,7 +60,7 @@ def concat(curves: Sequence[xr.Dataset], dim: Dimension) -> xr.Dataset:
     counts = Counter(label for part in parts for label in part[dim].values.tolist())
     if twice := [label for label, count in counts.items() if count > 1]:
         raise ValueError(
-            f"curves must be joined with different {dim}s: {twice[0]!r} is there twice; select "
+            f"curves to join must have different {dim}s: {twice[0]!r} occurs twice; select "
             f"with dataset.sel({dim}=[...])"
         )
     joined = xr.concat(
@@ -122,7 +122,7 @@ def _check_belong(first: xr.Dataset, other: xr.Dataset, dim: Dimension) -> None:
         if ("protocol" in spec_of(first)) != ("protocol" in spec_of(other)):
             hint = (
                 "\nGive from_curves the benchmark= and the updates and tasks at which the run was "
-                "evaluated, or select those of both with dataset.sel"
+                "evaluated, or select what both have with dataset.sel"
             )
         raise ValueError(
             f"curves do not belong together: they differ in {difference(old, new)}{hint}"

@@ -135,7 +135,7 @@ def _classes(folder: Path) -> dict[str, list[Path]]:
         if others:
             raise ValueError(
                 f"{others[0]} must be of a kind that is read ({', '.join(SUFFIXES)}), or it would "
-                "be missing without a word: convert such images"
+                "silently be left out: convert such images"
             )
         if not paths:
             raise ValueError(

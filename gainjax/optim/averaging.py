@@ -78,7 +78,7 @@ def averaged_weights(
 
 
 def get_average(params: optax.Params, opt_state: AveragedState) -> optax.Params:
-    """Return the averaged weights, as ``Method.eval_params`` wants them.
+    """Return the averaged weights, in the form that ``Method.eval_params`` takes.
 
     Args:
         params: The trained weights, which are not used.

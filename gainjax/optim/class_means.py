@@ -54,9 +54,9 @@ def mark_head(mask: Mask, params: Any) -> Any:
     # Names are in alphabetical order, so the last one of equal ones need not be the head.
     if shapes and (shapes[-1][-1] in (shapes[-1][0], *(shape[-1] for shape in shapes[:-1]))):
         raise ValueError(
-            "class means need a head that can be told from other kernels: the last one, of shape "
-            f"{shapes[-1]}, is square, or another one has as many outputs; got {shapes}. Give the "
-            "model a mask that marks the head alone, or hidden layers another number of units"
+            "class means need a head that can be told apart from other kernels: the last one, of "
+            f"shape {shapes[-1]}, is square, or another one has as many outputs; got {shapes}. "
+            "Give the model a mask that marks the head alone, or change the number of hidden units"
         )
     return structure.unflatten([i == kernels[-1] for i in range(len(leaves))])
 

@@ -145,8 +145,8 @@ class Benchmark:
             eval_examples: Size of a fixed random subset of each task's test set, or None for all.
 
         Raises:
-            ValueError: If the stream is invalid or has more test examples than that, or if it is
-                already in memory and one of the arguments is given.
+            ValueError: If the stream is invalid or has more test examples than ``eval_examples``,
+                or if it is already in memory and one of the arguments is given.
         """
         if not callable(self.stream):
             for option, value in (("data_dir", data_dir), ("eval_examples", eval_examples)):

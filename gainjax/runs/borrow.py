@@ -61,11 +61,11 @@ def borrow_gain(
     if not borrowers and directory is None:
         return None
     if not borrowers:
-        raise ValueError(f"gain_from is given, {directory}, but none of the methods borrows a gain")
+        raise ValueError(f"gain_from={directory} is given, but none of the methods borrows a gain")
     if directory is None:
         raise ValueError(
-            f"{', '.join(borrowers)} borrows the gain of another run: first run ngm-sgd with the "
-            "same seeds and out=DIR (--out DIR), then give gain_from=DIR (--gain-from DIR)"
+            f"the gain of another run is needed for {', '.join(borrowers)}: first run ngm-sgd with "
+            "the same seeds and out=DIR (--out DIR), then give gain_from=DIR (--gain-from DIR)"
         )
     source = load(directory)
     chosen = _chosen(source, setting, directory)

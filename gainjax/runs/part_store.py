@@ -134,7 +134,7 @@ class PartStore:
                 if files.is_intact(path):
                     done, states = step, self._load(path, abstract)
                     continue
-                self._warn_damaged(path, "the checkpoint")
+                self._warn_damaged(path, "this checkpoint")
             if step > complete or states is None:
                 files.remove_checkpoint(path)
         if states is None:
@@ -237,7 +237,7 @@ class PartStore:
             if start != complete:
                 break
             if files.read_curves(path) is None:
-                self._warn_damaged(path, "curves")
+                self._warn_damaged(path, "these curves")
                 break
             complete = end
         return complete
@@ -297,7 +297,9 @@ class PartStore:
 
     def _warn_damaged(self, path: Path, what: str) -> None:
         warnings.warn(
-            f"{path} is damaged: continuing from before {what}", CheckpointWarning, stacklevel=3
+            f"{path} is damaged: continuing from a point before {what}",
+            CheckpointWarning,
+            stacklevel=3,
         )
 
 

@@ -56,8 +56,8 @@ def resume(directory: str | Path, **options: Any) -> Any:
         curves = load(directory)
         if is_interrupted(expanded(directory)):
             raise ValueError(
-                f"{directory} holds a finished run whose extension was interrupted: give the call "
-                "or command with extend again"
+                f"{directory} holds a finished run whose extension was interrupted: repeat the "
+                "call or command with extend"
             )
         if not (options.get("return_states") or options.get("snapshots")):
             return curves

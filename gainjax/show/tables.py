@@ -246,9 +246,9 @@ def ranking(
         \text{anytime}(s) \ge \text{best anytime} - \text{tolerance}
 
     A small gap alone means nothing, since a network that does not learn has none: a setting must
-    first reach an attainable accuracy. One with a diverged seed is never chosen. Choice and
-    numbers come from the same seeds, so the gap of a chosen setting is slightly optimistic, and
-    more so for methods with more settings.
+    first reach an attainable accuracy. A setting with a diverged seed is never chosen. The choice
+    and the numbers come from the same seeds, so the gap of a chosen setting is slightly
+    optimistic, and more so for methods with more settings.
 
     Args:
         dataset: A sweep.
@@ -259,7 +259,7 @@ def ranking(
     Returns:
         One row per setting with ``method``, its hyperparameters, then the metrics of comparisons
         (avg_sg, min_acc, anytime_accuracy, ...), each with _low and _high, as in :func:`table`,
-        ``chosen``, ``frontier``, ``seeds`` and ``diverged``. Methods keep their order; of each, the
+        ``chosen``, ``frontier``, ``seeds`` and ``diverged``. Methods keep their order; in each, the
         settings within the tolerance come first, by avg_sg, then the others, by accuracy.
 
     Raises:

@@ -177,7 +177,8 @@ def _gap_sheet(shown: Shown) -> Sheet:
         rows,
         [
             f"{whole}: relative drop of the {printable(shown.score)} on task 1 to its lowest "
-            "within that task; their mean is avg-SG. A seed that diverged counts with what it has"
+            "within that task; their mean is avg-SG. Seeds that diverged count, with the gaps that "
+            "they have"
         ],
     )
 

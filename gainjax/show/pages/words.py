@@ -98,7 +98,7 @@ def _sureness(shown: Shown, best: str, labels: list[str]) -> list[str]:
         return [f"Its gap is significantly smaller than {whom} at 5 % ({tests})."]
     rest = [shown.names[label] for label in rows.index if shown.names[label] not in clear]
     return [
-        f"Its gap is significantly smaller at 5 % than that of {listed(clear)}, and not than that "
+        f"Its gap is significantly smaller at 5 % than that of {listed(clear)}, but not than that "
         f"of {listed(rest)} ({tests})."
     ]
 
