@@ -117,7 +117,7 @@ def _in_the_league(name: str) -> Iterator[str]:
     if not rows:
         return
     yield "## In the league\n"
-    yield "At its best of seven settings, ten fresh seeds ([all methods](../../choosing.md)).\n"
+    yield "At its best of seven settings, ten fresh seeds ([comparison](../../choosing.md)).\n"
     yield table(["benchmark", "setting", "avg-SG", "anytime accuracy, %"], rows)
     if name in _COSTS:
         cost = _COSTS[name]
@@ -236,7 +236,7 @@ _KINDS: dict[str, tuple[Any, Callable[[Any], str], Callable[[Any], Any], list[st
         benchmark_page,
         _benchmark_row,
         ["name", "description", "source"],
-        "The digits ship with scikit-learn; the others need their data, see "
+        "The digits ship with scikit-learn; the others need their data: see "
         "[getting started](../getting-started.md).",
     ),
     "metrics": (
