@@ -28,6 +28,8 @@ from gainjax.training.program import (
 
 _NO_METHOD = Method("none", optax.set_to_zero)
 _MOST_KNOWN = 256
+_SEED = jax.ShapeDtypeStruct((), jnp.uint32)
+_FEW = 2  # examples in a batch
 # Programs as they were first compiled, by what they were made from and their fingerprint.
 _known: dict[tuple[Program, str], Program] = {}
 _PACKAGES = ("gainjax", "jax", "jaxlib", "flax", "optax", "numpy")
@@ -107,26 +109,28 @@ def identify(program: Program, stream: Stream, names: Collection[str]) -> tuple[
         stream: The tasks.
         names: Names of the hyperparameters that are given.
     """
-    code = object()
-    fresh = dataclasses.replace(program, code=code, shared_code=program.shared_code or code)
-    found = (program, fingerprint(fresh, stream, names))
-    if found not in _known and len(_known) == _MOST_KNOWN:
-        _known.pop(next(iter(_known)))
-    return found[1], _known.setdefault(found, fresh)
+    fresh = dataclasses.replace(program, code=object())
+    return _first(program, fingerprint(fresh, stream, names), fresh)
 
 
 def identify_shared(program: Program, stream: Stream) -> tuple[str, Program]:
-    """Return the fingerprint of what all methods share, and the program that is compiled under it.
-
-    That is the model, the goal, the augmentation and the protocol.
+    """Do the same for what all methods share: model, goal and augmentation.
 
     Args:
         program: The program of any method.
         stream: The tasks.
     """
     same = dataclasses.replace(program, method=_NO_METHOD, form="optimizer", schedules=frozenset())
-    text, known = identify(same, stream, ())
-    return text, dataclasses.replace(program, shared_code=known.code)
+    fresh = dataclasses.replace(same, shared_code=object())
+    text, first = _first(same, shared_fingerprint(fresh, stream), fresh)
+    return text, dataclasses.replace(program, shared_code=first.shared_code)
+
+
+def _first(program: Program, text: str, fresh: Program) -> tuple[str, Program]:
+    """Return a fingerprint, and the first program that had it."""
+    if (program, text) not in _known and len(_known) == _MOST_KNOWN:
+        _known.pop(next(iter(_known)))
+    return text, _known.setdefault((program, text), fresh)
 
 
 def fingerprint(program: Program, stream: Stream, names: Collection[str]) -> str:
@@ -140,7 +144,6 @@ def fingerprint(program: Program, stream: Stream, names: Collection[str]) -> str
         stream: The tasks.
         names: Names of the hyperparameters that are given.
     """
-    digest = hashlib.sha256()
     example = one_input(program, stream)
     updates = int(program.protocol.task_ends(len(stream.task_end))[-1])
 
@@ -151,12 +154,52 @@ def fingerprint(program: Program, stream: Stream, names: Collection[str]) -> str
         return init_state(program, inputs, *raw, hyperparameters)
 
     with reproducible():
-        seed = jax.ShapeDtypeStruct((), jnp.uint32)
         numbers = abstract_hyperparameters(program, names, updates)
-        for traced in (start.trace(seed, numbers), traced_update(program, stream, names)):
-            digest.update(traced.lower().as_text().encode())
-            for constant in traced.jaxpr.consts:
-                digest.update(np.asarray(constant).tobytes() if _is_plain(constant) else b"key")
+        begun = start.trace(_SEED, numbers)
+        return _digest(begun, traced_update(program, stream, names))
+
+
+def shared_fingerprint(program: Program, stream: Stream) -> str:
+    """Return a fingerprint of the functions that all methods share, and of their gradient.
+
+    Args:
+        program: The program of any method.
+        stream: The tasks.
+    """
+    model, goal = program.model, program.goal
+    example = one_input(program, stream)
+
+    @jax.jit
+    def everything(seed: jax.Array, stream: Stream) -> Any:
+        key = seed_key(seed, INIT)
+        raw, targets = (jnp.asarray(x[:_FEW]) for x in (stream.train_inputs, stream.train_targets))
+        if program.augment is not None:
+            raw = program.augment(key, raw)
+        inputs = program.network_inputs(stream, raw)
+        params, state = model.init(key, jnp.zeros(example.shape, example.dtype))
+
+        def loss(params: Any) -> Any:
+            outputs, after = model.apply(params, state, inputs, train=True, key=key)
+            return goal.loss(outputs, targets).mean(), (outputs, after)
+
+        (_, (outputs, after)), gradient = jax.value_and_grad(loss, has_aux=True)(params)
+        tested, _ = model.apply(params, after, inputs, train=False, key=None)
+        uncertainty = () if goal.uncertainty is None else goal.uncertainty(outputs)
+        # Without parameters that are not modulated, so that the mask counts, too.
+        chosen = jax.tree.map(lambda on, p: p if on else (), model.modulated(params), params)
+        return gradient, after, goal.score(tested, targets), uncertainty, chosen
+
+    shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), stream)
+    with reproducible():
+        return _digest(everything.trace(_SEED, shapes))
+
+
+def _digest(*traces: Any) -> str:
+    digest = hashlib.sha256()
+    for traced in traces:
+        digest.update(traced.lower().as_text().encode())
+        for constant in traced.jaxpr.consts:
+            digest.update(np.asarray(constant).tobytes() if _is_plain(constant) else b"key")
     return digest.hexdigest()[:16]
 
 

@@ -28,7 +28,7 @@ class RunSpec:
         modulate: Gain of "all" layers or the "head", or None for the model's mask.
         data: Checksum of all data.
         borrowed: Where a borrowed gain comes from: directory, setting and checksum; or None.
-        common: Fingerprint of what all methods share: model, goal, augmentation and protocol.
+        common: Fingerprint of what all methods share: model, goal and augmentation.
         programs: For each label the fingerprints of its programs, by the kinds of their numbers.
         found_by: How to find the benchmark again: its registered name or ``"module:attribute"``;
             None for an object passed by the caller.
