@@ -20,6 +20,9 @@ _ERRORS = (1, 1.5, 2, 3, 4, 5, 7, 10, 15, 20, 30)  # %
 _GAPS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
 _AT_A_GLANCE = (
     *(
+        "adagrad-ema+cosine-head",
+        "sgd-ema+cosine-head",
+        "msgd+cosine-head",
         "adagrad-ema",
         "fixed-gain-ema",
         "ngm-sgd-ema",
