@@ -8,7 +8,8 @@ import beartype
 import jaxtyping
 
 MODULES = (
-    *("analysis.toys", "data.augment", "gain", "metrics", "models.conv", "models.mlp"),
+    *("analysis.toys", "data.augment", "gain", "metrics", "models.conv"),
+    *("models.cosine", "models.mlp"),
     *(
         "models.resnet",
         "optim.class_means",

@@ -9,6 +9,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 from gainjax.gain import GainDynamics, predictive_entropy
+from gainjax.models.cosine import CosineDense
 from gainjax.models.layers import GainDense, modulated_mask
 from gainjax.models.mlp import MLP
 
@@ -217,3 +218,20 @@ def test_the_head_of_an_mlp_alone():
     np.testing.assert_allclose(head.apply(variables, x), 2 * logits, rtol=1e-6)
     with pytest.raises(ValueError, match="modulate must be"):
         head.clone(modulate="tail").init(jax.random.key(0), x)
+
+
+def test_a_cosine_head_reads_angles_and_a_gain_cancels_out_of_it():
+    head = CosineDense(3, scale=7.0)
+    variables = head.init(jax.random.key(0), X)
+    params = variables["params"]
+    assert shapes(params) == {"kernel": (6, 3), "scale": ()}
+    assert params["scale"] == 7
+    kernel, x = np.float64(params["kernel"]), np.float64(X)
+    lengths = np.linalg.norm(x, axis=1)[:, None] * np.linalg.norm(kernel, axis=0)
+    assert_allclose(head.apply(variables, X), 7 * x @ kernel / lengths, rtol=1e-5)
+    # Neither longer weights nor longer features change the outputs; dead features give zeros.
+    longer = {"params": params | {"kernel": params["kernel"] * jnp.array([1.0, 5.0, 0.1])}}
+    assert_allclose(head.apply(longer, 3 * X), head.apply(variables, X), rtol=1e-5, atol=1e-6)
+    assert_array_equal(head.apply(variables, 0 * X), np.zeros((4, 3)))
+    slope = jax.grad(lambda p, x: head.apply({"params": p}, x).sum(), (0, 1))(params, 0 * X)
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(slope))

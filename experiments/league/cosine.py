@@ -1,30 +1,21 @@
-"""A head that reads angles: outputs are scaled cosines of features and class weights."""
+"""The networks of digits and MNIST with a head that reads angles."""
 
 from collections.abc import Sequence
 
 import flax.linen as nn
 import jax
-import jax.numpy as jnp
 
 from gainjax import Benchmark
-from gainjax.models import MLP, from_linen
+from gainjax.models import MLP, CosineDense, from_linen
 
 
 class CosineMLP(nn.Module):
-    r"""The network of a benchmark with a cosine head.
-
-    .. math:: z_c = s \frac{w_c^\top h}{\|w_c\| \|h\|}
-
-    No class has larger outputs because its weights are longer, which is what new outputs are said
-    to gain from. The scale :math:`s` is learned, from 10.
+    """The network of a benchmark with a cosine head.
 
     Args:
         features: Units of the hidden layers.
         kernel_scale: Standard deviation of their initial weights, and of the head's.
         outputs: Number of classes.
-
-    References:
-        Hou et al. 2019, "Learning a unified classifier incrementally via rebalancing", section 3.2.
     """
 
     features: Sequence[int]
@@ -36,14 +27,9 @@ class CosineMLP(nn.Module):
         """Return the outputs, shape (B, outputs), of inputs of shape (B, ...)."""
         scales = [self.kernel_scale] * len(self.features)
         h = nn.relu(MLP(self.features, scales, name="body")(x))
-        init = nn.initializers.normal(self.kernel_scale)
-        kernel = self.param("kernel", init, (h.shape[-1], self.outputs))
-        scale = self.param("scale", nn.initializers.constant(10.0), ())
-        return scale * (_unit(h, axis=1) @ _unit(kernel, axis=0))
-
-
-def _unit(x: jax.Array, axis: int) -> jax.Array:
-    return x * jax.lax.rsqrt(jnp.square(x).sum(axis, keepdims=True) + 1e-12)
+        head = CosineDense(self.outputs, kernel_init=nn.initializers.normal(self.kernel_scale))
+        nn.share_scope(self, head)  # its parameters have been at the top, which fixes their values
+        return head(h)
 
 
 def with_cosine_head(benchmark: Benchmark) -> Benchmark:

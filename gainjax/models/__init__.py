@@ -12,6 +12,7 @@ _HOME = {
     "from_linen": "linen",
     "from_nnx": "nnx",
     "from_equinox": "equinox",
+    "CosineDense": "cosine",
     "GainModule": "layers",
     "GainDense": "layers",
     "GainConv": "layers",

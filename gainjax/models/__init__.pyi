@@ -1,6 +1,7 @@
 # What `gainjax/models/__init__.py` exports, for editors and type checkers: there most of it is
 # imported when it is first used. tests/test_typing.py compares the two.
 
+from gainjax.models.cosine import CosineDense as CosineDense
 from gainjax.models.equinox import from_equinox as from_equinox
 from gainjax.models.layers import GainConv as GainConv
 from gainjax.models.layers import GainDense as GainDense
