@@ -1,6 +1,8 @@
 """Whole runs: against a float64 transcription of the specification, and the laws of the engine."""
 
 import dataclasses
+import threading
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +15,7 @@ from gainjax.runs.benchmarks import get_benchmark
 from gainjax.training import Protocol, collect, make_layout, train
 from gainjax.training.program import init_runs, one_input
 from gainjax.training.sampling import fill_buffer, sample
+from gainjax.training.threads import run_all
 
 BENCHMARK = get_benchmark("split-digits")
 PLAIN = ("ngm-sgd", "sgd", "msgd", "adam")
@@ -464,3 +467,27 @@ def test_half_of_a_replayed_batch_is_new(stream):
     index = np.asarray(sample(jax.random.key(1), stream, 2, 64, buffer, joint=False))
     assert set(index[:32]) <= set(np.asarray(buffer))
     assert np.all((index[32:] >= stream.task_start[2]) & (index[32:] < stream.task_end[2]))
+
+
+def test_no_further_part_begins_after_one_has_failed():
+    """The next of the queue would hold up a stopped run for as long as a chunk takes."""
+    begun, stopped, where = [], threading.Event(), []
+
+    def stop():
+        where.append(threading.current_thread().name)
+        stopped.set()
+
+    def fails():
+        raise OSError("the disk is full")
+
+    def runs():
+        assert stopped.wait(60)
+        raise RuntimeError("stopped")  # as a part does that is asked to stop
+
+    with pytest.raises(OSError, match="the disk is full"):
+        run_all([runs, fails, *[partial(begun.append, True)] * 5], 2, stop)
+    assert not begun
+    # Not where the caller, which under load is late, hears of the error: the thread goes on to the
+    # next part at once.
+    assert where[0].startswith("gainjax")
+    assert run_all([lambda: 1, lambda: 2, lambda: 3], 2, stop) == [1, 2, 3]

@@ -8,8 +8,8 @@ import contextlib
 import functools
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from typing import Any
 
 import jax
@@ -156,28 +156,29 @@ def run_all(
     """
     if threads == 1 or len(tasks) == 1:
         return [task() for task in tasks]
+    errors: list[BaseException] = []
+
+    def unless_failed(task: Callable[[], Any]) -> Any:
+        # Noted here: the caller learns of an error after this thread has begun its next task.
+        if errors:
+            return None
+        try:
+            return task()
+        except BaseException as error:
+            errors.append(error)
+            stop()
+            raise
+
     with ThreadPoolExecutor(threads, "gainjax") as pool:
-        futures = [pool.submit(with_settings_of_caller(task)) for task in tasks]
-        with _cancelling(futures, stop):
-            return [future.result() for future in _as_they_fail(futures)]
-
-
-@contextlib.contextmanager
-def _cancelling(futures: Sequence[Any], stop: Callable[[], None]) -> Iterator[None]:
-    try:
-        yield
-    except BaseException:
-        stop()
-        for future in futures:
-            future.cancel()
-        raise
-
-
-def _as_they_fail(futures: Sequence[Any]) -> Sequence[Any]:
-    """Wait for all, or raise the first error as soon as it occurs; return them in order."""
-    from concurrent.futures import FIRST_EXCEPTION, wait
-
-    done, _ = wait(futures, return_when=FIRST_EXCEPTION)
-    for future in done:
-        future.result()
-    return futures
+        begin = with_settings_of_caller(unless_failed)
+        futures = [pool.submit(begin, task) for task in tasks]
+        try:
+            wait(futures, return_when=FIRST_EXCEPTION)
+        except BaseException:
+            stop()
+            for future in futures:
+                future.cancel()
+            raise
+        if errors:
+            raise errors[0]
+        return [future.result() for future in futures]
