@@ -235,3 +235,9 @@ def test_a_cosine_head_reads_angles_and_a_gain_cancels_out_of_it():
     assert_array_equal(head.apply(variables, 0 * X), np.zeros((4, 3)))
     slope = jax.grad(lambda p, x: head.apply({"params": p}, x).sum(), (0, 1))(params, 0 * X)
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(slope))
+    # Any leading axes; features whose squares overflow in half precision.
+    assert_array_equal(head.apply(variables, X[:, None])[:, 0], head.apply(variables, X))
+    half = jnp.float16(X) * jnp.float16(1000)
+    assert_allclose(head.apply(variables, half), head.apply(variables, X), rtol=1e-2, atol=1e-2)
+    with pytest.raises(ValueError, match="scale must be > 0: got 0"):
+        CosineDense(3, scale=0).init(jax.random.key(0), X)

@@ -22,7 +22,7 @@ from gainjax.runs.plan import make_plan
 from gainjax.runs.settings import resolve_hyperparameters, run_settings, sweep_settings
 from gainjax.training import make_layout
 from gainjax.training.advance import advance_runs
-from gainjax.training.memory import bytes_per_run, runs_at_once
+from gainjax.training.memory import bytes_per_run, runs_at_once, traced_run
 from gainjax.training.program import _init_states
 
 pytestmark = pytest.mark.slow
@@ -78,7 +78,8 @@ def test_batches_change_no_number(layout):
     whole = gainjax.sweep("split-digits", GRID, **options)
     method, short = get_method("ngm-sgd"), {k: SHORT[k] for k in list(SHORT)[:2]}
     program, stream = DIGITS.replace(**short).program(method), DIGITS.load(None, 20)
-    one = bytes_per_run(program, make_layout(layout), stream, 100, method.hyperparameters)
+    _, update = traced_run(program, stream, method.hyperparameters)
+    one = bytes_per_run(update, make_layout(layout), program.protocol.longest_task)
     in_batches = gainjax.sweep("split-digits", GRID, memory=5.5 * one, **options)
     for name in ("train_loss", "accuracy", "gain"):
         if layout == "map":
@@ -113,19 +114,17 @@ def test_an_interrupted_sweep_goes_on_in_the_middle_of_a_batch(tmp_path, monkeyp
 
 
 def test_memory_decides_the_size_of_batches():
-    program, stream, names = DIGITS.program(get_method("sgd")), DIGITS.load(), ["learning_rate"]
+    program = DIGITS.program(get_method("sgd"))
+    _, update = traced_run(program, DIGITS.load(), ["learning_rate"])
     one_by_one, batched = make_layout("map"), make_layout("vmap")
-    small, large = (bytes_per_run(program, x, stream, 100, names) for x in (one_by_one, batched))
+    small, large = (bytes_per_run(update, x, 100) for x in (one_by_one, batched))
     weights = 4 * (64 * 200 + 200 * 200 + 200 * 10)
     assert 2 * weights < small < 2 * weights + 10_000
     activations = 4 * 60 * 410  # at least those of the test set
     assert large > small + activations
-    fit = {
-        m: runs_at_once(program, batched, stream, 12, names=names, memory=m * large)
-        for m in (0.1, 5.2, 1e9)
-    }
+    fit = {m: runs_at_once(update, batched, 12, memory=m * large) for m in (0.1, 5.2, 1e9)}
     assert list(fit.values()) == [1, 4, 12]  # 5 fit, but three batches of 4 serve 12
-    assert runs_at_once(program, one_by_one, stream, 300, names=names) == 60
+    assert runs_at_once(update, one_by_one, 300) == 60
     with pytest.raises(ValueError, match="memory must be a positive"):
         gainjax.run("split-digits", ["sgd"], memory=0)
 

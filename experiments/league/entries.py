@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from experiments.league.cosine import with_cosine_head
 from gainjax import Benchmark
+from gainjax.methods import METHODS
 
 Grid = Mapping[str, Sequence[float]]
 
@@ -68,14 +69,36 @@ def _rates_and(
     )
 
 
+def _with_cosine_head(entry: Entry) -> Entry:
+    return entry._replace(variant="+cosine-head", on=with_cosine_head)
+
+
 _OF_SGD = (0.03, 0.1, 0.2, 0.3)
 _OF_MOMENTUM = (0.003, 0.01, 0.03, 0.1)
 _OF_ADAM = (0.0003, 0.001, 0.003, 0.01)
 _OF_GAIN = (0.003, 0.01, 0.02, 0.03)
 
+# These compete with both heads.
+_SGD = Entry("sgd", _rates(0.003, 0.01, 0.03, 0.1, 0.2, 0.3, 0.5))
+_SGD_EMA = Entry(
+    "sgd-ema",
+    _rates_and("average_decay", 0.8, (0.1, 0.2, 0.3, 0.5), 0.9, (0.2, 0.3, 0.5)),
+    memory=1,
+)
+_MSGD_EMA = Entry(
+    "msgd-ema",
+    _rates_and("average_decay", 0.9, (0.003, 0.01, 0.03, 0.06), 0.95, (0.01, 0.03, 0.06)),
+    memory=2,
+)
+_ADAGRAD_EMA = Entry(
+    "adagrad-ema",
+    _rates_and("average_decay", 0.8, (0.003, 0.01, 0.02, 0.03), 0.9, (0.01, 0.02, 0.03)),
+    memory=2,
+)
+
 ENTRIES = (
     Entry("ngm-sgd", _rates_and("sensitivity", 0.4, _OF_GAIN, 0.8, (0.003, 0.01, 0.02))),
-    Entry("sgd", _rates(0.003, 0.01, 0.03, 0.1, 0.2, 0.3, 0.5)),
+    _SGD,
     Entry("msgd", _rates_and("momentum", 0.9, _OF_MOMENTUM, 0.5, (0.03, 0.1, 0.2)), memory=1),
     Entry("adam", _rates_and("b1", 0.9, _OF_ADAM, 0.5, (0.0003, 0.001, 0.003)), memory=2),
     # Averaging for evaluation.
@@ -86,11 +109,7 @@ ENTRIES = (
         ),
         memory=1,
     ),
-    Entry(
-        "adagrad-ema",
-        _rates_and("average_decay", 0.8, (0.003, 0.01, 0.02, 0.03), 0.9, (0.01, 0.02, 0.03)),
-        memory=2,
-    ),
+    _ADAGRAD_EMA,
     Entry(
         "ngm-sgd-ema",
         _rates_and("average_decay", 0.8, (0.01, 0.02, 0.03, 0.05), 0.9, (0.02, 0.03, 0.05)),
@@ -101,16 +120,8 @@ ENTRIES = (
         _rates_and("average_decay", 0.8, (0.01, 0.02, 0.03, 0.05), 0.9, (0.02, 0.03, 0.05)),
         memory=1,
     ),
-    Entry(
-        "sgd-ema",
-        _rates_and("average_decay", 0.8, (0.1, 0.2, 0.3, 0.5), 0.9, (0.2, 0.3, 0.5)),
-        memory=1,
-    ),
-    Entry(
-        "msgd-ema",
-        _rates_and("average_decay", 0.9, (0.003, 0.01, 0.03, 0.06), 0.95, (0.01, 0.03, 0.06)),
-        memory=2,
-    ),
+    _SGD_EMA,
+    _MSGD_EMA,
     Entry(
         "adam-ema", _rates_and("average_decay", 0.9, _OF_ADAM, 0.95, (0.001, 0.003, 0.01)), memory=3
     ),
@@ -201,33 +212,10 @@ ENTRIES = (
         variant="+cosine-head",
         on=with_cosine_head,
     ),
-    Entry(
-        "sgd",
-        _rates(0.003, 0.01, 0.03, 0.1, 0.2, 0.3, 0.5),
-        variant="+cosine-head",
-        on=with_cosine_head,
-    ),
-    Entry(
-        "adagrad-ema",
-        _rates_and("average_decay", 0.8, (0.003, 0.01, 0.02, 0.03), 0.9, (0.01, 0.02, 0.03)),
-        memory=2,
-        variant="+cosine-head",
-        on=with_cosine_head,
-    ),
-    Entry(
-        "msgd-ema",
-        _rates_and("average_decay", 0.9, (0.003, 0.01, 0.03, 0.06), 0.95, (0.01, 0.03, 0.06)),
-        memory=2,
-        variant="+cosine-head",
-        on=with_cosine_head,
-    ),
-    Entry(
-        "sgd-ema",
-        _rates_and("average_decay", 0.8, (0.1, 0.2, 0.3, 0.5), 0.9, (0.2, 0.3, 0.5)),
-        memory=1,
-        variant="+cosine-head",
-        on=with_cosine_head,
-    ),
+    _with_cosine_head(_SGD),
+    _with_cosine_head(_ADAGRAD_EMA),
+    _with_cosine_head(_MSGD_EMA),
+    _with_cosine_head(_SGD_EMA),
     # Flat minima.
     Entry("sam", _rates_and("radius", 0.05, _OF_SGD, 0.2, (0.1, 0.2, 0.3)), forward=2, backward=2),
     Entry(
@@ -285,3 +273,10 @@ ENTRIES = (
     ),
     Entry("bump-at-switch", _rates_and("height", 1.0, _OF_SGD, 2.0, (0.03, 0.1, 0.2))),
 )
+
+BY_NAME = {entry.name: entry for entry in ENTRIES}
+
+
+def is_oracle(name: str) -> bool:
+    """Whether a method in the league is told when the task changes."""
+    return name in BY_NAME and METHODS[BY_NAME[name].method].needs_boundary

@@ -6,42 +6,31 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, NullLocator
 
-from experiments.league.entries import ENTRIES, Entry
+from experiments.league.entries import BY_NAME, ENTRIES, Entry, is_oracle
+from experiments.league.figure import draw
 from gainjax.files import write_file
 from gainjax.methods import METHODS
 from gainjax.statistics import frontier, holm, mean_interval, paired_permutation_test
 
 REFERENCE = "ngm-sgd"
-_ENTRIES = {entry.name: entry for entry in ENTRIES}
-_ERRORS = (1, 1.5, 2, 3, 4, 5, 7, 10, 15, 20, 30)  # %
-_GAPS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
 _AT_A_GLANCE = (
-    *(
-        "adagrad-ema+cosine-head",
-        "sgd-ema+cosine-head",
-        "msgd+cosine-head",
-        "adagrad-ema",
-        "fixed-gain-ema",
-        "ngm-sgd-ema",
-        "sgd-ema",
-        "adagrad",
-        "ngm-sgd",
-        "adam",
-        "msgd",
-    ),
-    *("sgd", "schedule-free", "sam", "lion"),
+    "adagrad-ema+cosine-head",
+    "sgd-ema+cosine-head",
+    "msgd+cosine-head",
+    "adagrad-ema",
+    "fixed-gain-ema",
+    "ngm-sgd-ema",
+    "sgd-ema",
+    "adagrad",
+    "ngm-sgd",
+    "adam",
+    "msgd",
+    "sgd",
+    "schedule-free",
+    "sam",
+    "lion",
 )
-_HIGHLIGHTED = {
-    "ngm-sgd": "C3",
-    "sgd": "C0",
-    "msgd": "C2",
-    "adam": "C1",
-    "adagrad-ema": "k",
-    "fixed-gain-ema": "k",
-}
 
 
 def write_page(results: Path) -> None:
@@ -156,45 +145,6 @@ def of_ranks(stored: dict[str, pd.DataFrame], stage: str) -> pd.DataFrame:
             row |= _interval(str(column), by_seed[column])
         found.append(row)
     return pd.DataFrame(found).set_index("method").sort_values("both")
-
-
-def draw(table: pd.DataFrame, name: str) -> Figure:
-    """Return gap against error of anytime accuracy, a point per method.
-
-    Args:
-        table: What :func:`of_benchmark` returns.
-        name: Name of the benchmark.
-    """
-    figure = Figure(figsize=(8, 5.5), layout="constrained")
-    axes = figure.add_subplot()
-    sound = table[(table["diverged"] == 0) & (table["anytime"] > table["anytime"].max() - 0.15)]
-    smallest = np.nanmin([0.1, sound["gap"][sound["gap"] > 0].min()])
-    for method, row in sound.iterrows():
-        color = _HIGHLIGHTED.get(str(method), "0.6")
-        x, y = 100 * (1 - row["anytime"]), max(row["gap"], smallest / 2)
-        oracle = _is_oracle(str(method))
-        axes.plot(
-            x,
-            y,
-            "D" if oracle else "o",
-            color=color,
-            markersize=7 if row["frontier"] else 5,
-            markerfacecolor=color if row["frontier"] else "none",
-        )
-        if row["frontier"] or method in _HIGHLIGHTED or str(method).endswith("-ema"):
-            axes.annotate(str(method), (x, y), (4, 3), textcoords="offset points", fontsize=8)
-    axes.set_xscale("log")
-    axes.set_yscale("log")
-    for axis, ticks in ((axes.xaxis, _ERRORS), (axes.yaxis, _GAPS)):
-        axis.set_major_locator(FixedLocator(ticks))
-        axis.set_major_formatter(lambda value, _: f"{value:g}")
-        axis.set_minor_locator(NullLocator())
-    axes.set_xlabel("100 % - anytime accuracy (smaller is better)")
-    axes.set_ylabel("stability gap, avg-SG (smaller is better)")
-    axes.set_title(f"{name}: filled on the frontier, diamonds are told of switches", fontsize=10)
-    axes.grid(color="0.93", which="both")
-    axes.set_axisbelow(True)
-    return figure
 
 
 _HEAD = """# The league
@@ -336,16 +286,12 @@ def _ranged(row: pd.Series, name: str, digits: int) -> str:
 def _setting(method: str, stored: str) -> str:
     """Return the numbers that were tuned, and no others."""
     values = json.loads(stored)
-    names = _ENTRIES[method].settings[0] if method in _ENTRIES else values
+    names = BY_NAME[method].settings[0] if method in BY_NAME else values
     return ", ".join(f"{name.replace('_', ' ')} {values[name]:g}" for name in names)
 
 
 def _name(method: str) -> str:
-    return method + (" ◆" if _is_oracle(method) else "")
-
-
-def _is_oracle(name: str) -> bool:
-    return name in _ENTRIES and METHODS[_ENTRIES[name].method].needs_boundary
+    return method + (" ◆" if is_oracle(method) else "")
 
 
 def _head_of(entry: Entry) -> str:

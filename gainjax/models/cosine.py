@@ -15,8 +15,7 @@ class CosineDense(nn.Module):
     .. math:: z_c = s \, \frac{w_c^\top h}{\lVert w_c \rVert \lVert h \rVert}
 
     No class has larger outputs because its weights are longer, as those of old classes are when new
-    ones arrive. In the league, it and averaged weights together have the smallest stability gaps.
-    A gain on such a layer cancels out of its outputs.
+    ones arrive. A gain on such a layer cancels out of its outputs.
 
     Args:
         features: Number of outputs.
@@ -38,11 +37,14 @@ class CosineDense(nn.Module):
     kernel_init: Callable[..., Any] = nn.initializers.lecun_normal()
 
     @nn.compact
-    def __call__(self, h: jax.Array) -> Float[Array, "batch outputs"]:
-        """Return the outputs, shape (B, features), of features of shape (B, inputs)."""
+    def __call__(self, h: jax.Array) -> Float[Array, "... outputs"]:
+        """Return the outputs, shape (..., features), of features of shape (..., inputs)."""
+        if not self.scale > 0:
+            raise ValueError(f"scale must be > 0: got {self.scale!r}")
         kernel = self.param("kernel", self.kernel_init, (h.shape[-1], self.features))
         scale = self.param("scale", nn.initializers.constant(self.scale), ())
-        return scale * (_unit(h, axis=1) @ _unit(kernel, axis=0))
+        h = h.astype(jnp.promote_types(h.dtype, kernel.dtype))  # squares overflow in float16
+        return scale * (_unit(h, axis=-1) @ _unit(kernel, axis=0))
 
 
 def _unit(x: jax.Array, axis: int) -> jax.Array:

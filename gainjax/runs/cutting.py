@@ -55,12 +55,10 @@ def _fitting(plan: Plan, layout: Layout, how: How, threads: int) -> dict[str, in
     memory = None if how.memory is None else how.memory / threads
     return {
         group.name: runs_at_once(
-            group.program,
+            group.update,
             layout,
-            plan.stream,
             len(share(plan.runs[group.name])),
-            names=group.arguments,
-            chunk=how.chunk,
+            length=min(how.chunk, group.program.protocol.longest_task),
             memory=memory,
         )
         for group in plan.groups
@@ -93,12 +91,13 @@ def _gain(
     work = Work(program, layout, length, program.protocol.batch_size_of(0))
     updates = int(program.protocol.task_ends(len(plan.stream.task_end))[-1])
     runs, threads = sum(plan.runs.values()), cut.threads
+    whole = updates * runs / size
     # In units of the time that a part of the first group takes alone.
     side_by_side = math.ceil(len(split(plan.runs, cut.sizes)) / threads) * threads
     needed = _WORTH * side_by_side / (runs / cut.sizes[group.name])
-    key = (work, size, threads, needed, updates * runs / size)
+    key = (work, size, threads, needed, whole)
     if key not in _gains:
         values = {name: array[index] for name, array in plan.hyperparameters(group).items()}
         seeds = np.tile(plan.spec.seeds, len(group.rows))[index]
-        _gains[key] = gain_of_company(work, plan.stream, seeds, values, *key[2:])
+        _gains[key] = gain_of_company(work, plan.stream, seeds, values, threads, needed, whole)
     return _gains[key], needed

@@ -1,6 +1,5 @@
 """What identifies a run besides its description: data, program and environment."""
 
-import dataclasses
 import hashlib
 import json
 import zlib
@@ -11,27 +10,14 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 
 from gainjax.data import Stream
-from gainjax.methods import Method
 from gainjax.training import Program
 from gainjax.training.loop import reproducible
-from gainjax.training.memory import traced_update
-from gainjax.training.program import (
-    INIT,
-    abstract_hyperparameters,
-    init_state,
-    one_input,
-    seed_key,
-)
+from gainjax.training.memory import traced_run
+from gainjax.training.program import INIT, one_input, seed_key
 
-_NO_METHOD = Method("none", optax.set_to_zero)
-_MOST_KNOWN = 256
-_SEED = jax.ShapeDtypeStruct((), jnp.uint32)
 _FEW = 2  # examples in a batch
-# Programs as they were first compiled, by what they were made from and their fingerprint.
-_known: dict[tuple[Program, str], Program] = {}
 _PACKAGES = ("gainjax", "jax", "jaxlib", "flax", "optax", "numpy")
 # Settings that change the numbers of a program: a run cannot be resumed if they differ.
 _DECISIVE = ("float", "matmul_precision", "layout")
@@ -97,66 +83,24 @@ def checksum(stream: Stream) -> str:
     return f"{crc:08x}"
 
 
-def identify(program: Program, stream: Stream, names: Collection[str]) -> tuple[str, Program]:
-    """Return the fingerprint of a program, and the program under which its code is compiled.
-
-    The functions of a program may do something else than when it was compiled, although they are
-    the same objects: a notebook has redefined what they call. The fingerprint is therefore taken
-    anew, and a program with changed code is compiled again.
-
-    Args:
-        program: The program to train.
-        stream: The tasks.
-        names: Names of the hyperparameters that are given.
-    """
-    fresh = dataclasses.replace(program, code=object())
-    return _first(program, fingerprint(fresh, stream, names), fresh)
-
-
-def identify_shared(program: Program, stream: Stream) -> tuple[str, Program]:
-    """Do the same for what all methods share: model, goal and augmentation.
-
-    Args:
-        program: The program of any method.
-        stream: The tasks.
-    """
-    same = dataclasses.replace(program, method=_NO_METHOD, form="optimizer", schedules=frozenset())
-    fresh = dataclasses.replace(same, shared_code=object())
-    text, first = _first(same, shared_fingerprint(fresh, stream), fresh)
-    return text, dataclasses.replace(program, shared_code=first.shared_code)
-
-
-def _first(program: Program, text: str, fresh: Program) -> tuple[str, Program]:
-    """Return a fingerprint, and the first program that had it."""
-    if (program, text) not in _known and len(_known) == _MOST_KNOWN:
-        _known.pop(next(iter(_known)))
-    return text, _known.setdefault((program, text), fresh)
-
-
-def fingerprint(program: Program, stream: Stream, names: Collection[str]) -> str:
+def fingerprint(program: Program, stream: Stream, names: Collection[str]) -> tuple[str, Any]:
     """Return a fingerprint of the code of a run: its initialization, training and evaluation.
 
-    It is a hash of the lowered text of one update and of the initialization, with their constants:
-    equal for equal programs and package versions, whatever the names of functions and classes.
+    It is a hash of the lowered text of the initialization and of one update, with their constants:
+    equal for equal programs and package versions, whatever the names of functions and classes. It
+    is taken anew at each call, since a notebook may have redefined what the functions call.
 
     Args:
         program: The program to train.
         stream: The tasks.
         names: Names of the hyperparameters that are given.
+
+    Returns:
+        The fingerprint, and the trace of an update.
     """
-    example = one_input(program, stream)
-    updates = int(program.protocol.task_ends(len(stream.task_end))[-1])
-
-    @jax.jit
-    def start(seed: jax.Array, hyperparameters: Any) -> Any:
-        inputs = jnp.zeros(example.shape, example.dtype)
-        raw = program.model.init(seed_key(seed, INIT), inputs)
-        return init_state(program, inputs, *raw, hyperparameters)
-
     with reproducible():
-        numbers = abstract_hyperparameters(program, names, updates)
-        begun = start.trace(_SEED, numbers)
-        return _digest(begun, traced_update(program, stream, names))
+        started, update = traced_run(program, stream, names)
+        return _digest(started, update), update
 
 
 def shared_fingerprint(program: Program, stream: Stream) -> str:
@@ -191,7 +135,7 @@ def shared_fingerprint(program: Program, stream: Stream) -> str:
 
     shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), stream)
     with reproducible():
-        return _digest(everything.trace(_SEED, shapes))
+        return _digest(everything.trace(jax.ShapeDtypeStruct((), jnp.uint32), shapes))
 
 
 def _digest(*traces: Any) -> str:

@@ -93,6 +93,7 @@ class Group(NamedTuple):
     program: Program
     rows: tuple[Setting, ...]
     kind: Kind
+    update: Any = None  # its trace, which tells how much memory a run takes
 
     @property
     def arguments(self) -> frozenset[str]:
@@ -226,26 +227,22 @@ def _identified(
 
     Those of programs are by label and by the kinds of the numbers.
     """
-    shared, first = _identify(groups[0], groups[0].program, stream, shared=True)
+    shared = identity.shared_fingerprint(groups[0].program, stream)
     found: dict[str, dict[str, str]] = {}
     identified = []
     for group in groups:
-        program = dataclasses.replace(group.program, shared_code=first.shared_code)
-        text, program = _identify(group, program, stream)
+        text, update = _fingerprint(group, stream)
         found.setdefault(group.kind.label, {})[group.kind.described()] = text
-        identified.append(group._replace(program=program))
+        program = dataclasses.replace(group.program, code=text, shared_code=shared)
+        identified.append(group._replace(program=program, update=update))
     return shared, found, tuple(identified)
 
 
-def _identify(
-    group: Group, program: Program, stream: Stream, *, shared: bool = False
-) -> tuple[str, Program]:
+def _fingerprint(group: Group, stream: Stream) -> tuple[str, Any]:
     try:
-        if shared:
-            return identity.identify_shared(program, stream)
-        return identity.identify(program, stream, group.arguments)
+        return identity.fingerprint(group.program, stream, group.arguments)
     except TypeError as error:
-        if program.goal.uncertainty is None and "uncertainty" in str(error):
+        if group.program.goal.uncertainty is None and "uncertainty" in str(error):
             raise ValueError(
                 f"{group.rows[0].method} follows uncertainty, but this benchmark has none, since "
                 "its loss is not the cross-entropy: give Benchmark(uncertainty=...)"

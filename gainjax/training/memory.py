@@ -15,8 +15,14 @@ from jax.extend.core import jaxprs_in_params
 from gainjax.data import Stream
 from gainjax.training.advance import Position, Work, advance
 from gainjax.training.layout import Layout, make_layout
-from gainjax.training.loop import abstract_states
-from gainjax.training.program import Program, abstract_hyperparameters
+from gainjax.training.program import (
+    INIT,
+    Program,
+    abstract_hyperparameters,
+    init_state,
+    one_input,
+    seed_key,
+)
 
 # Sequential runs gain nothing from larger batches, and the host should get results every few
 # seconds.
@@ -25,13 +31,11 @@ _SHARE = {"cpu": 0.5, "accelerator": 0.75}  # of the memory, for runs; the rest 
 
 
 def runs_at_once(
-    program: Program,
+    update: Any,
     layout: Layout,
-    stream: Stream,
     runs: int,
     *,
-    names: Collection[str],
-    chunk: int = 100,
+    length: int = 100,
     memory: float | None = None,
 ) -> int:
     """Return the batch size into which to divide runs: even batches that fit into memory.
@@ -40,12 +44,10 @@ def runs_at_once(
     an upper bound.
 
     Args:
-        program: The program to train.
+        update: The trace of an update, see :func:`traced_run`.
         layout: The layout on hardware.
-        stream: The tasks.
         runs: Number of runs, >= 1.
-        names: Names of the hyperparameters that are given.
-        chunk: Updates per call of the compiled program.
+        length: Updates per call of the compiled program.
         memory: Bytes available to all runs of this process, > 0; None for half of the machine's
             memory, or three quarters of the accelerators'.
 
@@ -58,34 +60,33 @@ def runs_at_once(
         >>> from gainjax.training import make_layout
         >>> benchmark = get_benchmark("split-digits")
         >>> program = benchmark.program(get_method("sgd"))
-        >>> names = program.method.hyperparameters
-        >>> runs_at_once(program, make_layout("map"), benchmark.load(), runs=100, names=names)
+        >>> _, update = traced_run(program, benchmark.load(), program.method.hyperparameters)
+        >>> runs_at_once(update, make_layout("map"), runs=100)
         50
     """
     devices = len(layout.devices)
     limit = _MOST_IN_TURN if layout.kind == "map" else runs
-    needed = bytes_per_run(program, layout, stream, chunk, names)
+    needed = bytes_per_run(update, layout, length)
     fitting = int((memory or _available(layout)) / devices / needed)
     per_device = max(1, min(limit, fitting, -(-runs // devices)))
     batches = math.ceil(runs / (per_device * devices))
     return layout.padded(math.ceil(runs / batches))
 
 
-def bytes_per_run(
-    program: Program, layout: Layout, stream: Stream, chunk: int, names: Collection[str]
-) -> int:
+def bytes_per_run(update: Any, layout: Layout, length: int) -> int:
     """Return an upper bound on the memory that one more run in a batch takes, in bytes."""
-    length = min(chunk, program.protocol.longest_task)
-    traced = traced_update(program, stream, names)
-    (states, _, hyperparameters, *_), _ = traced.in_avals
-    new_states, row = traced.out_info
+    (states, _, hyperparameters, *_), _ = update.in_avals
+    new_states, row = update.out_info
     kept = _bytes(states) + _bytes(new_states) + _bytes(hyperparameters)
-    intermediates = _intermediates(traced.jaxpr.jaxpr) if layout.kind == "vmap" else 0
+    intermediates = _intermediates(update.jaxpr.jaxpr) if layout.kind == "vmap" else 0
     return kept + length * _bytes(row) + intermediates
 
 
-def traced_update(program: Program, stream: Stream, names: Collection[str]) -> Any:
-    """Return the trace of an update of one run in the last task, whose batches are largest.
+def traced_run(program: Program, stream: Stream, names: Collection[str]) -> tuple[Any, Any]:
+    """Return traces of the initialization of one run, and of an update in its last task.
+
+    The batches of the last task are the largest. Both are traced anew at each call, since the
+    functions of a program may do something else than before.
 
     Args:
         program: The program to train.
@@ -94,17 +95,26 @@ def traced_update(program: Program, stream: Stream, names: Collection[str]) -> A
     """
     num_tasks = len(stream.task_end)
     updates = int(program.protocol.task_ends(num_tasks)[-1])
-    hyperparameters = abstract_hyperparameters(program, names, updates)
-    seed = jax.ShapeDtypeStruct((), jnp.uint32)
-    position: Any = Position(*[jax.ShapeDtypeStruct((), jnp.int32)] * 5)  # type: ignore[arg-type]
-    states = abstract_states(program, stream, names)
-    shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), stream)
+    example = one_input(program, stream)
     layout = make_layout("vmap", jax.local_devices()[:1])
     work = Work(program, layout, 1, program.protocol.batch_size_of(num_tasks - 1))
-    return _advance.trace(work, states, seed, hyperparameters, shapes, position)
 
+    @jax.jit
+    def start(seed: jax.Array, hyperparameters: Any) -> Any:
+        inputs = jnp.zeros(example.shape, example.dtype)
+        raw = program.model.init(seed_key(seed, INIT), inputs)
+        return init_state(program, inputs, *raw, hyperparameters)
 
-_advance = jax.jit(advance, static_argnums=0)  # one object, so that JAX caches the trace
+    @jax.jit
+    def update(*arguments: Any) -> Any:
+        return advance(work, *arguments)
+
+    seed = jax.ShapeDtypeStruct((), jnp.uint32)
+    hyperparameters = abstract_hyperparameters(program, names, updates)
+    started = start.trace(seed, hyperparameters)
+    shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), stream)
+    position: Any = Position(*[jax.ShapeDtypeStruct((), jnp.int32)] * 5)  # type: ignore[arg-type]
+    return started, update.trace(started.out_info, seed, hyperparameters, shapes, position)
 
 
 def _intermediates(jaxpr: Any) -> int:

@@ -44,8 +44,8 @@ class Program:
         preprocess: ``preprocess(inputs)`` is applied to all inputs, on the device; or None.
         num_classes: Number of classes, for a memory balanced by class; 0 without classes.
         schedules: Names of the hyperparameters that have one value per update.
-        code: Differs between programs whose functions do other things than before, although they
-            are the same objects: compiled programs are also cached by it.
+        code: Fingerprint of its code, which may change although all functions are the same objects:
+            compiled programs are also cached by it.
         shared_code: As ``code``, for what all methods share.
 
     Raises:
@@ -62,8 +62,8 @@ class Program:
     preprocess: Preprocess | None = None
     num_classes: int = 0
     schedules: frozenset[str] = frozenset()
-    code: object = None
-    shared_code: object = None
+    code: str = ""
+    shared_code: str = ""
 
     def __post_init__(self) -> None:
         if self.form not in ("optimizer", "model"):
@@ -131,7 +131,8 @@ def seed_key(seed: ArrayLike, stream: int) -> jax.Array:
 def one_input(program: Program, stream: Stream) -> jax.ShapeDtypeStruct:
     """Return shape and dtype of a batch with one network input, shape (1, ...)."""
     raw = jax.ShapeDtypeStruct((1, *stream.train_inputs.shape[1:]), stream.train_inputs.dtype)
-    seen = jax.eval_shape(program.network_inputs, stream, raw)
+    # A new function each time: JAX caches by function, and `preprocess` may have changed.
+    seen = jax.eval_shape(lambda *given: program.network_inputs(*given), stream, raw)
     return jax.ShapeDtypeStruct(seen.shape, seen.dtype)
 
 
@@ -171,7 +172,7 @@ def abstract_runs(
     return _init_states.eval_shape(program, layout, *where, weights, state, hyperparameters)
 
 
-# Less optimization gives the same weights, and compiles random numbers in a third of the time.
+# Less optimization gives the same weights, and compiles random numbers in less time.
 @partial(
     jax.jit,
     static_argnames=("model", "code", "shape", "dtype", "layout"),
@@ -179,7 +180,7 @@ def abstract_runs(
 )
 def _init_weights(
     model: Model,
-    code: object,
+    code: str,
     shape: tuple[int, ...],
     dtype: str,
     layout: Layout,
