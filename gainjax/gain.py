@@ -198,7 +198,8 @@ def _check_number(name: str, value: object, holds: object, wanted: str) -> None:
 def at_least_float32(*dtypes: DTypeLike) -> jnp.dtype:
     """Return the common dtype of float32 and others, also where JAX promotes strictly."""
     with jax.numpy_dtype_promotion("standard"):
-        return functools.reduce(jnp.promote_types, dtypes, jnp.dtype(jnp.float32))
+        common = functools.reduce(jnp.promote_types, dtypes, jnp.dtype(jnp.float32))
+    return jax.dtypes.canonicalize_dtype(common)  # of NumPy's float64 without x64: float32
 
 
 def predictive_entropy(

@@ -214,6 +214,19 @@ def test_parameters_of_any_structure(name):
         assert abstract_update(partial, params, state) == (types(params), state)
 
 
+@every_rule
+def test_numpy_parameters_in_double_precision_are_those_in_single(name):
+    optimizer, grads = make(name), make_params()
+
+    def step(params):
+        state = optimizer.init(params)
+        return optimizer.update(grads, state, params, uncertainty=0.5, **extra(grads))
+
+    loaded = jax.tree.map(lambda x: np.asarray(x, np.float64), grads)  # as from a file
+    with jax.disable_jit():  # within jit they would be single already
+        jax.tree.map(lambda x, y: assert_allclose(x, y, rtol=1e-5), step(loaded), step(grads))
+
+
 # --- Compilation and memory -----------------------------------------------------------------------
 
 

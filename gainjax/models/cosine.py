@@ -43,6 +43,7 @@ class CosineDense(nn.Module):
             raise ValueError(f"scale must be > 0: got {self.scale!r}")
         kernel = self.param("kernel", self.kernel_init, (h.shape[-1], self.features))
         scale = self.param("scale", nn.initializers.constant(self.scale), ())
+        h, kernel = jnp.asarray(h), jnp.asarray(kernel)
         h = h.astype(jnp.promote_types(h.dtype, kernel.dtype))  # squares overflow in float16
         return scale * (_unit(h, axis=-1) @ _unit(kernel, axis=0))
 

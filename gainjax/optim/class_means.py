@@ -166,7 +166,7 @@ def initialized_by_means(
         **extra_args: Any,
     ) -> tuple[optax.Updates, InitializedState]:
         head = mark_head(mask, params)
-        kernel, means = _marked(head, params), class_means(loss_grad, head)
+        kernel, means = jnp.asarray(_marked(head, params)), class_means(loss_grad, head)
         seen = _of_outputs(seen_classes, kernel)
         updates, base_state = base.update(
             updates, state.base_state, params, loss_grad=loss_grad, seen_classes=seen_classes,

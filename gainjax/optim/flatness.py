@@ -174,7 +174,8 @@ def _at_other_points(
     ) -> optax.Updates:
         if params is None:
             raise ValueError(f"{name} needs the parameters: call update(..., params)")
-        return gradient(grads, params, extra_args["grad_fn"])
+        # Loaded weights may be NumPy arrays of a precision that is not enabled.
+        return gradient(grads, jax.tree.map(jnp.asarray, params), extra_args["grad_fn"])
 
     return with_gradient(base, with_params, "grad_fn")
 

@@ -75,7 +75,7 @@ def layerwise_proximal(
         kernels = _kernels(mask, params)
         numbers = sum(size**2 for _, size in kernels)
         leaves = jax.tree.leaves(params)
-        dtype = jnp.result_type(*(leaves[i].dtype for i, _ in kernels)) if kernels else jnp.float32
+        dtype = jnp.result_type(*(leaves[i] for i, _ in kernels)) if kernels else jnp.float32
         return LayerwiseState(jnp.zeros(numbers, dtype), base.init(params))
 
     def update_fn(

@@ -141,6 +141,7 @@ def slow_params(params: optax.Params, opt_state: optax.OptState) -> optax.Params
     def slow(path: Any, param: jax.Array) -> jax.Array:
         if not jnp.issubdtype(dtype_of(param), jnp.inexact):
             return param
+        param = jnp.asarray(param)
         for state in states:
             this = np.broadcast_to(fingerprint(path), state.modulated.shape)
             is_modulated = jnp.any(jnp.all(state.modulated == this, axis=-1), axis=-1)
