@@ -59,7 +59,9 @@ _ROOMS = (
     "methods",
     "metrics",
     "models",
+    "nnx",
     "show",
+    "statistics",
     "training",
 )
 

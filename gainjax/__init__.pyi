@@ -8,7 +8,9 @@ from gainjax import data as data
 from gainjax import methods as methods
 from gainjax import metrics as metrics
 from gainjax import models as models
+from gainjax import nnx as nnx
 from gainjax import show as show
+from gainjax import statistics as statistics
 from gainjax import training as training
 from gainjax.curves import concat as concat
 from gainjax.curves import from_curves as from_curves

@@ -166,8 +166,7 @@ class GainConv(GainModule):
         Ours, after the dense layer of Rodriguez-Garcia et al., arXiv 2507.14056.
     """
 
-    # More than nine parameters: the same as `nnx.Conv`, so that it is a drop-in replacement.
-    def __init__(
+    def __init__(  # more than nine parameters: those of `nnx.Conv`, so that it can replace one
         self,
         in_features: int,
         out_features: int,

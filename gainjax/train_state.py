@@ -2,21 +2,13 @@
 
 import dataclasses
 import functools
-import inspect
 from typing import Any, Self
 
 import optax
 from flax.training import train_state
 
+from gainjax.optim.extra_args import takes_extra_args
 from gainjax.optim.states import find_gain_states
-
-
-def _takes_extra(tx: optax.GradientTransformation) -> bool:
-    """Tell whether an optimizer takes extra arguments; that of MultiSteps does not say so."""
-    if isinstance(tx, optax.GradientTransformationExtraArgs):
-        return True
-    parameters = inspect.signature(tx.update).parameters.values()
-    return any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters)
 
 
 class TrainState(train_state.TrainState):
@@ -64,7 +56,7 @@ class TrainState(train_state.TrainState):
         """
         fields = {field.name for field in dataclasses.fields(self)}
         extra = {name: value for name, value in kwargs.items() if name not in fields}
-        takes_extra = _takes_extra(self.tx)
+        takes_extra = takes_extra_args(self.tx)
         if extra and not takes_extra:
             raise TypeError(
                 f"{', '.join(sorted(extra))}: neither a field of {type(self).__name__} "

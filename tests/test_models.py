@@ -207,6 +207,8 @@ def test_default_mask_marks_the_two_matrices(library):
         ("norm_mlp/fc/kernel", (4, 3), True),  # a name further up does not count
         ("embedder/attention/query/kernel", (4, 2, 3), True),
         ("bottleneck/kernel", (4, 3), True),
+        ("b/kernel", (4, 3), True),  # a layer may have any name
+        ("scale/w", (4, 3), True),
     ],
 )
 def test_default_mask_by_names_and_axes(path, shape, expected):
@@ -319,9 +321,9 @@ def test_the_presets_have_both_forms(name, modulate):
     assert own_state["gain"] == variables["gain"]
     assert twin.modulated(params) == model.modulated(params)
     gains = {"gain": jax.tree.map(lambda leaf: jnp.full(leaf.shape, 1.5), variables["gain"])}
-    assert twin.gain_of(gains).shape == ()
-    assert twin.gain_of(gains) == 1.5
-    assert model.gain_of is None
+    assert {name: gain.shape for name, gain in twin.gains_of(gains).items()} == {"gain": ()}
+    assert twin.gains_of(gains)["gain"] == 1.5
+    assert model.gains_of(state) == {}
 
 
 def test_the_adapter_changes_no_bit_of_the_mlp():
@@ -351,7 +353,7 @@ def test_dynamics_of_a_twin_may_be_traced():
         twin = model.twin(GainDynamics(sensitivity=sensitivity))
         params, state = twin.init(KEY, X)
         outputs, state = twin.apply(params, state, X, train=True, key=KEY)
-        return twin.gain_of(state), predictive_entropy(outputs)
+        return twin.gains_of(state)["gain"], predictive_entropy(outputs)
 
     gains, entropy = gain(jnp.array([0.0, 0.5, 2.0]))
     assert_allclose(gains, 1 + np.array([0, 0.5, 2]) * entropy, rtol=1e-6)
@@ -375,7 +377,7 @@ def test_the_mask_of_gains_is_known_after_initialization():
 
 def test_a_mask_of_ones_own_ends_the_form_in_the_model():
     model = from_linen(MLP((5, 3), (0.5, 0.5)), mask={"layer_0": True, "layer_1": False})
-    assert (model.twin, model.gain_of, model.choose) == (None, None, None)
+    assert (model.twin, model.choose) == (None, None)
     params, _ = model.init(KEY, X)
     assert jax.tree.leaves(model.modulated(params)) == [True, False]
 

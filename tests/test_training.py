@@ -352,7 +352,7 @@ def test_wrong_arguments_are_refused(stream):
         start(restore=lambda states: (11, jax.tree.map(lambda x: np.zeros(x.shape), states)))
     with pytest.raises(ValueError, match="form must be"):
         dataclasses.replace(program, form="both")
-    with pytest.raises(ValueError, match="form='model' needs a model whose layers carry the gain"):
+    with pytest.raises(ValueError, match="form='model' needs a model that can be made with"):
         dataclasses.replace(
             program, form="model", model=dataclasses.replace(program.model, twin=None)
         )

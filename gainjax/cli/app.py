@@ -173,14 +173,15 @@ def watch_command(
     shown.show_written([pages.watch(directory, out, every, once=once)])
 
 
-def demo_command(seeds: int = 5, out: Path = Path("gainjax-demo")) -> None:
+def demo_command(seeds: str = "5", out: Path = Path("gainjax-demo"), output: Shown = _ALL) -> None:
     """Show the stability gap within a minute: four methods on handwritten digits, no download.
 
     Args:
-        seeds: Number of seeds.
+        seeds: Number of seeds, or which: 5:10 or 3,7.
         out: Folder for curves, table and figure.
+        output: What to print.
     """
-    run_command("split-digits", RunOptions(seeds=str(seeds), out=out))
+    run_command("split-digits", RunOptions(seeds=seeds, out=out, output=output))
 
 
 def list_command(
@@ -249,7 +250,9 @@ def _app() -> tyro.extras.SubcommandApp:
     app = tyro.extras.SubcommandApp()
     app.command(name="demo")(demo_command)
     app.command(name="run", help=f"{_first_line(run_command)}\n\n{_own_values()}")(run_command)
-    app.command(name="sweep")(sweep_command)
+    app.command(name="sweep", help=f"{_first_line(sweep_command)}\n\n{_own_values()}")(
+        sweep_command
+    )
     app.command(name="resume")(resume_command)
     app.command(name="table")(table_command)
     app.command(name="figure")(figure_command)

@@ -6,7 +6,8 @@ Modules that need Flax or Equinox are imported on first use.
 import importlib
 from typing import Any
 
-from gainjax.models.model import Model, as_model, from_functions
+from gainjax.models.adapt import as_model
+from gainjax.models.model import Model, from_functions
 
 _HOME = {
     "from_linen": "linen",

@@ -10,7 +10,15 @@ import optax
 
 from gainjax.gain import GainDynamics
 from gainjax.models.layers import COLLECTION, GainDense, modulated_mask
-from gainjax.models.model import Mask, Model, Modulate, describe, same_structure, switches
+from gainjax.models.model import (
+    Mask,
+    Model,
+    Modulate,
+    describe,
+    first_units,
+    same_structure,
+    switches,
+)
 
 _PARAMS = "params"
 
@@ -28,6 +36,9 @@ def from_linen(module: nn.Module, *, mask: Mask = None) -> Model:
     optimizer, or in the model. The mask then marks the parameters that the modulated module's gains
     multiply; a field ``modulate`` chooses between ``"all"`` layers and the ``"head"``. An explicit
     mask disables both, since the layers with a gain might not be those that it marks.
+
+    Layers that always have a gain need a method that has none, such as ``"sgd"``; runs record the
+    gain of each.
 
     Args:
         module: The unbound module, called as ``module(x)`` for a batch of inputs, shape (B, ...).
@@ -63,6 +74,7 @@ def from_linen(module: nn.Module, *, mask: Mask = None) -> Model:
         functools.partial(_apply, module),
         mask,
         _description(module),
+        gains_of=_gains_of,
         layer_inputs=functools.partial(_layer_inputs, module),
     )
 
@@ -84,7 +96,7 @@ def _with_twin(module: Any, has_choice: bool) -> Model:
         mask,
         _description(module),
         twin=lambda dynamics: from_linen(module.clone(dynamics=dynamics)),
-        gain_of=None if module.dynamics is None else _gain_of,
+        gains_of=_gain_of,
         choose=choose if has_choice else None,
         layer_inputs=functools.partial(_layer_inputs, module),
     )
@@ -168,9 +180,14 @@ def _layer_inputs(module: nn.Module, params: Any, state: Any, x: jax.Array) -> A
     return jax.tree_util.tree_map_with_path(of, params)
 
 
-def _gain_of(state: Any) -> jax.Array:
-    """Return the gain of the first unit: one uncertainty drives all."""
-    return jax.tree.leaves(state[COLLECTION])[0].reshape(-1)[0]
+def _gain_of(state: Any) -> dict[str, jax.Array]:
+    """Return the gain of all layers, if they have one: the dynamics of the module drive all."""
+    gains = list(_gains_of(state).values())
+    return {"gain": gains[0]} if gains else {}
+
+
+def _gains_of(state: Any) -> dict[str, jax.Array]:
+    return first_units(state.get(COLLECTION, {}))
 
 
 def _description(module: nn.Module) -> str:

@@ -8,7 +8,8 @@ import jax
 from jaxtyping import Array, Float
 
 from gainjax.gain import GainDynamics, predictive_entropy, sigmoid_entropy
-from gainjax.models.layers import GainDense, Modulate
+from gainjax.models.layers import GainDense
+from gainjax.models.model import Modulate
 
 
 class MLP(nn.Module):

@@ -5,8 +5,7 @@ Networks of Flax, Equinox and others are adapted to it, by one module each.
 
 import dataclasses
 import inspect
-import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal, cast
 
 import jax
@@ -38,7 +37,8 @@ class Model:
         description: Human-readable description of the network. Nothing is derived from it.
         twin: Returns, for given dynamics, the same model with the gain in its state instead of the
             optimizer: same parameters, but raw. None if there is no such form.
-        gain_of: Returns the gain in the state of such a twin, shape (). None in other models.
+        gains_of: ``gains_of(state)``: the gains of layers that carry their own, each of shape (),
+            by name; empty if there are none. A run records them. None is no such layer.
         layer_inputs: ``layer_inputs(params, state, x)``: for each kernel of a dense layer the
             inputs that it multiplies, shape (B, D), in the structure of ``params``, with
             ``optax.MaskedNode()`` in place of other parameters. None if they are not known.
@@ -61,7 +61,7 @@ class Model:
     mask: Mask = None
     description: str = ""
     twin: Callable[[GainDynamics], "Model"] | None = None
-    gain_of: Callable[[Any], jax.Array] | None = None
+    gains_of: Callable[[Any], Mapping[str, jax.Array]] | None = None
     choose: Callable[[Modulate], "Model"] | None = None
     layer_inputs: Callable[[Any, Any, jax.Array], Any] | None = None
 
@@ -77,34 +77,6 @@ class Model:
         """
         mask = default_mask if self.mask is None else self.mask
         return jax.tree.map(bool, jax.tree.broadcast(resolve(mask, params), params))
-
-
-def as_model(model: Any) -> Model:
-    """Return a :class:`Model` unchanged, or adapt a Linen module.
-
-    Args:
-        model: A :class:`Model` or a ``flax.linen.Module``.
-
-    Raises:
-        TypeError: If it is anything else. The message names the adapter to use.
-
-    Example:
-        >>> import flax.linen as nn
-        >>> as_model(nn.Dense(3)).description
-        'Dense(features=3)'
-    """
-    if isinstance(model, Model):
-        return model
-    linen = sys.modules.get("flax.linen")  # imported if there is a Linen module
-    if linen is not None and isinstance(model, linen.Module):
-        from gainjax.models.linen import from_linen
-
-        return from_linen(model)
-    raise TypeError(
-        "model must be a gainjax.models.Model or a flax.linen.Module: adapt it with "
-        "gainjax.models.from_nnx(lambda rngs: Net(rngs)), from_equinox(lambda key: Net(key)) or "
-        f"from_functions(init, apply); got a {type(model).__name__}"
-    )
 
 
 def from_functions(
@@ -230,6 +202,18 @@ def switches(call: Callable[..., Any], train: bool) -> dict[str, bool]:
     """Return the keywords that tell the call of a Flax module whether it is training."""
     taken = inspect.signature(call).parameters
     return {name: on == train for name, on in _SWITCHES.items() if name in taken}
+
+
+def first_units(gains: Any) -> dict[str, jax.Array]:
+    """Return the gain of each layer by its path: that of its first unit, one drives all.
+
+    Args:
+        gains: Nested dict of the gains of layers, whose last key is the name of the variable.
+    """
+    return {
+        "/".join(str(key.key) for key in path[:-1]) or "gain": leaf.reshape(-1)[0]
+        for path, leaf in jax.tree_util.tree_leaves_with_path(gains)
+    }
 
 
 def describe(name: str, values: Iterable[tuple[str, Any]]) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from gainjax.models.model import Mask, Model, name_of, same_structure, switches
+from gainjax.models.model import Mask, Model, first_units, name_of, same_structure, switches
 
 
 def from_nnx(make: Callable[[Any], Any], *, mask: Mask = None) -> Model:
@@ -18,7 +18,8 @@ def from_nnx(make: Callable[[Any], Any], *, mask: Mask = None) -> Model:
     each call the module is put into training or evaluation mode by ``module.train()`` or
     ``module.eval()``. If its call has an argument for the mode (``train``, ``training``,
     ``is_training``, ``deterministic`` or ``use_running_average``), that is set, too. Intermediates
-    are dropped.
+    are dropped. Layers with a gain (:mod:`gainjax.nnx`) need a method that has none, such as
+    ``"sgd"``; runs record the gain of each.
 
     Args:
         make: Makes the module from ``nnx.Rngs``: ``lambda rngs: Net(rngs)``. It is called once per
@@ -42,6 +43,8 @@ def from_nnx(make: Callable[[Any], Any], *, mask: Mask = None) -> Model:
     """
     from flax import nnx
 
+    from gainjax.nnx import Gain
+
     if isinstance(make, nnx.Module) or not callable(make):
         raise TypeError(
             f"make must be a function that makes the module, such as `lambda rngs: Net(rngs)`: got "
@@ -55,10 +58,11 @@ def from_nnx(make: Callable[[Any], Any], *, mask: Mask = None) -> Model:
         return graph, params, random, state
 
     @functools.cache
-    def static() -> tuple[Any, Any]:
-        """Return the structure of the module, and the shapes of its random keys and counts."""
-        graph, _, random, _ = split(nnx.eval_shape(lambda: make(nnx.Rngs(jax.random.key(0)))))
-        return graph, random
+    def static() -> tuple[Any, Any, Any]:
+        """Return the structure of the module, and the shapes of its random numbers and gains."""
+        module = nnx.eval_shape(lambda: make(nnx.Rngs(jax.random.key(0))))
+        graph, _, random, _ = split(module)
+        return graph, random, nnx.to_pure_dict(nnx.state(module, Gain))
 
     def init(key: jax.Array, x: jax.Array) -> tuple[Any, Any]:
         del x
@@ -68,7 +72,7 @@ def from_nnx(make: Callable[[Any], Any], *, mask: Mask = None) -> Model:
     def apply(
         params: Any, state: Any, x: jax.Array, *, train: bool, key: jax.Array | None
     ) -> tuple[jax.Array, Any]:
-        graph, random = static()
+        graph, random, _ = static()
         parts = (params, _draw(random, key), state)
         module = nnx.merge(graph, *(nnx.State(part) for part in parts))
         module.train() if train else module.eval()
@@ -78,7 +82,18 @@ def from_nnx(make: Callable[[Any], Any], *, mask: Mask = None) -> Model:
         _, _, _, new_state = split(module)
         return outputs, same_structure(type(module).__name__, new_state, state)
 
-    return Model(init, apply, mask, description=name_of(make))
+    def gains_of(state: Any) -> dict[str, jax.Array]:
+        _, _, gains = static()
+        return first_units(_part_of(state, gains))
+
+    return Model(init, apply, mask, description=name_of(make), gains_of=gains_of)
+
+
+def _part_of(tree: Any, like: Any) -> Any:
+    """Return the part of nested dicts that another one has."""
+    if not isinstance(like, dict):
+        return tree
+    return {key: _part_of(tree[key], part) for key, part in like.items()}
 
 
 def _is_key(path: Any, leaf: Any) -> bool:

@@ -10,7 +10,8 @@ from jaxtyping import Array, Float
 
 from gainjax.gain import GainDynamics, predictive_entropy
 from gainjax.models.conv import conv2d
-from gainjax.models.layers import GainDense, GainModule, Modulate
+from gainjax.models.layers import GainDense, GainModule
+from gainjax.models.model import Modulate
 
 STATISTICS = "batch_stats"
 

@@ -8,6 +8,8 @@ import jax.numpy as jnp
 import optax
 from jax.typing import ArrayLike
 
+from gainjax.optim.extra_args import with_extra_args
+
 
 def _themselves(params: optax.Params, state: optax.OptState) -> optax.Params:
     del state
@@ -54,7 +56,7 @@ def averaged_weights(
         2023, arXiv 2306.16817. (Unlike :func:`optax.ema`, it averages weights, not updates, and
         starts from the initial weights.)
     """
-    base = optax.with_extra_args_support(base)
+    base = with_extra_args(base)
 
     def init_fn(params: optax.Params) -> AveragedState:
         # A copy: one buffer cannot be donated both as parameter and as state.

@@ -17,6 +17,7 @@ import optax
 from jax.typing import ArrayLike
 from jaxtyping import Array, Bool, Float
 
+from gainjax.optim.extra_args import with_extra_args
 from gainjax.optim.losses import LossGrad, OfEach
 from gainjax.optim.masks import Mask, marks_of
 
@@ -148,7 +149,7 @@ def initialized_by_means(
         The initialization alone of SGM, Harun & Kanan, arXiv 2306.01904. SGM takes the means of all
         new images; the norm relative to known classes is ours.
     """
-    base = optax.with_extra_args_support(base)
+    base = with_extra_args(base)
 
     def init_fn(params: optax.Params) -> InitializedState:
         heads = jax.tree.leaves(params)
@@ -225,7 +226,7 @@ def read_by_means(
         Nearest class mean: Mensink et al. 2013; in class-incremental learning, iCaRL, Rebuffi et
         al. 2017. A moving average in place of a pass over all images is ours.
     """
-    base = optax.with_extra_args_support(base)
+    base = with_extra_args(base)
 
     def init_fn(params: optax.Params) -> ReadByMeansState:
         head = mark_head(mask, params)

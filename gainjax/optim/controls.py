@@ -12,6 +12,7 @@ import optax
 from jax.typing import ArrayLike
 
 from gainjax.gain import GainDynamics
+from gainjax.optim.extra_args import with_extra_args
 from gainjax.optim.modulation import GainRule
 
 
@@ -158,7 +159,7 @@ def entropy_scaled(
     References:
         Ours: a learning rate alpha on raw weights is alpha g**2 on effective ones.
     """
-    base = optax.with_extra_args_support(base)
+    base = with_extra_args(base)
 
     def init_fn(params: optax.Params) -> EntropyScaledState:
         return EntropyScaledState(jnp.asarray(dynamics.baseline, jnp.float32), base.init(params))
@@ -205,7 +206,7 @@ def reset_at_switches(
     References:
         Ours, after reviewers asked whether stale momentum causes the gap.
     """
-    base = optax.with_extra_args_support(base)
+    base = with_extra_args(base)
 
     def update_fn(
         updates: optax.Updates,
@@ -246,7 +247,7 @@ def time_reset_at_switches(
     References:
         Adam on local time, Ellis et al., arXiv 2412.17113.
     """
-    base = optax.with_extra_args_support(base)
+    base = with_extra_args(base)
 
     def update_fn(
         updates: optax.Updates,

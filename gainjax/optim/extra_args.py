@@ -14,6 +14,43 @@ import optax
 Scale = Callable[[Any, jax.Array], Any]
 
 
+def takes_extra_args(optimizer: optax.GradientTransformation) -> bool:
+    """Tell whether an optimizer takes extra arguments; that of ``optax.MultiSteps`` is not marked.
+
+    Args:
+        optimizer: The optimizer.
+    """
+    if isinstance(optimizer, optax.GradientTransformationExtraArgs):
+        return True
+    parameters = inspect.signature(optimizer.update).parameters.values()
+    return any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters)
+
+
+def with_extra_args(
+    base: optax.GradientTransformation,
+) -> optax.GradientTransformationExtraArgs:
+    """Return an optimizer that accepts extra arguments, and forwards them if ``base`` takes any.
+
+    :func:`optax.with_extra_args_support` drops them for an optimizer that takes them without being
+    an ``optax.GradientTransformationExtraArgs``, such as ``optax.MultiSteps``.
+
+    Args:
+        base: The optimizer.
+
+    Example:
+        >>> from gainjax import ngm_sgd
+        >>> optimizer = with_extra_args(optax.MultiSteps(ngm_sgd(0.1), 2))
+        >>> params = {"w": jax.numpy.ones((1, 1))}
+        >>> state = optimizer.init(params)
+        >>> _, state = optimizer.update(params, state, params, uncertainty=0.5, unknown=True)
+        >>> print(state.mini_step)
+        1
+    """
+    if takes_extra_args(base):
+        return optax.GradientTransformationExtraArgs(base.init, base.update)
+    return optax.with_extra_args_support(base)
+
+
 def with_any_extra_args(
     base: optax.GradientTransformation,
 ) -> optax.GradientTransformationExtraArgs:
@@ -31,7 +68,7 @@ def with_any_extra_args(
         >>> print(updates)
         -0.21
     """
-    base = optax.with_extra_args_support(base)
+    base = with_extra_args(base)
     try:
         parameters = inspect.signature(base.update).parameters.values()
     except (TypeError, ValueError):  # without a signature, it is called as it stands
@@ -68,7 +105,7 @@ def with_gradient(
         >>> print(updates)
         3.0
     """
-    base = optax.with_extra_args_support(base)
+    base = with_extra_args(base)
 
     def update(
         updates: optax.Updates,
@@ -86,7 +123,9 @@ def with_gradient(
     return optax.GradientTransformationExtraArgs(base.init, update)
 
 
-def for_raw_weights(extra_args: Mapping[str, Any], scale: Scale, gain: jax.Array) -> dict[str, Any]:
+def for_raw_weights(
+    extra_args: Mapping[str, Any], scale: Scale, gain: jax.Array, updates: optax.Updates
+) -> dict[str, Any]:
     """Return extra arguments with functions and gradients translated to raw weights.
 
     Args:
@@ -95,19 +134,30 @@ def for_raw_weights(extra_args: Mapping[str, Any], scale: Scale, gain: jax.Array
             are kept.
         scale: ``scale(tree, factor)`` multiplies the modulated leaves of a parameter-like tree.
         gain: The gain.
+        updates: The gradient of the update. Where it is masked, as in :func:`optax.partition`, the
+            other gradients, which are whole, are masked likewise.
     """
     translated = dict(extra_args)
     if extra_args.get("grad") is not None:
-        translated["grad"] = scale(extra_args["grad"], gain)
+        translated["grad"] = scale(_masked_as(updates, extra_args["grad"]), gain)
     if (grad_fn := extra_args.get("grad_fn")) is not None:
         translated["grad_fn"] = lambda raw, *args, **kwargs: scale(
             grad_fn(scale(raw, gain), *args, **kwargs), gain
         )
     if (loss_grad := extra_args.get("loss_grad")) is not None:
-        translated["loss_grad"] = lambda loss: scale(loss_grad(loss), gain)
+        translated["loss_grad"] = lambda loss: scale(_masked_as(updates, loss_grad(loss)), gain)
     if (value_fn := extra_args.get("value_fn")) is not None:
         translated["value_fn"] = _value_of_raw_weights(value_fn, scale, gain)
     return translated
+
+
+def _masked_as(masked: Any, tree: Any) -> Any:
+    def is_masked(node: Any) -> bool:
+        return isinstance(node, optax.MaskedNode)
+
+    return jax.tree.map(
+        lambda at, here: at if is_masked(at) else here, masked, tree, is_leaf=is_masked
+    )
 
 
 def _value_of_raw_weights(

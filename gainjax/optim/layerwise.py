@@ -9,6 +9,7 @@ import optax
 from jax.typing import ArrayLike
 from jaxtyping import Array, Bool, Float
 
+from gainjax.optim.extra_args import with_extra_args
 from gainjax.optim.masks import Mask, marks_of
 
 
@@ -69,7 +70,7 @@ def layerwise_proximal(
         whole memory, refreshed from time to time; the moving average over batches and the
         normalization by the trace, which makes the strength independent of scale, are ours.
     """
-    base = optax.with_extra_args_support(base)
+    base = with_extra_args(base)
 
     def init_fn(params: optax.Params) -> LayerwiseState:
         kernels = _kernels(mask, params)

@@ -15,7 +15,7 @@ import optax
 from jax.typing import ArrayLike
 from jaxtyping import Array, Bool, Float, Shaped
 
-from gainjax.optim.extra_args import with_gradient
+from gainjax.optim.extra_args import with_extra_args, with_gradient
 
 OfEach = Callable[
     [Float[Array, "batch outputs"], Shaped[Array, "batch ..."]], Float[Array, "batch"]
@@ -137,7 +137,7 @@ def smoothed(
     References:
         Loss smoothing, arXiv 2607.00634.
     """
-    base = optax.with_extra_args_support(base)
+    base = with_extra_args(base)
 
     def init_fn(params: optax.Params) -> tuple[jax.Array, optax.OptState]:
         return jnp.zeros((), jnp.int32), base.init(params)

@@ -11,7 +11,8 @@ import numpy as np
 
 Mask = Any  # a tree of booleans, a prefix of one, or a function from parameters to one
 
-# Parameter names, words in names and parts of names, without their numbers, in lower case.
+# Names of parameters (a layer may have any name), words in names and parts of names, both of
+# parameters and of layers, without their numbers, in lower case.
 _NO_MATRIX = {"b", "scale", "offset"}
 _WORDS = {"bn", "ln", "gn"}
 _IN_NO_MATRIX = re.compile("bias|norm|embed")
@@ -22,9 +23,10 @@ def default_mask(params: Any) -> Any:
 
     A gain multiplies the input current of a unit. It therefore multiplies parameters with two or
     more axes, but not biases, normalization layers or embedding tables, whatever their shape. These
-    are recognized by the name of the parameter or of its layer (``bias``, ``b``, ``scale``,
-    ``offset``, ``bn_1``, ``LayerNorm_0``, ``embedding``, ``pos_embed``, ...), in Equinox also by
-    the class of the layer. Names further up do not count: ``norm_mlp/fc/kernel`` is a kernel.
+    are recognized by the name of the parameter (``b``, ``scale``, ``offset``), by that of the
+    parameter or of its layer (``bias``, ``bn_1``, ``LayerNorm_0``, ``embedding``, ``pos_embed``,
+    ...), in Equinox also by the class of the layer. Names further up do not count:
+    ``norm_mlp/fc/kernel`` is a kernel.
 
     Args:
         params: Parameters of one model, a pytree of arrays or their shapes. (A stack of models has
@@ -47,7 +49,8 @@ def default_mask(params: Any) -> Any:
         if _is_layer_without_matrix(node):
             return jax.tree.map(lambda _: False, node)
         is_matrix = getattr(node, "ndim", 0) >= 2 and jnp.issubdtype(node.dtype, jnp.inexact)
-        return is_matrix and not any(_is_no_matrix(name) for name in _names(path)[-2:])
+        *layers, name = _names(path) or [""]
+        return is_matrix and not (_is_no_matrix(name) or any(map(_is_like_no_matrix, layers[-1:])))
 
     return jax.tree_util.tree_map_with_path(mark, params, is_leaf=_is_layer_without_matrix)
 
@@ -59,14 +62,21 @@ def _names(path: Any) -> list[str]:
 
 
 def _is_no_matrix(name: str) -> bool:
-    name = re.sub(r"[\d_]+$", "", name).lower()
-    words = set(re.split(r"[\d_]+", name))
-    return name in _NO_MATRIX or bool(words & _WORDS) or bool(_IN_NO_MATRIX.search(name))
+    return _plain(name) in _NO_MATRIX or _is_like_no_matrix(name)
+
+
+def _is_like_no_matrix(name: str) -> bool:
+    name = _plain(name)
+    return bool(set(re.split(r"[\d_]+", name)) & _WORDS) or bool(_IN_NO_MATRIX.search(name))
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[\d_]+$", "", name).lower()
 
 
 def _is_layer_without_matrix(node: Any) -> bool:
     """Recognize such a layer, which holds arrays and no other layers, by its class."""
-    if jax.tree_util.all_leaves([node]) or not _is_no_matrix(type(node).__name__):
+    if jax.tree_util.all_leaves([node]) or not _is_like_no_matrix(type(node).__name__):
         return False
     children = jax.tree.leaves(node, is_leaf=lambda child: child is not node)
     return jax.tree_util.all_leaves(child for child in children if jax.tree.leaves(child))

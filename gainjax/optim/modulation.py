@@ -227,7 +227,7 @@ def _modulated(
             state.base_state,
             scaled(params, 1 / gain),
             uncertainty=uncertainty,
-            **for_raw_weights(extra_args, scaled, gain),
+            **for_raw_weights(extra_args, scaled, gain, updates),
         )
 
         emit = functools.partial(_effective, gain=gain, new_gain=new_gain)

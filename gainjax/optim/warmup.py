@@ -7,6 +7,8 @@ import jax.numpy as jnp
 import optax
 from jax.typing import ArrayLike
 
+from gainjax.optim.extra_args import with_extra_args
+
 
 class WarmupState(NamedTuple):
     """State of the warm-ups."""
@@ -121,7 +123,7 @@ def warmup_at_surprise(
 def _warmup(
     base: optax.GradientTransformation, length: ArrayLike, begins: Any, at_start: bool
 ) -> optax.GradientTransformationExtraArgs:
-    base = optax.with_extra_args_support(base)
+    base = with_extra_args(base)
     full = jnp.iinfo(jnp.int32).max // 2
 
     def init_fn(params: optax.Params) -> WarmupState:

@@ -9,7 +9,7 @@ import jax
 from gainjax.checks import check_integer
 from gainjax.curves import Setting
 from gainjax.methods import as_methods
-from gainjax.models.layers import Modulate
+from gainjax.models.model import Modulate
 from gainjax.runs.benchmark import Benchmark, check_names
 from gainjax.runs.benchmarks import BENCHMARKS, get_benchmark
 from gainjax.runs.borrow import borrow_gain
@@ -133,7 +133,8 @@ def run(
             on_chunk: Called after each chunk with the method's label, the number of updates so far
             and a :class:`gainjax.runs.arrived.Arrived`; see :mod:`gainjax.callbacks`.
 
-            extend: Add seeds or methods to the finished run in ``out``, whose own are kept.
+            extend: Add seeds or methods to the finished run in ``out``, whose own are kept. Not
+                with ``snapshots`` or ``return_states``.
 
             return_states: Also return the final states, a mapping from the label of each setting
             to its :class:`gainjax.training.TrainState` with a leading axis of seeds. With ``out``

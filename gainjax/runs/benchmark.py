@@ -14,7 +14,7 @@ import numpy as np
 from gainjax.data import Stream, check_stream
 from gainjax.methods import Method
 from gainjax.models import MLP, Model, as_model
-from gainjax.models.layers import Modulate
+from gainjax.models.model import Modulate
 from gainjax.runs.fit import check_fit, is_classes
 from gainjax.training import Goal, Program, Protocol
 from gainjax.training.goal import accuracy, cross_entropy, predictive_entropy

@@ -15,7 +15,7 @@ import numpy as np
 from gainjax.curves import Setting, check_settings
 from gainjax.data import Stream
 from gainjax.methods import METHODS, TRACE, Method
-from gainjax.models.layers import Modulate
+from gainjax.models.model import Modulate
 from gainjax.runs import identity
 from gainjax.runs.benchmark import Benchmark
 from gainjax.runs.borrow import Borrowed

@@ -8,7 +8,7 @@ from typing import Any, cast
 from gainjax.curves import FILE, load, spec_of
 from gainjax.files import expanded
 from gainjax.methods import Method, as_methods
-from gainjax.models.layers import Modulate
+from gainjax.models.model import Modulate
 from gainjax.runs.api import OF_HOW, result_of
 from gainjax.runs.benchmarks import get_benchmark
 from gainjax.runs.borrow import borrow_gain

@@ -75,8 +75,10 @@ class Program:
             )
         if self.form == "model" and self.model.twin is None:
             raise ValueError(
-                "form='model' needs a model whose layers carry the gain, such as gainjax.GainDense:"
-                " this one has none, so use form='optimizer', which gives the same runs"
+                "form='model' needs a model that can be made with the gain of the method in its "
+                "layers, a Linen module with a field `dynamics`; this one cannot. Use "
+                "form='optimizer', which gives the same runs, or, if its layers have gains of "
+                "their own, a method without one, such as 'sgd'"
             )
         if self.form == "model" and self.goal.uncertainty is not predictive_entropy:
             raise ValueError(

@@ -133,7 +133,7 @@ def train_step(
     )
     params = optax.apply_updates(state.params, updates)
     opt_state = _with_dtypes(opt_state, state.opt_state)
-    gains = current_gains(state, model)
+    gains = list(current_gains(state, model).values())
     info = StepInfo(
         loss,
         jnp.zeros_like(loss) if uncertainty is None else uncertainty.astype(loss.dtype),
@@ -167,18 +167,28 @@ def _with_dtypes(new: Any, old: Any) -> Any:
     return jax.tree.map(narrow, new, old)
 
 
-def current_gains(state: TrainState, model: Model) -> list[Float[Array, ""]]:
-    """Return the gains of the next forward pass, the model's or the optimizer's, each scalar."""
-    if model.gain_of is not None:
-        return [model.gain_of(state.model_state)]
-    return list(get_gains(state.opt_state).values())
+def current_gains(state: TrainState, model: Model) -> dict[str, Float[Array, ""]]:
+    """Return the gains of the next forward pass by name, the model's or the optimizer's.
+
+    Raises:
+        ValueError: If both have gains.
+    """
+    in_model = {} if model.gains_of is None else dict(model.gains_of(state.model_state))
+    in_optimizer = get_gains(state.opt_state)
+    if in_model and in_optimizer:
+        raise ValueError(
+            f"model has gains in its layers ({', '.join(in_model)}) and the method has one in its "
+            "optimizer, so both would act: choose a method without a gain, such as 'sgd', or a "
+            "model of plain layers"
+        )
+    return in_model or in_optimizer
 
 
-def gain_names(state: TrainState, model: Model) -> list[str]:
-    """Return the names of :func:`current_gains`, in their order."""
-    if model.gain_of is not None:
-        return ["gain"]
-    return list(get_gains(state.opt_state))
+def gain_names(states: TrainState, model: Model) -> list[str]:
+    """Return the names of :func:`current_gains` of abstract states, in their order."""
+    names: list[str] = []
+    jax.eval_shape(lambda states: names.extend(current_gains(states, model)), states)
+    return names
 
 
 def evaluate(
