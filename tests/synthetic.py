@@ -104,11 +104,11 @@ def synthetic_sweep(grid=GRID, **options):
 
 def with_names(curves, names):
     """Return curves whose settings are methods of these names."""
-    spec = json.loads(curves.attrs["spec"])
-    for row, name in zip(spec["settings"], names, strict=True):
-        row |= {"label": name, "method": name, "title": name}
+    row = json.loads(curves.attrs["spec"])["settings"][0]
+    rows = [row | {"label": name, "method": name, "title": name} for name in names]
+    spec = json.dumps(json.loads(curves.attrs["spec"]) | {"settings": rows})
     named = curves.assign_coords(setting=names, method=("setting", names), title=("setting", names))
-    return named.assign_attrs(spec=json.dumps(spec))
+    return named.assign_attrs(spec=spec)
 
 
 def _dynamics(method):
