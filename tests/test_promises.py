@@ -64,9 +64,8 @@ def rested(optimizer, params, first=2.3, updates=200):
 
     @jax.jit
     def step(params, state, uncertainty):
-        updates, state = optimizer.update(
-            jnp.zeros_like(params), state, params, uncertainty=uncertainty
-        )
+        grads = optax.tree.zeros_like(params)
+        updates, state = optimizer.update(grads, state, params, uncertainty=uncertainty)
         return optax.apply_updates(params, updates), state
 
     for uncertainty in [first, *[0.0] * updates]:
@@ -89,6 +88,22 @@ def test_a_clip_behind_the_gain_is_refused_by_all_but_a_bare_loop():
             reader(state)
     with pytest.raises(ValueError, match="last"):
         gainjax.run("split-digits", {"bad": bad}, **SHORT)
+
+
+def test_a_masked_transformation_behind_a_masked_gain_goes_unseen():
+    """No state tells it from a partition of the parameters, which is right: docstrings say so."""
+    params = {"w": jnp.array([1.0, 2.0]), "b": jnp.array([1.0, 2.0])}
+    on, off = {"w": True, "b": False}, {"w": False, "b": True}
+    gain = optax.masked(ngm_sgd(0.0, mask=True), on)
+    right, state = rested(optax.chain(gain, optax.masked(optax.set_to_zero(), off)), params)
+    np.testing.assert_allclose(right["w"], [1, 2], rtol=1e-4)
+    assert get_gain(state) == pytest.approx(1, rel=1e-4)
+    twice, state = rested(
+        optax.chain(gain, optax.masked(optax.scale(0.5), on), optax.masked(optax.set_to_zero(), off)),
+        params,
+    )
+    assert np.abs(twice["w"] - params["w"]).min() > 0.1  # the gain has gone, the weights not back
+    assert get_gain(state) == pytest.approx(1, rel=1e-4)
 
 
 def test_a_mask_of_the_same_size_that_changes_under_jit_goes_unseen():
