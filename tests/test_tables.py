@@ -267,7 +267,9 @@ def test_seeds_or_settings_that_occur_twice_are_refused_by_every_reader(tmp_path
         lambda found: gainjax.save(found, tmp_path),
     )
     for read in readers:
-        with pytest.raises(ValueError, match="different seeds that its spec describes: 0 occurs tw"):
+        with pytest.raises(
+            ValueError, match="different seeds that its spec describes: 0 occurs tw"
+        ):
             read(alike)
         with pytest.raises(ValueError, match=r"different settings .*: 'sgd' occurs twice\. Join"):
             read(curves.sel(setting=["sgd", "adam", "sgd"]))
