@@ -343,6 +343,8 @@ def test_the_evaluation_before_the_first_update_counts_in_windows_alone():
     rows = [gainjax.per_seed(each).iloc[0] for each in curves]
     different = [k for k in rows[0].index if rows[0][k] != rows[1][k]]
     assert different == ["windowed_plasticity"]
+    run = gainjax.run("split-digits", ["sgd"], 1, eval_tasks="all", threads=1, **SHORT)
+    assert run.eval_update[0] == 1 and 0 not in run.eval_update  # as the docstrings say
     assert gainjax.plot_curves(curves[0]).axes
 
 
@@ -360,12 +362,14 @@ def test_the_evaluation_before_the_first_update_counts_in_windows_alone():
           "--process-id", "1"], "--timeout must be at most"),
         (["--memory-gb", "1e308"], "--memory-gb must be a positive number: got 1e+308"),
         (["--out", "loop"], "Too many levels of symbolic links"),
+        (["watch", ".", "--every", str(10**30)], "--every must be from 1 to 86400 seconds: got 1e+30"),
     ],
 )  # fmt: skip
 def test_wrong_words(words, message, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "loop").symlink_to(tmp_path / "loop")
-    assert message in refused(capsys, *RUN, *words)
+    start = [] if words[0] == "watch" else RUN
+    assert message in refused(capsys, *start, *words)
 
 
 def test_a_grid_does_not_silently_beat_a_value(capsys, tmp_path, monkeypatch):

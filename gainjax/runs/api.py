@@ -146,7 +146,8 @@ def run(
 
     Returns:
         The dataset that :func:`gainjax.curves.make_curves` describes, or with ``return_states`` or
-        ``snapshots`` a pair of that and the states.
+        ``snapshots`` a pair of that and the states. Evaluations are from update 1 on: neither
+        ``run`` nor ``sweep`` records one before the first update.
 
     Raises:
         TypeError: If a method or the benchmark is of the wrong kind.
