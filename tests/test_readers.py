@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from fuzzing import examples
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -714,7 +715,7 @@ def samples(tmp_path_factory):
     return {path.name: path.read_bytes() for path in root.iterdir()}
 
 
-@settings(max_examples=300, **FUZZ)
+@settings(max_examples=examples(300), **FUZZ)
 @given(data=st.data())
 def test_damaged_files_are_refused_or_change_pixels_at_most(samples, tmp_path, data):
     name = data.draw(st.sampled_from(sorted(samples)))

@@ -91,7 +91,9 @@ def test_a_damaged_one_of_an_unfinished_run_is_made_again(tmp_path, wanted):
     shutil.rmtree(folder / "5")
     with (
         pytest.warns(CheckpointWarning, match="no intact checkpoint"),
-        pytest.warns(CheckpointWarning, match=r"ngm-sgd.states/5 is missing or damaged: continuing"),
+        pytest.warns(
+            CheckpointWarning, match=r"ngm-sgd.states/5 is missing or damaged: continuing"
+        ),
     ):
         assert_same(again(tmp_path), wanted)
 
@@ -101,7 +103,9 @@ def test_a_damaged_one_of_a_finished_method_is_named(tmp_path, wanted):
     (folder,) = tmp_path.rglob(f"{METHODS[0]}.states")
     damaged = next((folder / "9").rglob("*.npy"))
     damaged.write_bytes(damaged.read_bytes()[:-1] + b"?")
-    with pytest.warns(CheckpointWarning, match=r".states/9 is missing or damaged: .* trained again"):
+    with pytest.warns(
+        CheckpointWarning, match=r".states/9 is missing or damaged: .* trained again"
+    ):
         assert_same(again(tmp_path), wanted)
 
 
