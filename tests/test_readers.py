@@ -275,7 +275,7 @@ def test_images_are_turned_as_their_orientation_says(tmp_path, suffix):
     np.testing.assert_allclose(images.astype(int) - upright, 0, atol=0 if suffix == "png" else 2)
     # A quarter turn counts for the size, too.
     Image.fromarray(STORED[6](upright)).save(tmp_path / "b" / f"9.{suffix}")
-    with pytest.raises(ValueError, match="must be 24×16 pixels, .* got 16×24"):
+    with pytest.raises(ValueError, match=r"must be 24×16 pixels, .* got 16×24"):
         read(tmp_path)
 
 

@@ -273,9 +273,9 @@ def test_seeds_or_settings_that_occur_twice_are_refused_by_every_reader(tmp_path
             read(alike)
         with pytest.raises(ValueError, match=r"different settings .*: 'sgd' occurs twice\. Join"):
             read(curves.sel(setting=["sgd", "adam", "sgd"]))
-        with pytest.raises(ValueError, match="different seeds .* describes: 7 is not among them"):
+        with pytest.raises(ValueError, match=r"different seeds .* describes: 7 is not among them"):
             read(curves.assign_coords(seed=[0, 7]))
-        with pytest.raises(ValueError, match="different seeds .* describes: got none"):
+        with pytest.raises(ValueError, match=r"different seeds .* describes: got none"):
             read(curves.isel(seed=slice(0)))
     bare = alike.drop_attrs().assign_attrs(score="accuracy")
     with pytest.raises(ValueError, match="0 occurs twice"):  # without any description, too
