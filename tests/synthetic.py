@@ -1,6 +1,7 @@
 """Plausible curves of a run, without training: for tests of what is told about runs."""
 
 import itertools
+import json
 
 import numpy as np
 
@@ -103,7 +104,11 @@ def synthetic_sweep(grid=GRID, **options):
 
 def with_names(curves, names):
     """Return curves whose settings are methods of these names."""
-    return curves.assign_coords(setting=names, method=("setting", names), title=("setting", names))
+    row = json.loads(curves.attrs["spec"])["settings"][0]
+    rows = [row | {"label": name, "method": name, "title": name} for name in names]
+    spec = json.dumps(json.loads(curves.attrs["spec"]) | {"settings": rows})
+    named = curves.assign_coords(setting=names, method=("setting", names), title=("setting", names))
+    return named.assign_attrs(spec=spec)
 
 
 def _dynamics(method):

@@ -575,6 +575,25 @@ def test_other_versions_are_told(broken, uninterrupted):
         assert_same(go(broken), uninterrupted)
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda spec: spec["settings"][0].update(label=["a"]), "unhashable type: 'list'"),
+        (lambda spec: spec["settings"][0].update(label=3), "must be text: got 3"),
+        (lambda spec: spec["settings"][0].update(method="none"), "no reference for 'none'"),
+        (lambda spec: spec["references"].update(adam=7), "it refers to 7"),
+        (lambda spec: spec.update(found_by=[]), r"it refers to \[\]"),
+    ],
+)
+def test_a_crafted_description_is_refused_in_words(broken, change, message):
+    path = broken / run_store.FOLDER / "run.json"
+    header = json.loads(path.read_text())
+    change(header["spec"])
+    path.write_text(json.dumps(identity.seal(header)))
+    with pytest.raises(ValueError, match=rf"run.json is damaged \(.*{message}"):
+        gainjax.resume(broken)
+
+
 def test_a_second_process_is_refused(broken, uninterrupted):
     before = files(broken)
     code = (

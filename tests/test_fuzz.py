@@ -2,17 +2,20 @@
 
 pytest tests/test_fuzz.py                       # about 2,200 inputs
 GAINJAX_FUZZ=9500 pytest tests/test_fuzz.py     # more than 50,000
+
+GAINJAX_FUZZ scales the fuzzing tests of other files, too.
 """
 
 import contextlib
 import io
-import os
 import shutil
 import string
 
+import jax
 import numpy as np
 import pytest
 import xarray as xr
+from fuzzing import EXAMPLES
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -22,12 +25,14 @@ from scipy.stats import loguniform
 
 import gainjax
 from gainjax.cli import app, main
+from gainjax.curves import spec_of
 from gainjax.data import class_incremental, domain_incremental
 from gainjax.data.stream import check_stream
 from gainjax.runs import files, plan
+from gainjax.runs.snapshots import fault_of
+from gainjax.runs.spec import RunSpec
 from gainjax.runs.store import stored_header
 
-EXAMPLES = int(os.environ.get("GAINJAX_FUZZ", "400"))
 FUZZ = settings(
     max_examples=EXAMPLES,
     deadline=None,
@@ -172,6 +177,8 @@ def test_sweeps(planned, options):
 
 # --- Command lines --------------------------------------------------------------------------------
 
+WATCH = app.pages.watch
+COMMANDS = ["run", "sweep", "resume", "table", "figure", "report", "watch", "list", "demo", ""]
 FLAGS = [
     *("--methods", "--seeds", "--set", "--out", "--updates-per-task", "--batch-size", "--regime"),
     *(
@@ -184,6 +191,7 @@ FLAGS = [
         "--chunk",
     ),
     *("--threads", "--memory-gb", "--extend", "--json", "--quiet", "--gain-from"),
+    *("--floor", "--format", "--kind", "--every", "--once"),
     *("--data-dir", "--grid", "--draws", "--draw-seed", "--layout", "--processes", "--coordinator"),
 ]
 argument = (
@@ -195,7 +203,7 @@ argument = (
 
 @settings(FUZZ, max_examples=EXAMPLES // 2)  # slow: the parser is made anew each time
 @given(
-    command=st.sampled_from(["run", "sweep", "resume", "table", "list", "demo", ""]) | words,
+    command=st.sampled_from(COMMANDS) | words,
     benchmark=st.sampled_from(["split-digits", "split-digit", ""]) | words,
     rest=st.lists(st.sampled_from(FLAGS) | argument, max_size=6),
 )
@@ -203,6 +211,9 @@ def test_command_lines(planned, monkeypatch, tmp_path_factory, command, benchmar
     monkeypatch.chdir(tmp_path_factory.getbasetemp())
     monkeypatch.setattr(app.shown, "show_results", lambda *_: None)
     monkeypatch.setattr(app.Cluster, "join", lambda self: None)
+    # Watching would go on, and pages would be written anywhere.
+    monkeypatch.setattr(app.pages, "watch", lambda *given, once: WATCH(*given, once=True))
+    monkeypatch.setattr(app.pages, "write_file", lambda *_: None)
     out, errors, code = io.StringIO(), io.StringIO(), 0
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(errors):
         try:
@@ -298,24 +309,35 @@ def test_domains(tasks, twice):
 # --- What is stored -------------------------------------------------------------------------------
 
 
+SNAPSHOTS = [2, 6]
+
+
 @pytest.fixture(scope="module")
 def killed(tmp_path_factory):
-    """Directory of a run that was killed: one method finished, another with two checkpoints."""
+    """Directories of a run that was killed, one method finished and one not, and of a whole run.
+
+    Both keep states: the first after some updates, the other those at the end.
+    """
     out = tmp_path_factory.mktemp("killed")
     short = {"updates_per_task": 4, "eval_examples": 20, "chunk": 2, "out": out}
-    crash(6, "split-digits", ["sgd", "adam"], 2, label="adam", **short)
+    crash(6, "split-digits", ["sgd", "adam"], 2, label="adam", snapshots=SNAPSHOTS, **short)
     finished = tmp_path_factory.mktemp("finished")
-    gainjax.run("split-digits", ["sgd"], 2, updates_per_task=4, out=finished)
-    return out, finished / "curves.nc"
+    options = {"updates_per_task": 4, "return_states": True, "out": finished}
+    curves, _ = gainjax.run("split-digits", ["sgd"], 2, **options)
+    return out, finished, RunSpec.from_json(spec_of(curves))
 
 
 @FUZZ
 @given(data=st.data())
 def test_a_flipped_bit_of_anything_stored_is_noticed(killed, data):
     """Every file of the killed run and of the finished one, every byte of it."""
-    out, curves_file = killed
-    paths = sorted(path for path in out.rglob("*") if path.is_file() and path.name != ".lock")
-    path = data.draw(st.sampled_from([*paths, curves_file]))
+    out, finished, spec = killed
+    groups = [
+        [path for path in sorted(folder.rglob("*")) if path.is_file() and path.name != ".lock"]
+        for folder in (out / "progress", finished)
+    ]
+    states = [[path for path in group if "states" in str(path)] for group in groups]
+    path = data.draw(st.sampled_from(data.draw(st.sampled_from([*groups, *states]))))
     content = path.read_bytes()
     damaged = bytearray(content)
     damaged[data.draw(st.integers(0, len(content) - 1))] ^= 1 << data.draw(st.integers(0, 7))
@@ -331,8 +353,11 @@ def test_a_flipped_bit_of_anything_stored_is_noticed(killed, data):
                 assert found == stored_header(out).to_json()  # in what nobody reads, such as spaces
         elif path.suffix == ".npz":
             assert files.read_curves(path) is None
-        else:  # a checkpoint or its checksum
-            step = next(p for p in (path, *path.parents) if p.parent.name == "adam")
+        elif path.is_relative_to(finished):  # final states or their checksum
+            assert str(finished / "states" / "20") in fault_of(finished, spec, [20])
+        else:  # a checkpoint or snapshot, or its checksum
+            owners = ("adam", "adam.states", "sgd.states")
+            step = next(p for p in (path, *path.parents) if p.parent.name in owners)
             step = step.with_suffix("") if step.suffix == ".crc32" else step
             assert files.checksum(step) != files.seal(step).read_text(errors="replace")
     finally:
@@ -345,8 +370,8 @@ def test_a_flipped_bit_of_anything_stored_is_noticed(killed, data):
 @given(data=st.data())
 def test_what_is_damaged_or_missing_is_trained_again_or_refused(killed, tmp_path_factory, data):
     """Several faults at once, then resume: the same numbers or an error."""
-    out, _ = killed
-    whole = _whole()
+    out, *_ = killed
+    whole, states = _whole()
     broken = tmp_path_factory.mktemp("broken") / "run"
     shutil.copytree(out, broken)
     paths = sorted(path for path in broken.rglob("*") if path.is_file())
@@ -362,11 +387,12 @@ def test_what_is_damaged_or_missing_is_trained_again_or_refused(killed, tmp_path
             path.write_bytes({"cut": content[:place], "junk": b"junk" * 9}.get(fault, b""))
     reason = ""
     try:
-        resumed = gainjax.resume(broken, threads=1)
+        resumed, found = gainjax.resume(broken, threads=1, snapshots=SNAPSHOTS)
     except (ValueError, OSError) as refused:
         reason = str(refused)
     else:
         xr.testing.assert_identical(without_attributes(resumed), whole)
+        jax.tree.map(np.testing.assert_array_equal, found, states)
     finally:
         shutil.rmtree(broken.parent)
     assert not reason or str(broken) in reason
@@ -377,6 +403,7 @@ _KEPT = []
 
 def _whole():
     if not _KEPT:
-        run = gainjax.run("split-digits", ["sgd", "adam"], 2, updates_per_task=4, eval_examples=20)
-        _KEPT.append(without_attributes(run))
+        short = {"updates_per_task": 4, "eval_examples": 20, "snapshots": SNAPSHOTS}
+        curves, states = gainjax.run("split-digits", ["sgd", "adam"], 2, **short)
+        _KEPT.append((without_attributes(curves), states))
     return _KEPT[0]

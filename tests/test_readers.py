@@ -8,11 +8,13 @@ import os
 import struct
 import sys
 import zipfile
+import zlib
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from fuzzing import examples
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -238,6 +240,62 @@ def test_gray_images_have_one_channel_and_classes_have_names(tmp_path):
     assert (dataset.x_test[-1] == [1, 2, 3]).all()
 
 
+def exif(orientation):
+    found = Image.Exif()
+    found[0x0112] = orientation
+    return found
+
+
+STORED = {  # how a camera that is held differently stores an image
+    1: lambda x: x,
+    2: np.fliplr,
+    3: lambda x: np.rot90(x, 2),
+    4: np.flipud,
+    5: lambda x: x.swapaxes(0, 1),
+    6: np.rot90,
+    7: lambda x: np.rot90(x, 2).swapaxes(0, 1),
+    8: lambda x: np.rot90(x, -1),
+}
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg"])
+def test_images_are_turned_as_their_orientation_says(tmp_path, suffix):
+    upright = np.kron(
+        np.array([[0, 50, 100], [150, 200, 250]], np.uint8), np.ones((8, 8), np.uint8)
+    )
+    for name, orientations in {"a": (1, 2, 3, 4), "b": (6, 5, 7, 8)}.items():
+        (tmp_path / name).mkdir()
+        for orientation in orientations:
+            image = Image.fromarray(STORED[orientation](upright))
+            more = {"quality": 100} if suffix == "jpg" else {}
+            image.save(tmp_path / name / f"{orientation}.{suffix}", exif=exif(orientation), **more)
+    dataset = read(tmp_path)
+    images = np.concatenate([dataset.x_train, dataset.x_test])[..., 0]
+    assert images.shape == (8, 16, 24)
+    np.testing.assert_allclose(images.astype(int) - upright, 0, atol=0 if suffix == "png" else 2)
+    # A quarter turn counts for the size, too.
+    Image.fromarray(STORED[6](upright)).save(tmp_path / "b" / f"9.{suffix}")
+    with pytest.raises(ValueError, match=r"must be 24×16 pixels, .* got 16×24"):
+        read(tmp_path)
+
+
+def test_an_orientation_that_is_damaged_or_behind_the_pixels(tmp_path):
+    class_folders(tmp_path, "ab")
+    path, upright = tmp_path / "b" / "1.png", gray(2)[1, ..., 0]
+    for damage in (b"Exif\0\0junk", b""):
+        Image.fromarray(upright).save(path, exif=damage)
+        np.testing.assert_array_equal(read(tmp_path).x_test[-1, ..., 0], upright)
+    for orientation in (3, 6):
+        Image.fromarray(STORED[3](upright)).save(path)
+        body, content = exif(orientation).tobytes().removeprefix(b"Exif\0\0"), path.read_bytes()
+        chunk = b"eXIf" + body + struct.pack(">I", zlib.crc32(b"eXIf" + body))
+        path.write_bytes(content[:-12] + struct.pack(">I", len(body)) + chunk + content[-12:])
+        if orientation == 3:
+            np.testing.assert_array_equal(read(tmp_path).x_test[-1, ..., 0], upright)
+    with pytest.raises(ValueError, match=r"1.png .* orientation stands behind its pixels"):
+        read(tmp_path)
+
+
 def two_sizes(path):
     Image.new("L", (9, 4)).save(path)
 
@@ -255,7 +313,6 @@ def bomb(path):
     Image.new("L", (5, 4)).save(path)
     raw = bytearray(path.read_bytes())
     raw[16:24] = struct.pack(">II", 60_000, 60_000)
-    import zlib
 
     raw[29:33] = struct.pack(">I", zlib.crc32(raw[12:29]))
     path.write_bytes(raw)
@@ -400,9 +457,9 @@ def test_gzip_bombs_are_read_no_further_than_the_header_says(tmp_path):
 # --- parquet
 
 
-def png(image):
+def png(image, **more):
     file = io.BytesIO()
-    Image.fromarray(image[..., 0]).save(file, "PNG")
+    Image.fromarray(image[..., 0]).save(file, "PNG", **more)
     return file.getvalue()
 
 
@@ -432,6 +489,14 @@ def test_parquet_of_the_hub(tmp_path):
         assert dataset.class_names == ("a", "b")
         assert_same(dataset, {"x_train": images[:4], "y_train": labels[:4], "x_test": images[4:]})
         np.testing.assert_array_equal(dataset.y_test, labels[4:])
+
+
+def test_images_in_parquet_are_turned_as_their_orientation_says(tmp_path):
+    turned = [{"bytes": png(STORED[6](x), exif=exif(6)), "path": "x"} for x in gray(2)]
+    for part in ("train", "test"):
+        table = pa.table({"image": turned, "label": pa.array([0, 1], pa.int64())})
+        pq.write_table(table, tmp_path / f"{part}-0.parquet")
+    assert_same(read(tmp_path), {"x_train": gray(2), "x_test": gray(2)})
 
 
 @pytest.mark.parametrize(
@@ -650,7 +715,7 @@ def samples(tmp_path_factory):
     return {path.name: path.read_bytes() for path in root.iterdir()}
 
 
-@settings(max_examples=300, **FUZZ)
+@settings(max_examples=examples(300), **FUZZ)
 @given(data=st.data())
 def test_damaged_files_are_refused_or_change_pixels_at_most(samples, tmp_path, data):
     name = data.draw(st.sampled_from(sorted(samples)))

@@ -401,8 +401,9 @@ def test_watching_once_ends(tmp_path):
     assert "Nothing is running" in page
     with pytest.raises(FileNotFoundError, match="no folder"):
         commands.watch(tmp_path / "none", None, 5.0)
-    with pytest.raises(ValueError, match="--every must be at least 1"):
-        commands.watch(tmp_path, None, 0.0)
+    for seconds in (0.0, 1e30, float("inf"), float("nan")):
+        with pytest.raises(ValueError, match="--every must be from 1 to 86400 seconds"):
+            commands.watch(tmp_path, None, seconds)
 
 
 @pytest.mark.parametrize("form", ["markdown", "csv", "latex"])

@@ -10,6 +10,7 @@ import h5py
 import numpy as np
 import pytest
 import xarray as xr
+from fuzzing import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from synthetic import synthetic_curves, synthetic_sweep
@@ -286,7 +287,7 @@ def test_a_flipped_bit_is_found_wherever_it_is(stored):
             check_refused(path, bytes(damaged))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(st.data())
 def test_a_flipped_bit_anywhere_is_refused(stored, data):
     path, content = stored

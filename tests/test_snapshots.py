@@ -81,7 +81,7 @@ def test_a_finished_run_gives_them_back(tmp_path, wanted, monkeypatch):
         )
     damaged = next((tmp_path / "states" / "9").rglob("*.npy"))
     damaged.write_bytes(damaged.read_bytes()[:-1] + b"?")
-    with pytest.warns(CheckpointWarning, match="requested states are missing"):
+    with pytest.warns(CheckpointWarning, match="states are damaged, in .*states/9 or"):
         assert_same(again(tmp_path), wanted)
 
 
@@ -89,7 +89,23 @@ def test_a_damaged_one_of_an_unfinished_run_is_made_again(tmp_path, wanted):
     crash(12, "split-digits", METHODS, label="ngm-sgd", out=tmp_path, snapshots=AT, **SHORT)
     (folder,) = tmp_path.rglob("ngm-sgd.states")
     shutil.rmtree(folder / "5")
-    with pytest.warns(CheckpointWarning, match="no intact checkpoint"):
+    with (
+        pytest.warns(CheckpointWarning, match="no intact checkpoint"),
+        pytest.warns(
+            CheckpointWarning, match=r"ngm-sgd.states/5 is missing or damaged: continuing"
+        ),
+    ):
+        assert_same(again(tmp_path), wanted)
+
+
+def test_a_damaged_one_of_a_finished_method_is_named(tmp_path, wanted):
+    crash(3, "split-digits", METHODS, label=METHODS[1], out=tmp_path, snapshots=AT, **SHORT)
+    (folder,) = tmp_path.rglob(f"{METHODS[0]}.states")
+    damaged = next((folder / "9").rglob("*.npy"))
+    damaged.write_bytes(damaged.read_bytes()[:-1] + b"?")
+    with pytest.warns(
+        CheckpointWarning, match=r".states/9 is missing or damaged: .* trained again"
+    ):
         assert_same(again(tmp_path), wanted)
 
 

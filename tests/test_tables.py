@@ -108,6 +108,22 @@ def test_a_diverged_setting_is_never_the_best():
     assert rows["frontier"].tolist() == rows["chosen"].tolist() == [True, False, False]
 
 
+def test_seeds_that_all_diverged_under_another_score_have_unknown_metrics():
+    """A column that a custom statistic reads does not vanish when nothing is left to measure."""
+    curves = synthetic_curves(seeds=2, tasks=2, updates_per_task=30).assign_attrs(score="r2")
+    healthy, some = gainjax.per_seed(curves), curves.sel(setting=["sgd"]).copy(deep=True)
+    some["diverged_update"][:] = 7
+    some["accuracy"] = some.accuracy.where(some.eval_update < 7)
+    rows = gainjax.per_seed(some)
+    assert rows.columns.tolist() == healthy.columns.tolist()
+    assert rows[["avg_sg", "min_acc", "anytime_accuracy"]].isna().all(axis=None)
+    summary = tables.table(some)
+    assert summary.columns.tolist() == tables.table(curves).columns.tolist()
+    assert summary[["avg_sg", "avg_sg_low", "avg_sg_mean_curve"]].isna().all(axis=None)
+    without = gainjax.per_seed(some.isel(seen_update=slice(0)))  # nobody recorded it
+    assert set(rows.columns) - set(without.columns) == {"anytime_accuracy", "final_accuracy"}
+
+
 def test_a_diverged_seed_never_recovers(curves):
     curves = curves.copy(deep=True)
     curves["accuracy"][:] = 0.5  # no seed loses anything
@@ -234,6 +250,37 @@ def test_wrong_comparisons_are_refused(curves):
         tables.table(curves.sel(setting="sgd"))
     with pytest.raises(TypeError, match=r"xarray\.Dataset: got <class 'NoneType'>"):
         tables.table(None)
+
+
+def test_seeds_or_settings_that_occur_twice_are_refused_by_every_reader(tmp_path):
+    """Statistics would take each occurrence of a seed for a seed of its own."""
+    curves = synthetic_curves(seeds=2, tasks=2, updates_per_task=30)
+    alike = xr.concat([curves] * 4, "seed", combine_attrs="override")
+    readers = (
+        tables.comparison,
+        tables.table,
+        gainjax.per_seed,
+        gainjax.show.print_table,
+        gainjax.plot_accuracy,
+        gainjax.plot_curves,
+        gainjax.plot_frontier,
+        lambda found: gainjax.save(found, tmp_path),
+    )
+    for read in readers:
+        with pytest.raises(
+            ValueError, match="different seeds that its spec describes: 0 occurs tw"
+        ):
+            read(alike)
+        with pytest.raises(ValueError, match=r"different settings .*: 'sgd' occurs twice\. Join"):
+            read(curves.sel(setting=["sgd", "adam", "sgd"]))
+        with pytest.raises(ValueError, match=r"different seeds .* describes: 7 is not among them"):
+            read(curves.assign_coords(seed=[0, 7]))
+        with pytest.raises(ValueError, match=r"different seeds .* describes: got none"):
+            read(curves.isel(seed=slice(0)))
+    bare = alike.drop_attrs().assign_attrs(score="accuracy")
+    with pytest.raises(ValueError, match="0 occurs twice"):  # without any description, too
+        gainjax.per_seed(bare)
+    assert not list(tmp_path.iterdir())
 
 
 def test_the_package_offers_them():

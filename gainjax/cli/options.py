@@ -112,7 +112,8 @@ class RunOptions:
     """Methods: names from `gainjax list`, or custom ones as my_package.my_module:lion or
     ./mine.py:lion; with a label as fast=./mine.py:lion."""
     seeds: str = "5"
-    """A number of seeds (5), a range that excludes its end (5:10), or the seeds (3,7)."""
+    """A number of seeds (5: those from 0 to 4, the same in every job of an array), a range that
+    excludes its end (5:10), or the seeds (3,7)."""
     data_dir: Path | None = None
     """Folder with the data: a prepared TFDS folder, or NAME.npz with Keras array names."""
     out: Path | None = None

@@ -13,7 +13,7 @@ from gainjax.runs import guard
 from gainjax.runs.partial import load
 from gainjax.show import pages
 
-LEAST_SECONDS = 1.0
+LEAST_SECONDS, MOST_SECONDS = 1.0, 86_400.0
 
 
 def write_report(directories: Sequence[Path], out: Path | None) -> Path:
@@ -42,7 +42,7 @@ def watch(directory: Path, out: Path | None, every: float, *, once: bool = False
     Args:
         directory: Output folder of the run.
         out: The page, or None for ``page.html`` in that folder.
-        every: Seconds between two pages, at least 1.
+        every: Seconds between two pages, from 1 to a day.
         once: Whether to write it only once.
 
     Returns:
@@ -50,10 +50,12 @@ def watch(directory: Path, out: Path | None, every: float, *, once: bool = False
 
     Raises:
         FileNotFoundError: If there is no such folder.
-        ValueError: If Bokeh is missing or the interval is too short.
+        ValueError: If Bokeh is missing or the interval is too short or too long.
     """
-    if not LEAST_SECONDS <= every < float("inf"):
-        raise ValueError(f"--every must be at least {LEAST_SECONDS:g} second: got {every:g}")
+    if not LEAST_SECONDS <= every <= MOST_SECONDS:
+        raise ValueError(
+            f"--every must be from {LEAST_SECONDS:g} to {MOST_SECONDS:.0f} seconds: got {every:g}"
+        )
     _require_extra()
     folder, target = expanded(directory), expanded(out or _page_of(directory))
     if not folder.is_dir():

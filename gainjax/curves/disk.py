@@ -12,7 +12,7 @@ import xarray as xr
 from gainjax.curves.dims import ATTRS, COORDS, DIMS, FORMAT
 from gainjax.curves.format1 import from_format_1
 from gainjax.curves.joining import narrowed
-from gainjax.curves.reading import spec_of
+from gainjax.curves.reading import check_labels
 from gainjax.files import expanded, read_regular, write_file
 
 FILE = "curves.nc"
@@ -116,19 +116,12 @@ def check_form(dataset: xr.Dataset, where: str) -> None:
                 f"{where} does not hold gainjax curves: no {name} over {', '.join(dims)}"
             )
     try:
-        spec = spec_of(dataset)
-        labels, seeds = {row["label"] for row in spec["settings"]}, set(spec["seeds"])
         json.loads(dataset.attrs["environment"])
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+    except (ValueError, TypeError, RecursionError) as error:
         raise ValueError(
-            f"{where} does not hold gainjax curves: its spec is invalid ({error})"
+            f"{where} does not hold gainjax curves: its environment is invalid ({error})"
         ) from error
-    for name, described in (("setting", labels), ("seed", seeds)):
-        there = dataset[name].values.tolist()
-        if not there or len(set(there)) < len(there) or not set(there) <= described:
-            raise ValueError(
-                f"{where} must hold different {name}s that its spec describes: got {there}"
-            )
+    check_labels(dataset, where)
 
 
 def _file(path: str | Path) -> Path:

@@ -25,6 +25,10 @@ def concat(curves: Sequence[xr.Dataset], dim: Dimension) -> xr.Dataset:
     evaluations, if :func:`gainjax.from_curves` was given the name of their benchmark. A variable
     that only some parts recorded is NaN in the others; seeds without it do not count as diverged.
 
+    Do not join by :func:`xarray.concat`, which compares nothing. Whatever reads curves refuses a
+    seed or setting that occurs twice or that their description lacks, but it cannot tell that the
+    seeds which one part fills in were selected from a run of another configuration.
+
     Args:
         curves: At least two datasets.
         dim: "seed" to add seeds of the same settings, "setting" to add settings with the same

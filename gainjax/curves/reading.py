@@ -1,6 +1,7 @@
 """Reading the labels and the description of curves."""
 
 import json
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -9,14 +10,14 @@ import xarray as xr
 
 
 def check_rows(dataset: xr.Dataset) -> None:
-    """Raise unless a dataset has the rows of curves: settings and seeds.
+    """Raise unless a dataset has the rows of curves: settings and seeds, each of them once.
 
     Args:
         dataset: The dataset to check.
 
     Raises:
         TypeError: If it is not a dataset.
-        ValueError: If it has lost a dimension.
+        ValueError: If it has lost a dimension, or as :func:`check_labels`.
     """
     if not isinstance(dataset, xr.Dataset):
         raise TypeError(f"curves must be an xarray.Dataset: got {type(dataset)}")
@@ -25,6 +26,46 @@ def check_rows(dataset: xr.Dataset) -> None:
             raise ValueError(
                 f"curves must have the dimension {dim}: select with a list, such as "
                 f"curves.sel({dim}=[...])"
+            )
+    check_labels(dataset, "curves")
+
+
+def check_labels(dataset: xr.Dataset, where: str) -> None:
+    """Raise unless settings and seeds are different ones that the description of the run has.
+
+    Statistics would count a seed that occurs twice as two.
+
+    Args:
+        dataset: Curves.
+        where: Where they come from, for the message.
+
+    Raises:
+        ValueError: If a label or seed occurs twice, none is there, or the description lacks one
+            or is invalid. Without any description, whatever differs is accepted.
+    """
+    known: dict[str, set[Any]] = {}
+    if "spec" in dataset.attrs:
+        try:
+            spec = spec_of(dataset)
+            known = {
+                "setting": {row["label"] for row in spec["settings"]},
+                "seed": set(spec["seeds"]),
+            }
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            raise ValueError(
+                f"{where} does not hold gainjax curves: its spec is invalid ({error})"
+            ) from error
+    for dim in ("setting", "seed"):
+        there = dataset[dim].values.tolist()
+        counts = Counter(there)
+        twice = next((label for label in there if counts[label] > 1), None)
+        unknown = next((label for label in there if label not in known.get(dim, counts)), None)
+        if not there or twice is not None or unknown is not None:
+            fault = "got none" if not there else f"{unknown!r} is not among them"
+            raise ValueError(
+                f"{where} must hold different {dim}s that its spec describes: "
+                f"{fault if twice is None else f'{twice!r} occurs twice'}. Join curves with "
+                "gainjax.concat, and select with lists of different labels"
             )
 
 

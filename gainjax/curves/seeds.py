@@ -93,7 +93,7 @@ def measure(curves: xr.Dataset, convention: Convention | None = None) -> dict[st
     for name, metric in METRICS.items():
         if convention is not None and metric.convention not in (None, convention):
             continue
-        values = _measure(metric, arrays, known, shared)
+        values = _measure(metric, arrays, known, shared, diverged)
         if values is None:
             continue
         if metric.when_diverged is not None:
@@ -123,14 +123,17 @@ def _measure(
     arrays: dict[str, np.ndarray],
     known: dict[str, np.ndarray],
     shared: dict[str, np.ndarray],
+    diverged: np.ndarray,
 ) -> np.ndarray | None:
-    """Return a metric of all rows in which everything that it needs was recorded."""
+    """Return a metric of all rows with everything that it needs; None if nobody recorded that."""
     needed = [name for name in metric.needs if name not in shared]
     if not all(name in arrays for name in needed):
         return None
     complete = np.logical_and.reduce([known["first_accuracy"], *(known[name] for name in needed)])
     if not complete.any():
-        return None
+        # A seed that diverged may have no value although it was recorded: then it is unknown.
+        there = np.logical_and.reduce([known[name] | diverged for name in needed])
+        return np.full(complete.shape, np.nan) if there.any() else None
     if complete.all():
         return metric({**arrays, **shared})
     rows = {name: array[complete] for name, array in arrays.items()}

@@ -47,7 +47,8 @@ def read_class_folders(folder: Path, channels: int | None = None) -> Dataset:
     five sixths of the images of each class, by sorted file name, are used for training.
 
     Args:
-        folder: The folder. Its images are PNG, JPEG or BMP files of one size.
+        folder: The folder. Its images are PNG, JPEG or BMP files of one size, once they are turned
+            as their EXIF orientation says.
         channels: 1 or 3; None for 1 if all images are gray, else 3.
 
     Returns:

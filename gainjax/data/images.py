@@ -15,12 +15,23 @@ _FORMATS = ("BMP", "JPEG", "PNG")  # some of Pillow's other formats start progra
 _GRAY = ("1", "L", "LA")
 _COLOR = ("RGB", "RGBA", "P", "PA", "CMYK", "YCbCr", "RGBX")
 _MOST_PIXELS = 2**24  # of one image
+_ORIENTATION = 0x0112  # the tag of EXIF that tells how a camera was held
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_SWAPPING = {_TURNS[orientation] for orientation in (5, 6, 7, 8)}  # width and height
 
 
 def decode_images(
     names: Sequence[str], open_image: Callable[[int], BinaryIO], channels: int | None = None
 ) -> np.ndarray:
-    """Return images as one array.
+    """Return images as one array, upright as their EXIF orientation says.
 
     Args:
         names: Name of each image in messages.
@@ -28,7 +39,8 @@ def decode_images(
         channels: 1 or 3; None for 1 if all images are gray, else 3.
 
     Returns:
-        Images, uint8, shape (N, H, W, C).
+        Images, uint8, shape (N, H, W, C), where H and W are those of the upright images. An
+        unreadable orientation counts as none.
 
     Raises:
         ValueError: If an image is damaged, too large, has more than 8 bits per channel, or differs
@@ -45,11 +57,11 @@ def decode_images(
     """
 
     def header(i: int) -> tuple[tuple[int, int], str]:
-        return _guarded(names[i], open_image, i, lambda image: (image.size, image.mode))
+        return _guarded(names[i], open_image, i, lambda image: (_upright_size(image), image.mode))
 
     def pixels(i: int) -> np.ndarray:
-        convert = lambda image: np.asarray(image.convert(mode))  # noqa: E731
-        return _guarded(names[i], open_image, i, convert).reshape(shape)
+        take = lambda image: np.asarray(_upright(image, (width, height)).convert(mode))  # noqa: E731
+        return _guarded(names[i], open_image, i, take).reshape(shape)
 
     with ThreadPoolExecutor() as pool:  # Pillow releases the GIL while decoding
         headers = list(pool.map(header, range(len(names))))
@@ -71,6 +83,31 @@ def decode_images(
         for i, image in enumerate(show_progress(decoded, len(names), "Reading images")):
             images[i] = image
     return images
+
+
+def _upright_size(image: Image.Image) -> tuple[int, int]:
+    """Return width and height of an image after it is turned, without decoding it."""
+    # Not the method of the class: that of PNG files decodes them, to look behind the pixels, too.
+    turn = _turn(lambda: Image.Image.getexif(image))
+    return image.size[::-1] if turn in _SWAPPING else image.size
+
+
+def _upright(image: Image.Image, size: tuple[int, int]) -> Image.Image:
+    """Return an image turned as its EXIF orientation says; raise if it then has another size."""
+    image.load()
+    turn = _turn(image.getexif)
+    turned = image if turn is None else image.transpose(turn)
+    if turned.size != size:
+        raise ValueError("its EXIF orientation stands behind its pixels: save it as it should be")
+    return turned
+
+
+def _turn(read: Callable[[], Any]) -> Image.Transpose | None:
+    """Return how to turn an image so that it is upright, None if it is."""
+    try:
+        return _TURNS.get(read().get(_ORIENTATION))
+    except Exception:  # damaged EXIF data, of which there are many kinds
+        return None
 
 
 def _guarded(

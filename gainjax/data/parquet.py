@@ -75,7 +75,8 @@ def read_parquet(files: dict[str, list[Path]]) -> Dataset:
         files: What :func:`find_parquet` returns.
 
     Returns:
-        The data set, with class names if the files have them.
+        The data set, with class names if the files have them; images are turned as their EXIF
+        orientation says.
 
     Raises:
         ImportError: If pyarrow is not installed.

@@ -146,7 +146,9 @@ def windowed_plasticity(
 
     .. math:: \frac{1}{K} \sum_i \max_{n - w < m \le n} \bigl(a_i(n) - a_i(m)\bigr)
 
-    A task counts from its first update on, as in :func:`windowed_forgetting`.
+    A task counts from its first update on, as in :func:`windowed_forgetting`. :func:`gainjax.run`
+    and :func:`gainjax.sweep` record no evaluation before update 1, so that a rise at the first
+    update is not in their value; :func:`gainjax.from_curves` takes one.
 
     Args:
         accuracy: Curves of all tasks, shape (..., n, K).

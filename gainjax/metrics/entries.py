@@ -213,7 +213,7 @@ register_metric(
     _windowed(windowed_plasticity),
     _ALL,
     "WP10",
-    "largest rise within 10 evaluations, mean over tasks",
+    "largest rise within 10 evaluations (a run records none before update 1), mean over tasks",
     unit="points",
     better="higher",
     options=("window",),

@@ -59,9 +59,8 @@ def averaged_weights(
     base = with_extra_args(base)
 
     def init_fn(params: optax.Params) -> AveragedState:
-        # A copy: one buffer cannot be donated both as parameter and as state.
         state = base.init(params)
-        return AveragedState(jax.tree.map(jnp.copy, of(params, state)), state)
+        return AveragedState(jax.tree.map(_copied, of(params, state)), state)
 
     def update_fn(
         updates: optax.Updates,
@@ -77,6 +76,11 @@ def averaged_weights(
         return updates, AveragedState(average, base_state)
 
     return optax.GradientTransformationExtraArgs(init_fn, update_fn)
+
+
+def _copied(leaf: Any) -> Any:
+    """Return a copy: one buffer cannot be donated both as parameter and as state."""
+    return leaf if isinstance(leaf, jax.ShapeDtypeStruct) else jnp.copy(leaf)
 
 
 def get_average(params: optax.Params, opt_state: AveragedState) -> optax.Params:

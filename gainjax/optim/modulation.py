@@ -67,8 +67,10 @@ def gain_modulation(
     without its knowledge; wrap it around them, ``gain_modulation(optax.chain(...))``. An update
     cannot see what comes after it: :func:`gainjax.get_gain`, :func:`gainjax.slow_params`,
     :class:`gainjax.TrainState` and :func:`gainjax.run` reject such a chain, but a bare loop is
-    silently wrong. Before calling ``init`` again, replacing weights, or saving them for another
-    purpose, remove the gain from them (:func:`gainjax.reset`, :func:`gainjax.slow_params`).
+    silently wrong. One chain is silently wrong everywhere, since no state tells it from a
+    partition: that of two :func:`optax.masked` whose masks share parameters. Before calling
+    ``init`` again, replacing weights, or saving them for another purpose, remove the gain from them
+    (:func:`gainjax.reset`, :func:`gainjax.slow_params`).
 
     The gain is kept in float32 or wider; updates have the dtype of their parameters. Keep those in
     float32, too: bfloat16 loses any change smaller than half a unit in the last place, so weights

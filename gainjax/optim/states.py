@@ -37,7 +37,10 @@ def get_gain(opt_state: optax.OptState) -> jax.Array:
         The gain, shape () (with the leading axes of the state if it was vmapped).
 
     Raises:
-        ValueError: If the state holds no gain, more than one, or one that is not the last.
+        ValueError: If the state holds no gain, more than one, or one that is not the last. A state
+            does not tell which parameters :func:`optax.masked` selects, so that in a chain of
+            masked transformations, which may be a partition, one behind the gain that acts on the
+            same parameters goes unnoticed.
 
     Example:
         >>> from gainjax import ngm_sgd
@@ -139,7 +142,8 @@ def slow_params(params: optax.Params, opt_state: optax.OptState) -> optax.Params
     _check_paths(params, states)
 
     def slow(path: Any, param: jax.Array) -> jax.Array:
-        if not jnp.issubdtype(dtype_of(param), jnp.inexact):
+        is_abstract = isinstance(param, jax.ShapeDtypeStruct)
+        if is_abstract or not jnp.issubdtype(dtype_of(param), jnp.inexact):
             return param
         param = jnp.asarray(param)
         for state in states:
@@ -240,6 +244,7 @@ def _check_is_last(node: Any, path: Any) -> None:
             behind = tuple(node[name] for name in names[names.index(key.key) + 1 :])
         if isinstance(_child(node, key), optax.MaskedState):
             # Masked transformations may act on other parameters: a chain of masks is a partition.
+            # Whether they do is in no state.
             behind = tuple(state for state in behind if not isinstance(state, optax.MaskedState))
         around = isinstance(node, _AROUND)
         if behind or around:

@@ -97,7 +97,8 @@ def run(
             out: Output directory of the run, with results in ``curves.nc``. If it holds this run
             already, that is returned, or resumed if it was interrupted; if it holds another one,
             nothing is changed. SIGINT and SIGTERM stop such a run at the end of a chunk. A run is
-            identified by its description, its data and a fingerprint of its compiled program.
+            identified by its description, its data and a fingerprint of its compiled program,
+            with the Python code that :func:`jax.pure_callback` calls in it.
 
             hyperparameters: Values to use instead of the benchmark's: by name for every method
             that has them, or by label for that method, ``{"learning_rate": 0.1, "adam": {...}}``.
@@ -146,7 +147,8 @@ def run(
 
     Returns:
         The dataset that :func:`gainjax.curves.make_curves` describes, or with ``return_states`` or
-        ``snapshots`` a pair of that and the states.
+        ``snapshots`` a pair of that and the states. Evaluations are from update 1 on: neither
+        ``run`` nor ``sweep`` records one before the first update.
 
     Raises:
         TypeError: If a method or the benchmark is of the wrong kind.

@@ -22,7 +22,7 @@ from gainjax.runs.part_store import CheckpointWarning, PartStore
 from gainjax.runs.parts import Part, split
 from gainjax.runs.plan import Group, How, Plan
 from gainjax.runs.progress import Report, progress_bar
-from gainjax.runs.snapshots import load_states, save_states, stacked, wanted_updates
+from gainjax.runs.snapshots import fault_of, load_states, save_states, stacked, wanted_updates
 from gainjax.runs.store import Header, RunStore, is_unfinished, open_store, stored_header
 from gainjax.training import Chunk, Record, TrainState, make_layout, train
 from gainjax.training.keys import as_data
@@ -242,20 +242,21 @@ def _kept(
     kept = find_finished(how.out, plan.spec, environment) if how.out else None
     if not agree(f"{how.out} holds this run already", kept is not None) or kept is None:
         return None
-    states: dict[str, Any] | None = {}
+    states: dict[str, Any] = {}
     if how.wants_states and how.out is not None:
         total = int(plan.spec.protocol.task_ends(plan.spec.tasks)[-1])
-        states = load_states(expanded(how.out), plan, wanted_updates(how, total))
-        if not agree(f"{how.out} holds the states already", states is not None):
+        folder, updates = expanded(how.out), wanted_updates(how, total)
+        fault = fault_of(folder, plan.spec, updates)
+        if not agree(f"{how.out} holds the states already", not fault):
             warnings.warn(
-                f"{how.out} holds this run, but the requested states are missing or damaged: it is "
-                "trained again",
+                f"{how.out} holds this run, but {fault or 'not its states'}. It is trained again",
                 CheckpointWarning,
                 stacklevel=6,
             )
             return None
+        states = load_states(folder, plan, updates)
     warn_of_divergence(kept)
-    return kept, states or {}
+    return kept, states
 
 
 def _joined(plan: Plan, group: Group, parts: Sequence[Part], trees: Sequence[Any]) -> Any:

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from gainjax.data import Stream
+from gainjax.runs.python_code import callbacks_of, code_mark
 from gainjax.training import Program
 from gainjax.training.loop import reproducible
 from gainjax.training.memory import traced_run
@@ -86,9 +87,10 @@ def checksum(stream: Stream) -> str:
 def fingerprint(program: Program, stream: Stream, names: Collection[str]) -> tuple[str, Any]:
     """Return a fingerprint of the code of a run: its initialization, training and evaluation.
 
-    It is a hash of the lowered text of the initialization and of one update, with their constants:
-    equal for equal programs and package versions, whatever the names of functions and classes. It
-    is taken anew at each call, since a notebook may have redefined what the functions call.
+    It is a hash of the lowered text of the initialization and of one update, with their constants
+    and the Python code that they call back: equal for equal programs and package versions, whatever
+    the names of functions and classes. It is taken anew at each call, since a notebook may have
+    redefined what the functions call.
 
     Args:
         program: The program to train.
@@ -144,6 +146,8 @@ def _digest(*traces: Any) -> str:
         digest.update(traced.lower().as_text().encode())
         for constant in traced.jaxpr.consts:
             digest.update(np.asarray(constant).tobytes() if _is_plain(constant) else b"key")
+        for function in callbacks_of(traced.jaxpr.jaxpr):
+            digest.update(code_mark(function))
     return digest.hexdigest()[:16]
 
 

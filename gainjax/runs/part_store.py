@@ -86,7 +86,8 @@ class PartStore:
             abstract: Shapes and dtypes of the states of its runs.
             until: The last update that counts.
         """
-        if self._first_missing(until) is not None:
+        if (missing := self._first_missing(until)) is not None:
+            self._warn_snapshot(missing, f"{self.name} is trained again")
             return None
         return {
             update: self._load(self._snapshot_path(update), abstract)
@@ -128,6 +129,8 @@ class PartStore:
         if (missing := self._first_missing(complete)) is not None:
             complete = missing - 1
         states, done, steps = None, 0, files.sealed_steps(folder)
+        if missing is not None and steps:
+            self._warn_snapshot(missing, "continuing from a point before it")
         for step in reversed(steps):
             path = folder / str(step)
             if step <= complete and states is None:
@@ -294,6 +297,13 @@ class PartStore:
                 f"to start over. {error}"
             ) from error
         return states
+
+    def _warn_snapshot(self, update: int, consequence: str) -> None:
+        warnings.warn(
+            f"{self._snapshot_path(update)} is missing or damaged: {consequence}",
+            CheckpointWarning,
+            stacklevel=3,
+        )
 
     def _warn_damaged(self, path: Path, what: str) -> None:
         warnings.warn(

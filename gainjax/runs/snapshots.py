@@ -89,10 +89,30 @@ def save_states(
         checkpointer.close()
 
 
-def load_states(
-    directory: Path, plan: Plan, updates: Sequence[int]
-) -> dict[str, TrainState] | None:
-    """Return snapshots of a finished run by label, or None if one is missing or damaged.
+def fault_of(directory: Path, spec: RunSpec, updates: Sequence[int]) -> str:
+    """Return what is wrong with the first snapshot of a finished run that is not intact.
+
+    Args:
+        directory: Directory of the run.
+        spec: The description of the run.
+        updates: Updates after which the states were taken.
+
+    Returns:
+        A phrase that names the folder, empty if all snapshots are as they were written.
+    """
+    for folder in (directory / FOLDER / str(update) for update in updates):
+        try:
+            if read_regular(_seal_file(folder)) != _seal(folder, spec).encode():
+                return f"the requested states are damaged, in {folder} or its checksum"
+        except FileNotFoundError:
+            return f"the requested states are missing: there is no {_seal_file(folder)}"
+        except ValueError as error:
+            return f"the requested states are damaged: {error}"
+    return ""
+
+
+def load_states(directory: Path, plan: Plan, updates: Sequence[int]) -> dict[str, TrainState]:
+    """Return intact snapshots of a finished run by label.
 
     Args:
         directory: Directory of the run.
@@ -102,11 +122,6 @@ def load_states(
     from gainjax.runs.host_arrays import make_checkpointer
 
     folders = [directory / FOLDER / str(update) for update in updates]
-    try:
-        if any(read_regular(_seal_file(f)) != _seal(f, plan.spec).encode() for f in folders):
-            return None
-    except (FileNotFoundError, ValueError):
-        return None
     kinds = {
         row.label: as_data(abstract_states(group.program, plan.stream, group.arguments))
         for group in plan.groups

@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from gainjax.curves import Setting
+from gainjax.curves import Setting, check_settings
 from gainjax.runs.settings import Schedule, Value
 from gainjax.training import Protocol
 
@@ -100,7 +100,7 @@ class RunSpec:
             ValueError: If fields are missing, unknown or of another kind.
         """
         try:
-            return cls(
+            spec = cls(
                 **{
                     **stored,
                     "settings": tuple(setting_from_json(row) for row in stored["settings"]),
@@ -108,8 +108,16 @@ class RunSpec:
                     "protocol": Protocol(**stored["protocol"]),
                 }
             )
+            check_settings(spec.settings)
+            unknown = {row.method for row in spec.settings} - spec.references.keys()
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"not the description of a run: {error!r}") from error
+        if unknown:
+            raise ValueError(f"not the description of a run: no reference for {min(unknown)!r}")
+        places = [spec.found_by, *spec.references.values()]
+        if wrong := [place for place in places if not isinstance(place, str | None)]:
+            raise ValueError(f"not the description of a run: it refers to {wrong[0]!r}")
+        return spec
 
 
 def setting_to_json(setting: Setting) -> dict[str, Any]:
