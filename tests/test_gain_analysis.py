@@ -45,7 +45,9 @@ from gainjax.analysis import (
     tonic_levels,
     tonic_trend,
 )
+from gainjax.analysis.claims import NEW_CLASSES, SAME_CLASSES
 from gainjax.curves import Setting, make_curves
+from gainjax.runs.benchmarks import BENCHMARKS
 
 UPDATES = 50
 
@@ -511,7 +513,7 @@ def test_temperature_of_a_run_follows_its_gain(curves):
 def test_claims_are_judged_by_the_curves_that_are_there(run):
     found = judge_claims(run[0]).set_index("claim")
     assert list(found.index) == list(CLAIMS)
-    measured = found[found["verdict"] != "not measured"]
+    measured = found[found["seeds"] > 0]
     assert list(measured.index) == ["burst", "free-decay", "slow-burst", "tonic-rise", "gap"]
     gaps = gainjax.per_seed(run[0]).pivot(index="seed", columns="method", values="avg_sg")
     assert found.loc["gap", "value"] == pytest.approx((gaps["sgd"] - gaps["ngm-sgd"]).mean())
@@ -521,6 +523,7 @@ def test_claims_are_judged_by_the_curves_that_are_there(run):
     assert cost.drop("gap").isna().all()
     for name in ("burst", "free-decay", "tonic-rise"):
         assert found.loc[name, "verdict"] == "holds"
+    assert found.loc["tonic-flat", "verdict"] == "not applicable"
     assert found.loc["with-adam", "verdict"] == "not measured"
     assert found.loc["with-adam", "seeds"] == 0
 
@@ -547,6 +550,45 @@ def test_no_verdict_on_a_method_that_diverged(run):
 
 def claims_of(curves):
     return judge_claims(curves).set_index("claim")["verdict"].to_dict()
+
+
+def test_the_level_is_judged_by_the_claim_for_such_a_stream(curves):
+    def verdicts(dataset, **options):
+        found = judge_claims(dataset, **options).set_index("claim")["verdict"]
+        return found[["tonic-rise", "tonic-flat"]].tolist()
+
+    assert verdicts(curves) == ["holds", "not applicable"]
+    assert verdicts(curves, classes=[10] * 5) == ["not applicable", "fails"]
+    spec = {**json.loads(curves.attrs["spec"]), "found_by": None}
+    unknown = curves.assign_attrs(spec=json.dumps(spec))
+    assert verdicts(unknown) == ["not measured", "not measured"]
+    assert verdicts(unknown, classes=[2, 4, 6, 8, 10]) == ["holds", "not applicable"]
+    with pytest.raises(ValueError, match=r"a number for each of the 5 tasks: got \[2, 4\]"):
+        judge_claims(curves, classes=[2, 4])
+
+
+def test_it_is_known_which_benchmarks_bring_new_classes():
+    built_in = [name for name, each in BENCHMARKS.items() if each.source]
+    assert sorted(NEW_CLASSES + SAME_CLASSES) == sorted(built_in)
+    for name in ("split-digits", "permuted-digits", "rotated-digits"):
+        seen = classes_seen(gainjax.get_benchmark(name).load())
+        assert (max(seen) > seen[0]) == (name in NEW_CLASSES)
+
+
+@pytest.mark.slow
+def test_same_classes_leave_the_tonic_gain_of_a_real_run_flat():
+    """At the benchmark's own length: the mean level moves by a few percent over three rotations."""
+    rotated = gainjax.run("rotated-digits", ["ngm-sgd"], 4, progress=False)
+    levels = tonic_levels(rotated)
+    trend = tonic_trend(levels).iloc[0]
+    assert trend["flat"]
+    assert abs(trend["change"]) < 0.05
+    found = judge_claims(rotated).set_index("claim")
+    assert found.loc["tonic-rise", "verdict"] == "not applicable"
+    assert found.loc["tonic-flat", "verdict"] == "holds"
+    table = levels.pivot(index="seed", columns="task", values="level").to_numpy()
+    change = 2 * np.polyfit(range(3), table.T, 1)[0] / table.mean(axis=1)
+    assert found.loc["tonic-flat", "value"] == pytest.approx(0.1 - np.abs(change).mean())
 
 
 def test_claims_need_one_setting_for_each_method(run):
