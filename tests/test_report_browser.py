@@ -1,12 +1,16 @@
 """The page in a real browser: what a reader can do with it, and that it talks to nobody."""
 
+import io
 import itertools
+import re
 
+import pandas as pd
 import pytest
 from browsers import browser
 from synthetic import CHARACTER, synthetic_curves
 
 import gainjax
+from gainjax.cli import main
 from gainjax.curves import Setting
 
 pytestmark = pytest.mark.slow
@@ -22,6 +26,17 @@ def chromium():
 @pytest.fixture(scope="module")
 def written(tmp_path_factory):
     return gainjax.report(synthetic_curves(), tmp_path_factory.mktemp("page") / "page.html")
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """The folder of a short run, with its page."""
+    folder = tmp_path_factory.mktemp("trained")
+    gainjax.run(
+        "split-digits", ["ngm-sgd", "sgd"], 3, updates_per_task=60, out=folder, progress=False
+    )
+    main(["report", str(folder), "--out", str(folder / "page.html")])
+    return folder
 
 
 @pytest.fixture(scope="module")
@@ -129,6 +144,33 @@ def test_the_values_of_all_methods_are_hovered_in_one_box(opened, written):
     text = hovered(page)
     assert "\nSGD" not in text
     assert text.count("seed 3") == 3
+
+
+def test_the_page_of_a_trained_run_has_the_numbers_of_the_command_line(opened, trained, capsys):
+    capsys.readouterr()
+    main(["table", str(trained), "--format", "csv"])
+    table = pd.read_csv(io.StringIO(capsys.readouterr().out), index_col="setting")
+    page = opened(trained / "page.html")
+    metrics = page.locator("table:has-text('convention of')")
+    heads = metrics.locator("thead th").all_inner_texts()
+    for row, name in zip(metrics.locator("tbody tr").all(), ["ngm-sgd", "sgd"], strict=True):
+        cells = dict(zip(heads, row.locator("th, td").all_inner_texts(), strict=True))
+        for head, metric, scale, form in (
+            ("avg-SG", "avg_sg", 1, ".3f"),
+            ("min-ACC", "min_acc", 100, ".1f"),
+            ("anytime", "anytime_accuracy", 100, ".1f"),
+            ("final", "final_accuracy", 100, ".1f"),
+        ):
+            mean, low, high = (table.loc[name, f"{metric}{end}"] for end in ("", "_low", "_high"))
+            told = (f"{scale * value:{form}}" for value in (mean, low, high))
+            assert re.findall(r"-?[\d.]+", cells[head].replace("−", "-")) == list(told)
+    # What is hovered is the accuracy of that update.
+    first, *others = hovered(page).splitlines()
+    at = gainjax.load(trained).accuracy.sel(
+        eval_update=int(first.removeprefix("update ")), eval_task=1
+    )
+    found = [line.split("\t")[1] for line in others]
+    assert found == [f"{100 * mean:.2f} %" for mean in at.mean("seed").values]
 
 
 @pytest.mark.parametrize("width", [390, 1400])
