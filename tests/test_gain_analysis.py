@@ -33,6 +33,7 @@ from gainjax.analysis import (
     measure_bursts,
     part_norms,
     plot_bursts,
+    plot_claims,
     plot_timescales,
     plot_tonic,
     recorded_gains,
@@ -576,6 +577,41 @@ def test_it_is_known_which_benchmarks_bring_new_classes():
 
 
 @pytest.mark.slow
+def test_claims_about_two_methods_are_the_differences_of_their_gaps(tmp_path):
+    """Of every claim that compares two methods, on trained networks."""
+    options = {"updates_per_task": 40, "progress": False}
+    own = gainjax.run("permuted-digits", ["ngm-sgd"], 4, out=tmp_path, **options)
+    methods = ["sgd", "constant-gain", "msgd", "ngm-msgd", "adam", "ngm-adam", "entropy-lr"]
+    methods += ["msgd-reset", "adam-reset"]
+    others = gainjax.run("permuted-digits", methods, 4, gain_from=tmp_path, **options)
+    spec = json.loads(others.attrs["spec"]) | {"borrowed": None}
+    every = gainjax.concat([own, others.assign_attrs(spec=json.dumps(spec))], "setting")
+    found = judge_claims(every).set_index("claim")
+    gaps = gainjax.per_seed(every).set_index(["method", "seed"])["avg_sg"]
+    pairs = {
+        "gap": ("ngm-sgd", "sgd"),
+        "dynamic": ("ngm-sgd", "constant-gain"),
+        "with-momentum": ("ngm-msgd", "msgd"),
+        "with-adam": ("ngm-adam", "adam"),
+        "not-step-size": ("ngm-sgd", "entropy-lr"),
+        "reset-momentum": ("msgd-reset", "msgd"),
+        "reset-adam": ("adam-reset", "adam"),
+    }
+    assert {name for name, claim in CLAIMS.items() if len(claim.methods) == 2} == set(pairs)
+    sides = {1: "holds", -1: "fails", 0: "open"}
+    for name, (better, reference) in pairs.items():
+        differences = (gaps[reference] - gaps[better]).to_numpy()
+        assert np.ptp(differences) > 0
+        assert found.loc[name, "value"] == pytest.approx(differences.mean(), abs=1e-12)
+        half = 3.182446 * differences.std(ddof=1) / 2  # Student's t of 3 degrees, 4 seeds
+        low, high = differences.mean() - half, differences.mean() + half
+        assert found.loc[name, ["low", "high"]].tolist() == pytest.approx([low, high], rel=1e-4)
+        assert found.loc[name, "verdict"] == sides[int(low > 0) - int(high < 0)]
+    drawn = plot_claims(found).axes[0]
+    assert len(drawn.get_yticklabels()) == found["value"].notna().sum() == 11
+
+
+@pytest.mark.slow
 def test_same_classes_leave_the_tonic_gain_of_a_real_run_flat():
     """At the benchmark's own length: the mean level moves by a few percent over three rotations."""
     rotated = gainjax.run("rotated-digits", ["ngm-sgd"], 4, progress=False)
@@ -599,6 +635,46 @@ def test_claims_need_one_setting_for_each_method(run):
 
 
 # Figures ----------------------------------------------------------------------------------------
+
+
+def test_the_level_is_drawn_against_complexity(curves):
+    seen = [2, 4, 6, 8, 10]
+    table = tonic_comparison({"split": curves}, {"split": seen})
+    figure = plot_tonic(table)
+    _, middle, _ = figure.axes
+    (points,) = middle.containers
+    np.testing.assert_array_equal(points.lines[0].get_xdata(), seen)
+    levels = table.groupby("task")["level"].mean()
+    np.testing.assert_allclose(points.lines[0].get_ydata(), levels, rtol=1e-12)
+    assert plot_tonic(table, axes=figure.axes) is figure
+    with pytest.raises(ValueError, match="axes must be 3 panels: got 2"):
+        plot_tonic(table, axes=figure.axes[:2])
+
+
+def test_claims_are_drawn_on_their_side_of_zero():
+    rows = pd.DataFrame(
+        [
+            ("A rises.", 0.2, 0.1, 0.4, "holds"),
+            ("B falls.", -3.0, -4.0, -2.0, "fails"),
+            ("C?", np.nan, np.nan, np.nan, "not measured"),
+            ("D is $x$.", 0.1, -0.1, 0.2, "open"),
+            ("E, of one seed.", 0.5, np.nan, np.nan, "open"),
+        ],
+        columns=["statement", "value", "low", "high", "verdict"],
+    )
+    (axes,) = plot_claims(rows).axes
+    names = [label.get_text() for label in axes.get_yticklabels()]
+    assert names == ["A rises.", "B falls.", r"D is \$x\$.", "E, of one seed."]
+    drawn = {line.get_label(): line for line in axes.lines if line.get_marker() != "None"}
+    np.testing.assert_allclose(drawn["holds"].get_xydata(), [[0.5, 0]])
+    np.testing.assert_allclose(drawn["fails"].get_xydata(), [[-0.75, 1]])
+    np.testing.assert_allclose(drawn["open"].get_xydata(), [[0.5, 2], [1, 3]])
+    (segment,) = axes.collections[0].get_segments()
+    np.testing.assert_allclose(segment, [[0.25, 0], [1, 0]])
+    assert [text.get_text() for text in axes.texts] == ["+0.2", "-3", "+0.1", "+0.5"]
+    assert plot_claims(rows, axes=axes) is axes.figure
+    with pytest.raises(ValueError, match="must have a claim with a value: got none"):
+        plot_claims(rows.iloc[[2]])
 
 
 def test_figures_draw_into_given_panels(run, curves):
