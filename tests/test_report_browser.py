@@ -17,6 +17,7 @@ pytestmark = pytest.mark.slow
 
 HOSTILE = "<script>document.title = 'x'</script>&lt;b&gt; $$x$$ <img src=http://a.example/x>"
 
+
 @pytest.fixture(scope="module")
 def chromium():
     with browser() as found:

@@ -201,7 +201,7 @@ def _of(table: pd.DataFrame, label: str) -> list[dict]:
 def _burst_row(shown: Shown, row: dict, switches: int) -> Row:
     whole = "mean of the switches" if switches > 1 else ""
     note = f"switch {row['switch']}" if row["switch"] else whole
-    cells = []
+    cells: list[tuple[str, ...]] = []
     for name, (_, form) in _BURSTS.items():
         low, high = (row[f"{name}_{end}"] for end in ("low", "high"))
         if name == "predicted":

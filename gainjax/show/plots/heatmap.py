@@ -81,8 +81,7 @@ def plot_heatmap(
     seeds = dataset.sizes["seed"]
     reached = "that the method" if best == "method" else "that any method"
     caption = [
-        f"{heading(dataset)}, {name}: "
-        + (f"mean of {seeds} seeds" if seeds > 1 else "1 seed"),
+        f"{heading(dataset)}, {name}: " + (f"mean of {seeds} seeds" if seeds > 1 else "1 seed"),
         "dark is good",
     ]
     if not settings["inside"].all():
