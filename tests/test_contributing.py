@@ -1,6 +1,8 @@
 """The skeletons of CONTRIBUTING.md run, and so do their own tests; what it names is there."""
 
 import re
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -56,3 +58,23 @@ def test_workflows_pin_what_they_use(path):
     for action, comment in uses:
         assert re.fullmatch(r"[\w./-]+@[0-9a-f]{40}", action), action
         assert re.fullmatch(r" # v[\d.]+", comment), f"{action} without its version"
+
+
+def test_a_browser_is_fetched_before_there_is_an_environment(tmp_path):
+    """Where no browser is installed, and with nothing of the tests' environment."""
+    tools, log = tmp_path / "tools", tmp_path / "log"
+    tools.mkdir()
+    for name in ("bash", "cat", "chmod", "dirname", "id", "mkdir", "mktemp", "rm", "timeout"):
+        (tools / name).symlink_to(shutil.which(name))
+    stub = f"#!/bin/bash\necho ${{0##*/}} $@ >> {log}\n"
+    made = f'mkdir -p "$3/bin"; for each in pip playwright; do cat {tmp_path}/stub > "$3/bin/$each"'
+    (tmp_path / "stub").write_text(stub)
+    (tools / "python3").write_text(f'{stub}{made}; chmod +x "$3/bin/$each"; done\n')
+    (tools / "python3").chmod(0o755)
+    ran = subprocess.run([ROOT / ".ci/browser"], env={"PATH": str(tools)}, capture_output=True)
+    assert (ran.returncode, ran.stdout) == (0, b"")
+    places, installed, fetched = log.read_text().splitlines()
+    assert places.startswith("python3 -m venv ")
+    assert not Path(places.split()[-1]).exists()
+    assert installed == "pip install -q -c constraints.txt playwright"
+    assert fetched == "playwright install chromium"

@@ -72,6 +72,42 @@ def test_a_heatmap_has_a_size():
     assert figure.get_size_inches().tolist() == [5, 3]
 
 
+def test_a_heatmap_has_a_name():
+    sweep = synthetic_sweep({"ngm-sgd": ((0.01, 0.1), (0.2, 0.4))}, seeds=2)
+    axes = ("ngm-sgd", "learning_rate", "sensitivity")
+    figure = gainjax.plot_heatmap(sweep, *axes, labels={"ngm-sgd": "ours $x$"})
+    assert r"ours \$x\$: mean of 2 seeds" in figure.get_supxlabel()
+    with pytest.raises(ValueError, match="labels must be of ngm-sgd: got one of 'lion'"):
+        gainjax.plot_heatmap(sweep, *axes, labels={"lion": "Lion"})
+
+
+def test_panels_of_ones_own_hold_a_setting_each(curves):
+    own = Figure()
+    *given, spare = own.subplots(1, 5)
+    assert gainjax.plot_accuracy(curves, axes=given) is own
+    assert [panel.get_title() for panel in given] == ["NGM-SGD", "SGD", "MSGD", "Adam"]
+    alone = gainjax.plot_accuracy(curves)
+    for panel, other in zip(given, alone.axes, strict=True):
+        assert panel.get_ylim() == other.get_ylim()
+        assert (panel.lines[0].get_ydata() == other.lines[0].get_ydata()).all()
+        assert panel.get_xlabel() == "update"
+    assert given[0].get_ylabel() == "accuracy on task 1"
+    assert not spare.lines
+    with pytest.raises(ValueError, match="axes must be 4 panels, one per setting: got 2"):
+        gainjax.plot_accuracy(curves, axes=given[:2])
+    with pytest.raises(ValueError, match="size belongs to the figure of axes"):
+        gainjax.plot_accuracy(curves, axes=given, size=(3, 3))
+
+
+def test_a_panel_of_ones_own_shows_no_accuracy_that_cannot_be():
+    few = synthetic_curves(seeds=2, tasks=2)  # whose intervals reach far beyond
+    axes = Figure().add_subplot()
+    gainjax.plot_curves(few, axes=axes)
+    assert max(band.get_datalim(axes.transData).y1 for band in axes.collections) > 1.2
+    assert axes.get_ylim()[0] >= -0.05
+    assert axes.get_ylim()[1] <= 1.05
+
+
 def test_the_paper_has_a_panel_per_method_with_its_switches(curves):
     figure = gainjax.plot_accuracy(curves)
     assert [axes.get_title() for axes in figure.axes] == ["NGM-SGD", "SGD", "MSGD", "Adam"]

@@ -1,28 +1,21 @@
 """The page in a real browser: what a reader can do with it, and that it talks to nobody."""
 
+import io
+import itertools
+import re
+
+import pandas as pd
 import pytest
 from browsers import browser
 from synthetic import CHARACTER, synthetic_curves
 
 import gainjax
+from gainjax.cli import main
 from gainjax.curves import Setting
 
 pytestmark = pytest.mark.slow
 
 HOSTILE = "<script>document.title = 'x'</script>&lt;b&gt; $$x$$ <img src=http://a.example/x>"
-
-# A tooltip hides its parts in trees of their own.
-TEXT_OF_TOOLTIPS = """() => {
-    const parts = (node) => [...(node.shadowRoot?.childNodes ?? []), ...node.childNodes];
-    const text = (node) => parts(node)
-        .filter((part) => part.nodeName !== "STYLE")
-        .map((part) => (part.nodeType === Node.TEXT_NODE ? part.data : text(part)))
-        .join(" ");
-    const tooltips = (node) => parts(node).flatMap((part) => (
-        part.classList?.contains("bk-Tooltip") ? [part] : tooltips(part)
-    ));
-    return tooltips(document.body).map(text).join(" ");
-}"""
 
 
 @pytest.fixture(scope="module")
@@ -34,6 +27,17 @@ def chromium():
 @pytest.fixture(scope="module")
 def written(tmp_path_factory):
     return gainjax.report(synthetic_curves(), tmp_path_factory.mktemp("page") / "page.html")
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """The folder of a short run, with its page."""
+    folder = tmp_path_factory.mktemp("trained")
+    gainjax.run(
+        "split-digits", ["ngm-sgd", "sgd"], 3, updates_per_task=60, out=folder, progress=False
+    )
+    main(["report", str(folder), "--out", str(folder / "page.html")])
+    return folder
 
 
 @pytest.fixture(scope="module")
@@ -79,15 +83,16 @@ def range_of(page):
     return page.evaluate("(({start, end}) => [start, end])(model(chapters[0].ranges[0]))")
 
 
-def hovered(page):
-    """Return what stands beside the mouse in the middle of the first figure."""
-    figure = page.locator("figure").first
+def hovered(page, figure=None):
+    """Return what stands beside the mouse in the middle of a figure, by default the first."""
+    figure = figure or page.locator("figure").first
     figure.scroll_into_view_if_needed()
     box = figure.bounding_box()
     for share in (0.55, 0.56):
         page.mouse.move(box["x"] + box["width"] * share, box["y"] + box["height"] * 0.5)
-    page.locator(".bk-Tooltip").first.wait_for(timeout=10_000)
-    return page.evaluate(TEXT_OF_TOOLTIPS)
+    tip = figure.locator(".tip")
+    tip.wait_for(timeout=10_000)
+    return tip.inner_text()
 
 
 def test_a_method_can_be_switched_off_in_all_figures(opened, written):
@@ -124,12 +129,107 @@ def test_buttons_zoom_to_a_switch_and_back(opened, written):
     assert range_of(page) == whole
 
 
-def test_a_value_can_be_hovered(opened, written):
+def test_the_values_of_all_methods_are_hovered_in_one_box(opened, written):
     page = opened(written)
+    first, *others = hovered(page).splitlines()
+    update = int(first.removeprefix("update "))
+    curves = synthetic_curves()
+    means = 100 * curves.accuracy.sel(eval_update=update, eval_task=1).mean("seed")
+    told = {line.split("\t")[0].strip(): line.split("\t")[1] for line in others}
+    assert told == {
+        name: f"{mean:.2f} %"
+        for name, mean in zip(["NGM-SGD", "SGD", "MSGD", "Adam"], means.values, strict=True)
+    }
+    page.get_by_label("SGD", exact=True).uncheck()
+    page.get_by_label("seed 3").check()
     text = hovered(page)
-    assert "NGM-SGD" in text
-    assert "mean" in text
-    assert "%" in text
+    assert "\nSGD" not in text
+    assert text.count("seed 3") == 3
+
+
+def test_the_page_of_a_trained_run_has_the_numbers_of_the_command_line(opened, trained, capsys):
+    capsys.readouterr()
+    main(["table", str(trained), "--format", "csv"])
+    table = pd.read_csv(io.StringIO(capsys.readouterr().out), index_col="setting")
+    page = opened(trained / "page.html")
+    metrics = page.locator("table:has-text('convention of')")
+    heads = metrics.locator("thead th").all_inner_texts()
+    for row, name in zip(metrics.locator("tbody tr").all(), ["ngm-sgd", "sgd"], strict=True):
+        cells = dict(zip(heads, row.locator("th, td").all_inner_texts(), strict=True))
+        for head, metric, scale, form in (
+            ("avg-SG", "avg_sg", 1, ".3f"),
+            ("min-ACC", "min_acc", 100, ".1f"),
+            ("anytime", "anytime_accuracy", 100, ".1f"),
+            ("final", "final_accuracy", 100, ".1f"),
+        ):
+            mean, low, high = (table.loc[name, f"{metric}{end}"] for end in ("", "_low", "_high"))
+            told = (f"{scale * value:{form}}" for value in (mean, low, high))
+            assert re.findall(r"-?[\d.]+", cells[head].replace("−", "-")) == list(told)
+    # What is hovered is the accuracy of that update.
+    first, *others = hovered(page).splitlines()
+    at = gainjax.load(trained).accuracy.sel(
+        eval_update=int(first.removeprefix("update ")), eval_task=1
+    )
+    found = [line.split("\t")[1] for line in others]
+    assert found == [f"{100 * mean:.2f} %" for mean in at.mean("seed").values]
+
+
+@pytest.mark.parametrize("width", [390, 1400])
+def test_visible_tooltips_do_not_overlap(opened, written, width):
+    page = opened(written)
+    page.set_viewport_size({"width": width, "height": 900})
+    figures = page.locator("figure:has(.tip)")
+    assert figures.count() == 6  # score, gain, uncertainty, loss, and two around the switches
+    for figure in figures.all():
+        hovered(page, figure)
+        boxes = page.evaluate(
+            """() => {
+                const parts = (node) => [...(node.shadowRoot?.children ?? []), ...node.children];
+                const inside = (node) => [node, ...parts(node).flatMap(inside)];
+                return inside(document.body)
+                    .filter((e) => e.matches(".tip, .bk-Tooltip") && e.checkVisibility())
+                    .map((e) => e.getBoundingClientRect().toJSON());
+            }"""
+        )
+        for one, other in itertools.combinations(boxes, 2):
+            assert (
+                one["right"] <= other["left"]
+                or other["right"] <= one["left"]
+                or one["bottom"] <= other["top"]
+                or other["bottom"] <= one["top"]
+            )
+        assert len(boxes) == 1
+        assert boxes[0]["left"] >= 0
+        assert boxes[0]["right"] <= width
+
+
+@pytest.mark.parametrize("width", [390, 1400])
+def test_names_in_the_frontier_are_not_cut_off(opened, written, width):
+    page = opened(written)
+    page.set_viewport_size({"width": width, "height": 900})
+    page.wait_for_timeout(500)
+    names = page.evaluate(
+        """() => {
+            const pen = document.createElement("canvas").getContext("2d");
+            const found = [];
+            for (const [id, view] of chapters[0].figures.map((id) => [id, Bokeh.index[id]])) {
+                for (const line of view.model.renderers) {
+                    const text = line.glyph.text?.value;
+                    if (!text) continue;
+                    pen.font = "13px helvetica";
+                    const at = view.frame.x_scale.compute(line.data_source.get_column("x")[0]);
+                    const start = at + line.glyph.x_offset.value;
+                    const long = pen.measureText(text).width;
+                    const left = line.glyph.text_align.value === "right" ? start - long : start;
+                    const { left: low, right: high } = view.frame.bbox;
+                    found.push({ text, left: left - low, right: high - left - long });
+                }
+            }
+            return found;
+        }"""
+    )
+    assert {name["text"] for name in names} == {"NGM-SGD", "SGD", "MSGD", "Adam"}
+    assert all(name["left"] >= 0 and name["right"] >= 0 for name in names), names
 
 
 def test_the_keyboard_reaches_everything(opened, written):

@@ -16,7 +16,7 @@ from gainjax import analysis, show
 from gainjax.analysis import sections as analyses
 from gainjax.cli import main
 from gainjax.cli import pages as commands
-from gainjax.curves import Setting
+from gainjax.curves import Setting, spec_of
 from gainjax.show import pages
 from gainjax.show.pages import sections
 from gainjax.show.pages.shown import Shown
@@ -302,6 +302,46 @@ def test_the_numbers_of_the_analysis_are_those_of_its_functions(curves):
         assert row.cells[-1] == (expected["verdict"],)
 
 
+def with_a_gain_that_ends(slope):
+    """Return curves whose gain moves on a line, relative to its level, after a burst."""
+    curves = with_gains(1)
+    gain = np.concatenate([2 + np.exp(-np.arange(150) / 10), 2 + 2 * slope * np.arange(50) / 49])
+    gain = np.tile(gain, len(curves.task_end))[: curves.sizes["update"]]
+    (row,) = spec_of(curves)["settings"]
+    numbers = row["hyperparameters"]
+    excess = gain - numbers["baseline"]
+    drive = np.append(excess[1:] - numbers["decay"] * excess[:-1], 0) / numbers["sensitivity"]
+    shape = curves.gain.shape
+    return curves.assign(
+        gain=(curves.gain.dims, np.broadcast_to(gain, shape)),
+        uncertainty=(curves.gain.dims, np.broadcast_to(drive, shape)),
+    )
+
+
+@pytest.mark.parametrize(
+    ("slope", "text"),
+    [
+        (0.0, "The gain settles: over the last quarter of a task it moves by at most 0.0 %."),
+        (-0.05, "The gain still falls at the end of tasks: over their last quarter by -5.1 %."),
+        (0.05, "The gain still rises at the end of tasks: over their last quarter by +4.9 %."),
+    ],
+)
+def test_a_gain_that_still_moves_has_not_settled(slope, text):
+    section = analyses.tonic(Shown(with_a_gain_that_ends(slope), 10_000))
+    assert section.texts[0].startswith(text)
+
+
+def test_no_interval_says_what_cannot_be(curves):
+    row = analysis.burst_table(analysis.measure_bursts(curves)).iloc[0].to_dict()
+    row |= {"uncertainty_time_constant_low": -454.9, "uncertainty_time_constant_high": 560.4}
+    row |= {"area_low": -1.0}
+    found = analyses._burst_row(Shown(curves, 100), row, 4)
+    cells = dict(zip(analyses._BURSTS, found.cells, strict=True))
+    assert cells["uncertainty_time_constant"][1] == "[–]"
+    assert cells["area"][1].startswith("[-1.00, ")
+    assert cells["peak"][1] == f"[{row['peak_low']:.3f}, {row['peak_high']:.3f}]"
+
+
 def test_the_gain_around_switches_is_drawn_as_it_was(curves):
     chart = analyses.bursts(Shown(curves, 100_000)).charts[0]
     data = chart.figure.renderers[0].data_source.data
@@ -312,7 +352,7 @@ def test_the_gain_around_switches_is_drawn_as_it_was(curves):
 
 
 def test_the_analysis_says_what_it_leaves_out():
-    of_gain = ["The gain at a switch", "Where the gain settles"]
+    of_gain = ["The gain at a switch", "The level of the gain"]
     claimed = "Claims"
 
     def found(dataset):

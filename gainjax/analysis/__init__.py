@@ -8,6 +8,7 @@ from gainjax.analysis.bursts import (
     measure_bursts,
     recovered_decay,
 )
+from gainjax.analysis.claim_plots import plot_claims
 from gainjax.analysis.claims import CLAIMS, Claim, judge_claims, smaller_gap
 from gainjax.analysis.gradients import cosine, gradient_angles
 from gainjax.analysis.hessian import (
@@ -110,6 +111,7 @@ __all__ = [
     "over_runs",
     "part_norms",
     "plot_bursts",
+    "plot_claims",
     "plot_drop",
     "plot_landscape",
     "plot_timescales",

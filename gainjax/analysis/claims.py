@@ -4,7 +4,7 @@ A claim that the curves cannot decide, because they lack a method, is listed as 
 about curvature and about the loss at another gain need networks, not curves.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -13,11 +13,21 @@ import xarray as xr
 
 from gainjax.analysis.bursts import measure_bursts, recovered_decay
 from gainjax.analysis.recorded import the_recorded_gain
-from gainjax.analysis.tonic import tonic_levels
-from gainjax.curves import per_seed
+from gainjax.analysis.tonic import relative_change, tonic_levels
+from gainjax.curves import per_seed, spec_of
 from gainjax.statistics import mean_interval, paired_permutation_test
 
 PAPER = "arXiv 2507.14056"
+FLAT = 0.1  # largest change of the level, relative to it, that counts as flat
+# The built-in benchmarks by what their tasks bring; tests compare them with their streams.
+NEW_CLASSES = (
+    "split-digits", "split-mnist", "split-cifar10", "split-cifar10-small", "split-mini-imagenet",
+    "domain-cifar100", "domain-cifar100-scripts",
+)  # fmt: skip
+SAME_CLASSES = (
+    "permuted-digits", "rotated-digits", "permuted-mnist", "rotated-mnist",
+    "domain-cifar100-superclasses",
+)  # fmt: skip
 
 
 class Claim(NamedTuple):
@@ -31,6 +41,8 @@ class Claim(NamedTuple):
         measure: Returns from the curves a number per seed, shape (seeds,), above 0 if the claim
             holds. The curves have one setting for each of the methods.
         unit: Definition of the number.
+        grows: Whether it is claimed only where tasks bring new classes (True), or only where all
+            have the same ones (False); None if it is claimed of every stream.
     """
 
     name: str
@@ -39,6 +51,7 @@ class Claim(NamedTuple):
     methods: tuple[str, ...]
     measure: Callable[[xr.Dataset], np.ndarray]
     unit: str
+    grows: bool | None = None
 
 
 def smaller_gap(better: str, reference: str) -> Callable[[xr.Dataset], np.ndarray]:
@@ -93,6 +106,12 @@ def _rise(curves: xr.Dataset) -> np.ndarray:
     return (levels.iloc[:, -1] - levels.iloc[:, 0]).to_numpy(np.float64)
 
 
+def _flat(curves: xr.Dataset) -> np.ndarray:
+    """Return by how much the relative change of each seed's level is below what counts as flat."""
+    levels = tonic_levels(curves).pivot(index="seed", columns="task", values="level")
+    return FLAT - np.abs(relative_change(levels.to_numpy(np.float64)))
+
+
 _NGM = ("ngm-sgd",)
 _GAP = "smaller avg-SG, fractions"
 CLAIMS: Mapping[str, Claim] = {
@@ -111,8 +130,13 @@ CLAIMS: Mapping[str, Claim] = {
             _slower_than_free, "of -1/ln γ",
         ),
         Claim(
-            "tonic-rise", "The tonic level rises over the tasks (class-incremental streams).",
-            PAPER, _NGM, _rise, "gain",
+            "tonic-rise", "The tonic level rises over tasks that bring new classes.",
+            PAPER, _NGM, _rise, "gain", grows=True,
+        ),
+        Claim(
+            "tonic-flat", "The tonic level is flat over tasks with the same classes.",
+            PAPER, _NGM, _flat, f"{FLAT:g} less the change over the stream, of the mean level",
+            grows=False,
         ),
         Claim(
             "gap", "The gain makes the gap of SGD smaller.", PAPER, ("ngm-sgd", "sgd"),
@@ -146,25 +170,34 @@ CLAIMS: Mapping[str, Claim] = {
 }  # fmt: skip
 
 
-def judge_claims(curves: xr.Dataset, table: Mapping[str, Claim] = CLAIMS) -> pd.DataFrame:
+def judge_claims(
+    curves: xr.Dataset,
+    table: Mapping[str, Claim] = CLAIMS,
+    *,
+    classes: Sequence[int] | None = None,
+) -> pd.DataFrame:
     """Judge claims by curves.
 
     Args:
         curves: Curves of one benchmark, with one setting for each method.
         table: The claims by name.
+        classes: Number of classes seen by each task, as of :func:`gainjax.analysis.classes_seen`;
+            None for a built-in benchmark, of which it is known whether tasks bring new classes.
 
     Returns:
         One row per claim: ``claim``, ``statement``, ``source``; ``value``, the mean over seeds of a
         number that is above 0 if the claim holds, with its 95 % interval; ``unit``; ``p``, of the
         exact two-sided sign-flip test; and ``verdict``: "holds" or "fails" if the interval lies on
-        one side of 0, "open" if it does not or there is a single seed, "not measured" if a method
-        is missing, "diverged" if a seed of one diverged: the outcome at a smaller learning rate is
+        one side of 0, "open" if it does not or there is a single seed, "not applicable" if it is
+        claimed of other streams, "not measured" if a method is missing or nothing is known about
+        the stream, "diverged" if a seed of one diverged: the outcome at a smaller learning rate is
         unknown. Verdicts are not corrected for multiple testing. ``anytime_difference`` is, for
         two methods, the mean anytime accuracy of the first minus that of the second: a smaller gap
         at lower accuracy may just mean slower learning.
 
     Raises:
-        ValueError: If several settings are of one method.
+        ValueError: If several settings are of one method, or ``classes`` has not one number for
+            each task.
 
     Example:
         >>> import gainjax
@@ -172,25 +205,44 @@ def judge_claims(curves: xr.Dataset, table: Mapping[str, Claim] = CLAIMS) -> pd.
         ...     "split-digits", ["ngm-sgd", "sgd"], 4, updates_per_task=40, progress=False
         ... )
         >>> found = judge_claims(curves).set_index("claim")
-        >>> found.loc[["burst", "with-adam"], "verdict"].tolist()
-        ['holds', 'not measured']
+        >>> found.loc[["burst", "tonic-flat", "with-adam"], "verdict"].tolist()
+        ['holds', 'not applicable', 'not measured']
     """
     methods = curves["method"].values.tolist()
     if len(set(methods)) < len(methods):
         raise ValueError(
             f"curves must have one setting for each method: got {curves['setting'].values.tolist()}"
         )
+    grows = _brings_classes(curves, classes)
     rows = []
     for claim in table.values():
         row = {"claim": claim.name, "statement": claim.statement, "source": claim.source}
         values, cost, diverged = np.empty(0), np.nan, False
-        if set(claim.methods) <= set(methods):
+        if set(claim.methods) <= set(methods) and claim.grows in (None, grows):
             own = curves.isel(setting=[methods.index(method) for method in claim.methods])
             values, cost = claim.measure(own), _anytime_difference(own)
             diverged = bool((own["diverged_update"] > 0).any())
         judged = _judged(values) | ({"verdict": "diverged"} if diverged else {})
+        if None not in (claim.grows, grows) and claim.grows != grows:
+            judged["verdict"] = "not applicable"
         rows.append({**row, **judged, "unit": claim.unit, "anytime_difference": cost})
     return pd.DataFrame(rows)
+
+
+def _brings_classes(curves: xr.Dataset, classes: Sequence[int] | None) -> bool | None:
+    """Return whether tasks bring new classes, or None if that is unknown."""
+    tasks = curves.sizes["task_end"]
+    if classes is not None and len(classes) != tasks:
+        raise ValueError(
+            f"classes must have a number for each of the {tasks} tasks: got {list(classes)}. "
+            "gainjax.analysis.classes_seen(benchmark.load()) returns them"
+        )
+    if tasks < 2:
+        return None
+    if classes is not None:
+        return bool(max(classes) > classes[0])
+    name = spec_of(curves).get("found_by")
+    return name in NEW_CLASSES if name in NEW_CLASSES + SAME_CLASSES else None
 
 
 def _anytime_difference(curves: xr.Dataset) -> float:

@@ -88,12 +88,14 @@ def plot_bursts(curves: xr.Dataset, *, axes: Sequence[Axes] | None = None) -> Fi
 def plot_tonic(table: pd.DataFrame, *, axes: Sequence[Axes] | None = None) -> Figure:
     """Draw the tonic level of each task, and compare it with the level that uncertainty predicts.
 
-    Left: means over seeds with 95 % confidence intervals. Right: each seed and task against the
-    fixed point of the gain for the mean uncertainty; on the diagonal, the two agree.
+    First: means over seeds with 95 % confidence intervals. Last: each seed and task against the
+    fixed point of the gain for the mean uncertainty; on the diagonal, the two agree. If the table
+    has a complexity, such as the number of classes seen, a panel between them shows the level
+    against it, one point per task.
 
     Args:
         table: Rows of :func:`gainjax.analysis.tonic_comparison`, with one setting per benchmark.
-        axes: Two existing panels, or None for a new figure.
+        axes: Existing panels, two, or three with a complexity; or None for a new figure.
 
     Returns:
         The figure of the panels.
@@ -104,7 +106,8 @@ def plot_tonic(table: pd.DataFrame, *, axes: Sequence[Axes] | None = None) -> Fi
         >>> plot_tonic(pd.DataFrame(rows, columns=columns)).axes[0].get_ylabel()
         'tonic gain'
     """
-    left, right = panels(axes, 2, (WIDTH, 2.7))
+    is_complex = "complexity" in table
+    left, *between, right = panels(axes, 2 + is_complex, (WIDTH * (1 + is_complex / 2), 2.7))
     styles = looks({name: printable(name) for name in table["benchmark"].unique()})
     for name, look in styles.items():
         own = table[table["benchmark"] == name]
@@ -115,6 +118,10 @@ def plot_tonic(table: pd.DataFrame, *, axes: Sequence[Axes] | None = None) -> Fi
         left.errorbar(levels.index, mean, bars, color=look.color, marker=look.marker, ms=5,
                       linestyle=look.dashes, linewidth=look.width, capsize=2.5, elinewidth=1,
                       label=look.label)  # fmt: skip
+        for middle in between:
+            at = own.groupby("task")["complexity"].mean()
+            middle.errorbar(at, mean, bars, color=look.color, marker=look.marker, ms=5,
+                            linestyle="", capsize=2.5, elinewidth=1)  # fmt: skip
         right.plot(own["steady_state"], own["level"], look.marker, color=look.color, ms=4,
                    alpha=0.7, mew=0)  # fmt: skip
     ends = [
@@ -125,6 +132,8 @@ def plot_tonic(table: pd.DataFrame, *, axes: Sequence[Axes] | None = None) -> Fi
     left.xaxis.set_ticks(sorted(table["task"].unique()))
     left.set(xlabel="task", ylabel="tonic gain")
     left.legend(frameon=False, fontsize=0.85 * FONT, handlelength=2.6)
+    for middle in between:
+        middle.set(xlabel="complexity of the task", ylabel="tonic gain")
     right.set(xlabel=r"fixed point $g_0 + \eta\,\overline{H} / (1 - \gamma)$", ylabel="tonic gain")
     return figure_of(left)
 

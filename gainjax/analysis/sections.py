@@ -14,7 +14,7 @@ import pandas as pd
 from gainjax.analysis.bursts import around_switches, burst_table, measure_bursts
 from gainjax.analysis.claims import CLAIMS, judge_claims
 from gainjax.analysis.recorded import RecordedGain, recorded_gains
-from gainjax.analysis.tonic import tonic_levels
+from gainjax.analysis.tonic import LAST_PART, tonic_levels
 from gainjax.curves import spec_of
 from gainjax.metrics import METRICS
 from gainjax.show import tables
@@ -41,13 +41,14 @@ _BURST_NOTES = (
     "area between the gain and its mean in the last quarter of the task, from the switch until the "
     "gain is back there",
     "visible time constant: updates, of the exponential that fits the gain from its peak on; of "
-    "uncertainty: that of the uncertainty over the same updates (–: no fit possible)",
+    "uncertainty: that of the uncertainty over the same updates (–: no fit possible; [–]: seeds "
+    "differ too much for an interval that does not reach below 0)",
     "−1/ln γ: updates, the time constant of a gain that no uncertainty drives",
 )
 _MOST_ROWS = 20  # of bursts: beyond, the mean over switches is shown alone
 _SHOWN_AFTER = 0.5  # of the shortest task: what is drawn behind a switch
 _MOST_BEFORE = 20  # updates that are drawn before it
-_SETTLED = 0.05  # of the level: how near to its fixed point a gain counts as settled
+_SETTLED = 0.01  # of the level: what a gain that has settled may move in that quarter
 
 
 def bursts(shown: Shown) -> Section | None:
@@ -75,7 +76,7 @@ def bursts(shown: Shown) -> Section | None:
 
 
 def tonic(shown: Shown) -> Section | None:
-    """Show where the gain settles in each task, beside the fixed point for its uncertainty.
+    """Show the level of the gain late in each task, beside the fixed point for its uncertainty.
 
     Args:
         shown: Curves.
@@ -102,7 +103,8 @@ def tonic(shown: Shown) -> Section | None:
             *_notes(shown, gains),
         ],
     )
-    return Section("Where the gain settles", _settled(shown, levels), [sheet])
+    texts = [_moved(shown, gains), _compared(shown, levels)]
+    return Section("The level of the gain", texts, [sheet])
 
 
 def claims(shown: Shown) -> Section | None:
@@ -199,12 +201,15 @@ def _of(table: pd.DataFrame, label: str) -> list[dict]:
 def _burst_row(shown: Shown, row: dict, switches: int) -> Row:
     whole = "mean of the switches" if switches > 1 else ""
     note = f"switch {row['switch']}" if row["switch"] else whole
-    cells = []
+    cells: list[tuple[str, ...]] = []
     for name, (_, form) in _BURSTS.items():
-        known = (row[name], row[f"{name}_low"], row[f"{name}_high"])
-        cells.append(
-            with_interval(*known, form=form) if name != "predicted" else (f"{row[name]:{form}}",)
-        )
+        low, high = (row[f"{name}_{end}"] for end in ("low", "high"))
+        if name == "predicted":
+            cells.append((f"{row[name]:{form}}",))
+        elif low <= 0 and name != "area":  # impossible: all others are positive
+            cells.append((f"{row[name]:{form}}", "[–]"))
+        else:
+            cells.append(with_interval(row[name], low, high, form=form))
     return Row(shown.names[row["setting"]], note, cells, strong=not row["switch"])
 
 
@@ -277,20 +282,44 @@ def _gain_chart(shown: Shown, gains: dict[str, RecordedGain]) -> Chart:
     return chart
 
 
-def _settled(shown: Shown, levels: pd.DataFrame) -> list[str]:
+def _moved(shown: Shown, gains: dict[str, RecordedGain]) -> str:
+    """Tell whether the gain still moves in the last quarter of the tasks: by a fitted line."""
+    moves = []  # of every setting and task, relative to the level
+    for recorded in gains.values():
+        gain = recorded.gain.mean(axis=0)
+        for start, end in zip(np.append(0, shown.ends[:-1]), shown.ends, strict=True):
+            last = gain[end - max(1, int(LAST_PART * (end - start))) : end]
+            if len(last) > 1:
+                slope = np.polyfit(np.arange(len(last)), last, 1)[0]
+                moves.append(slope * (len(last) - 1) / last.mean())
+    if not moves:
+        return "Tasks are too short to tell whether the gain settles."
+    low, high = min(moves), max(moves)
+    if max(-low, high) <= _SETTLED:
+        return (
+            "The gain settles: over the last quarter of a task it moves by at most "
+            f"{100 * max(-low, high):.1f} %."
+        )
+    still = "falls" if high <= 0 else "rises" if low >= 0 else "moves"
+    ends = " to ".join(dict.fromkeys(f"{100 * each:+.1f}" for each in (low, high)))
+    return f"The gain still {still} at the end of tasks: over their last quarter by {ends} %."
+
+
+def _compared(shown: Shown, levels: pd.DataFrame) -> str:
     """Describe the distance from the fixed point, and the change of the level over the tasks."""
-    away = (levels["level"] - levels["steady_state"]).abs()
-    is_settled = (away / levels["level"]).max() <= _SETTLED
-    said = "The gain settles at its fixed point" if is_settled else "Not every gain has settled"
-    texts = [f"{said}: level and fixed point are at most {away.max():.3f} apart."]
-    if len(shown.ends) > 1:
-        means = levels.groupby(["setting", "task"], sort=False)["level"].mean().unstack("task")
-        moves = [
-            f"from {own.iloc[0]:.2f} to {own.iloc[-1]:.2f} with {shown.names[label]}"
-            for label, own in means.iterrows()
-        ]
-        texts.append(f"From the first to the last task the level goes {listed(moves)}.")
-    return [" ".join(texts)]
+    away = (levels["level"] - levels["steady_state"]).abs().max()
+    text = (
+        f"Level and fixed point are at most {away:.3f} apart: they are as close as the gain moves "
+        "slowly."
+    )
+    if len(shown.ends) < 2:
+        return text
+    means = levels.groupby(["setting", "task"], sort=False)["level"].mean().unstack("task")
+    moves = [
+        f"from {own.iloc[0]:.2f} to {own.iloc[-1]:.2f} with {shown.names[label]}"
+        for label, own in means.iterrows()
+    ]
+    return f"{text} From the first to the last task the level goes {listed(moves)}."
 
 
 def _claim_row(row: dict, score: str) -> Row:

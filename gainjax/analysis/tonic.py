@@ -126,8 +126,7 @@ def tonic_trend(levels: pd.DataFrame, margin: float = 0.1, measure: str = "level
         tasks = table.shape[1]
         if tasks < 2:
             raise ValueError(f"levels must be of at least 2 tasks: got {tasks} for {names[-1]!r}")
-        slope = np.polyfit(np.arange(tasks), table.T, 1)[0]
-        change = (tasks - 1) * slope / table.mean(axis=1)
+        change = relative_change(table)
         mean, low, high = mean_interval(change)
         _, lower, upper = mean_interval(change, confidence=0.9)
         page = page_trend_test(table, method="exact").pvalue if tasks >= _LEAST_TASKS else np.nan
@@ -139,6 +138,24 @@ def tonic_trend(levels: pd.DataFrame, margin: float = 0.1, measure: str = "level
             "flat": bool(-margin < lower and upper < margin),
         })  # fmt: skip
     return pd.DataFrame(rows)
+
+
+def relative_change(levels: np.ndarray) -> np.ndarray:
+    """Return the fitted change from the first to the last task, relative to the mean level.
+
+    Args:
+        levels: Levels of at least 2 tasks, shape (seeds, tasks).
+
+    Returns:
+        One number per seed, shape (seeds,).
+
+    Example:
+        >>> relative_change(np.array([[1.8, 2.0, 2.2]])).round(3)
+        array([0.2])
+    """
+    tasks = levels.shape[1]
+    slope = np.polyfit(np.arange(tasks), levels.T, 1)[0]
+    return (tasks - 1) * slope / levels.mean(axis=1)
 
 
 def tonic_comparison(

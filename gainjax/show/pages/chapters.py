@@ -68,6 +68,7 @@ def chapter(dataset: xr.Dataset, budget: int, further: Sequence[Make] = ()) -> C
             "ranges": [made.x_range.id for made in whole],
             "heights": [made.y_range.id for made in whole],
             "figures": [chart.figure.id for chart in every],
+            "tips": [dataclasses.asdict(chart.tip) for chart in every if chart.tip],
         },
         reduced=shown.reduced,
     )

@@ -8,7 +8,6 @@ from bokeh.core.properties import value
 from bokeh.models import (
     BoxAnnotation,
     ColumnDataSource,
-    HoverTool,
     NumeralTickFormatter,
     PlainText,
     Range1d,
@@ -16,7 +15,7 @@ from bokeh.models import (
 )
 from bokeh.plotting import figure
 
-from gainjax.show.pages.shown import Chart, Line, Shown
+from gainjax.show.pages.shown import Chart, Line, Shown, Tip
 from gainjax.show.plots.drawing import extremes
 from gainjax.show.plots.looks import Look
 from gainjax.statistics import mean_interval
@@ -97,7 +96,7 @@ def line_chart(
     caption: str,
     *,
     x_title: str = "update",
-    value_format: str = "0.000",
+    is_percent: bool = False,
     seeds: bool = False,
     **options: Any,
 ) -> Chart:
@@ -109,13 +108,14 @@ def line_chart(
         y_title: Title of the vertical axis.
         caption: Description of the chart.
         x_title: Title of the horizontal axis.
-        value_format: Format of values, as a Bokeh numeral format.
+        is_percent: Whether values are told as percentages.
         seeds: Whether seeds can be switched on.
         **options: Options of :func:`empty_chart`.
     """
     made = empty_chart(x_title, y_title, **options)
     lines: list[Line] = []
-    means, alone = [], []
+    means, alone, rows = [], [], []
+    every_seed = shown.dataset["seed"].values.tolist()
     for number, curve in enumerate(curves):
         if curve is None or not curve[1].shape[1]:
             continue
@@ -130,33 +130,19 @@ def line_chart(
         width = {"line_width": 1.3 * look.width, "line_dash": dashes(look)}
         means.append(made.line("x", "mean", visible=is_visible, **style, **width))
         drawn.append(means[-1])
+        rows.append((means[-1].id, name, "mean"))
         lines += [Line(r.id, number, None, bool(with_seeds)) for r in drawn]
         for seed in with_seeds:
             one = made.line(
                 "x", f"seed {seed}", visible=False, line_width=0.8, line_alpha=0.8, **style
             )
             alone.append(one)
+            rows.append((one.id, f"{name}, seed {every_seed[seed]}", f"seed {seed}"))
             lines.append(Line(one.id, number, seed))
     # Intervals of few seeds can be far wider than any curve, and would flatten it.
     made.y_range.renderers = [*means, *alone]
-    several = len(means) <= 8  # more names in one tooltip would hide the curves
-    interval = [("95 % interval", f"@low{{{value_format}}} to @high{{{value_format}}}")]
-    made.add_tools(
-        HoverTool(
-            renderers=means,
-            mode="vline" if several else "mouse",
-            tooltips=[
-                ("", "$name"),
-                (x_title, "@x{0}"),
-                ("mean", f"@mean{{{value_format}}}"),
-                *(interval if any("low" in line.data_source.data for line in means) else []),
-            ],
-        ),
-    )
-    if alone:
-        tips = [("", "$name"), (x_title, "@x{0}"), ("one seed", f"$snap_y{{{value_format}}}")]
-        made.add_tools(HoverTool(renderers=alone, tooltips=tips, visible=False))
-    return Chart(made, caption, tuple(lines))
+    tip = Tip(made.id, x_title, is_percent, tuple(rows))
+    return Chart(made, caption, tuple(lines), tip)
 
 
 def _source(shown: Shown, curve: Curve, seeds: bool) -> tuple[ColumnDataSource, range]:
@@ -229,7 +215,14 @@ def zero(made: Any) -> None:
 
 
 def add_point(
-    made: Any, look: Look, name: str, data: dict[str, list[float]], label: str, *, filled: bool
+    made: Any,
+    look: Look,
+    name: str,
+    data: dict[str, list[float]],
+    label: str,
+    *,
+    filled: bool,
+    before: bool = False,
 ) -> list[Any]:
     """Draw a point with its bars, and return all renderers, the point first.
 
@@ -240,6 +233,7 @@ def add_point(
         data: x, x_low, x_high, y, y_low and y_high, each of one number.
         label: Text beside it, or nothing.
         filled: Whether the marker is filled.
+        before: Whether the text stands on the left of the point, to stay in the figure.
     """
     source = ColumnDataSource(data)
     fill = {"fill_color": look.color, "fill_alpha": 1.0 if filled else 0.0}
@@ -253,7 +247,8 @@ def add_point(
         drawn.append(made.segment("x", "y_low", "x", "y_high", **bars))
     if label:
         text = {"text": value(label), "text_color": INK, "text_font_size": "13px"}
-        drawn.append(made.text("x", "y", source=source, x_offset=9, y_offset=-5, **text))
+        text |= {"text_align": "right", "x_offset": -9} if before else {"x_offset": 9}
+        drawn.append(made.text("x", "y", source=source, y_offset=-7, **text))
     return drawn
 
 

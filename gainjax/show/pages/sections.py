@@ -34,6 +34,9 @@ from gainjax.statistics import mean_interval
 
 _ENDS = ("", "_low", "_high")
 _MEANS = ["anytime_accuracy", "avg_sg"]
+_OF_X = [f"anytime_accuracy{end}" for end in _ENDS]
+_PADDING = 0.3  # of the frontier's width: room for names
+_NARROWEST, _LETTER = 290, 8  # pixels: a frame on a telephone, and a letter of a name
 _AXES = (("x", "anytime_accuracy"), ("y", "avg_sg"))
 
 
@@ -95,7 +98,7 @@ def accuracy(shown: Shown) -> Section:
         [run.accuracy for run in shown.runs],
         f"{printable(shown.score)} on task 1",
         f"{_capital(shown.score)} on task 1: {lines}. Dotted: switches of tasks.",
-        value_format="0.00%" if shown.score == "accuracy" else "0.0000",
+        is_percent=shown.score == "accuracy",
         seeds=True,
         height=380,
         x_range=charts.whole_run(shown.ends),
@@ -150,7 +153,7 @@ def switches(shown: Shown) -> Section | None:
         "Mean over all switches, relative to the last update before. Dips that come at different "
         "updates blur in a mean, so the gap in the table, taken seed by seed, is larger.",
         x_title="updates since the switch",
-        value_format="0.00%",
+        is_percent=True,
     )
     charts.percent(chart.figure.yaxis)
     charts.level(chart.figure, 1)
@@ -216,6 +219,8 @@ def frontier(shown: Shown) -> Section | None:
     methods = method_names(shown.dataset)
     of_methods = looks(methods)
     inside = in_view(rows["anytime_accuracy"][known], rows["method"][known])
+    ends = rows.loc[known, ["anytime_accuracy"] if shown.is_sweep else _OF_X][inside]
+    low, high = float(np.nanmin(ends)), float(np.nanmax(ends))
     lines, points, in_range, named = [], [], [], set()
     order = rows[known].sort_values("avg_sg").index
     for setting in order:
@@ -231,12 +236,15 @@ def frontier(shown: Shown) -> Section | None:
             for axis, metric in _AXES
             for end in _ENDS
         }
-        drawn = charts.add_point(made, look, name, data, text, filled=bool(row["frontier"]))
+        share = (data["x"][0] - low) / max(high - low, 1e-9)  # of the width, from the left
+        room = (1 + _PADDING / 2 - share) / (1 + _PADDING) * _NARROWEST
+        place = {"filled": bool(row["frontier"]), "before": _LETTER * (len(text) + 1) > room}
+        drawn = charts.add_point(made, look, name, data, text, **place)
         points.append(drawn[0])
         in_range += (drawn[:1] if shown.is_sweep else drawn[:3]) if inside[setting] else []
         lines += [Line(each.id, number, None) for each in drawn if not shown.is_sweep]
     made.x_range.renderers = made.y_range.renderers = in_range
-    made.x_range.range_padding, made.y_range.range_padding = 0.3, 0.2
+    made.x_range.range_padding, made.y_range.range_padding = _PADDING, 0.2
     made.window_axis = "none"
     form = "0.00%" if in_percent else "0.0000"
     tips = [("", "$name"), ("anytime", f"@x{{{form}}}"), ("avg-SG", "@y{0.000}")]

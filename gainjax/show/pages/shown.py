@@ -34,12 +34,32 @@ class Line:
 
 
 @dataclasses.dataclass(frozen=True)
+class Tip:
+    """What stands beside the mouse: one box with a row per visible line.
+
+    Bokeh's own would be a box per line, one on top of another.
+
+    Args:
+        figure: Identifier of the Bokeh figure.
+        x_title: Title of the horizontal axis.
+        is_percent: Whether values are told as percentages.
+        rows: Of each line the identifier of its renderer, its name and its column.
+    """
+
+    figure: str
+    x_title: str
+    is_percent: bool
+    rows: tuple[tuple[str, str, str], ...]
+
+
+@dataclasses.dataclass(frozen=True)
 class Chart:
-    """A Bokeh figure, its description, and the lines that can be switched on and off in it."""
+    """A Bokeh figure, its description, its lines that can be switched, and its tooltip."""
 
     figure: Any
     caption: str
     lines: tuple[Line, ...] = ()
+    tip: Tip | None = None
 
 
 class Shown:

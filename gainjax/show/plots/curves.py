@@ -101,9 +101,7 @@ def plot_curves(
     _whole_run(columns[0], runs, styles, ends)
     columns[0]["accuracy"].set_ylabel(f"{score_title(dataset)} on task 1")
     if score == "accuracy":
-        percent(columns[0]["accuracy"].yaxis)
-        low, high = columns[0]["accuracy"].get_ylim()  # intervals of few seeds reach beyond
-        columns[0]["accuracy"].set_ylim(max(low, -0.05), min(high, 1.05))
+        _fractions(columns[0]["accuracy"])
         if "loss" in panels:
             columns[0]["loss"].set_ylabel("test loss on\ntask 1 (nats)")
     if len(ends) > 1:
@@ -133,10 +131,17 @@ def draw_accuracy(
     _whole_run({"accuracy": axes}, accuracies, styles, ends)
     axes.set_ylabel(f"{score_title(dataset)} on task 1")
     if dataset.attrs["score"] == "accuracy":
-        percent(axes.yaxis)
+        _fractions(axes)
     handles = [_handle(look) for look in styles]
     names = [look.label for look in styles]
     axes.legend(handles, names, frameon=False, fontsize=0.9 * FONT, handlelength=2.6)
+
+
+def _fractions(axes: Axes) -> None:
+    """Label fractions as percentages, and show no more than there can be."""
+    percent(axes.yaxis)
+    low, high = axes.get_ylim()  # intervals of few seeds reach beyond
+    axes.set_ylim(max(low, -0.05), min(high, 1.05))
 
 
 def _accuracy_of(run: RunCurves) -> RunCurves:

@@ -1,6 +1,7 @@
 """Gap and accuracy of one method over two swept hyperparameters."""
 
 import textwrap
+from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
@@ -16,7 +17,7 @@ from gainjax.curves import swept_names
 from gainjax.metrics import METRICS, Metric
 from gainjax.show.names import method_names, value_text, words
 from gainjax.show.plots.frontier import in_view
-from gainjax.show.plots.looks import FONT, INK, WIDTH, heading, unformatted
+from gainjax.show.plots.looks import FONT, INK, WIDTH, heading, looks, unformatted
 from gainjax.show.tables import TOLERANCE, Best, ranking, table
 
 _SPREAD = 4.0  # gaps whose ratio is larger have logarithmic colors
@@ -33,6 +34,7 @@ def plot_heatmap(
     *,
     tolerance: float = TOLERANCE,
     best: Best = "method",
+    labels: Mapping[str, str] | None = None,
     size: tuple[float, float] | None = None,
 ) -> Figure:
     """Draw a metric and anytime accuracy of one method over two swept hyperparameters.
@@ -48,6 +50,7 @@ def plot_heatmap(
         metric: Metric in the left panel, a name of :data:`gainjax.metrics.METRICS`.
         tolerance: As for :func:`gainjax.ranking`.
         best: As for :func:`gainjax.ranking`.
+        labels: Names to override, by method.
         size: Width and height of the figure in inches.
 
     Returns:
@@ -64,6 +67,7 @@ def plot_heatmap(
     if metric not in allowed:
         raise ValueError(f"metric must be one of {', '.join(allowed)}: got {metric!r}")
     settings = _settings(rows, swept_names(dataset), method, x, y)
+    name = looks(method_names(dataset), labels=labels)[method].label
     score = dataset.attrs["score"]
     figure = Figure(
         figsize=size or (WIDTH, max(2.2, 1.5 + 0.42 * settings[y].nunique())),
@@ -77,8 +81,7 @@ def plot_heatmap(
     seeds = dataset.sizes["seed"]
     reached = "that the method" if best == "method" else "that any method"
     caption = [
-        f"{heading(dataset)}, {unformatted(method_names(dataset)[method])}: "
-        + (f"mean of {seeds} seeds" if seeds > 1 else "1 seed"),
+        f"{heading(dataset)}, {name}: " + (f"mean of {seeds} seeds" if seeds > 1 else "1 seed"),
         "dark is good",
     ]
     if not settings["inside"].all():
