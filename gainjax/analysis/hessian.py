@@ -108,21 +108,40 @@ def curvature(
     if not np.isfinite(found := np.asarray(loss(params), float)).all():
         raise ValueError(f"loss must be finite at params: got {found}")
 
-    rng = np.random.default_rng(seed)
-
     @jax.jit  # for each call anew: what the loss refers to may have changed
     def product(params: Any, vector: jax.Array) -> jax.Array:
         return ravel_pytree(hessian_vector_product(loss, params, unravel(vector)))[0]
 
     def on_host(vector: np.ndarray) -> np.ndarray:
-        found = product(params, jnp.asarray(vector.reshape(size), flat.dtype))
-        return np.asarray(found, np.float64)
+        return np.asarray(product(params, jnp.asarray(vector, flat.dtype)), np.float64)
 
-    operator = LinearOperator((size, size), matvec=on_host, dtype=np.float64)
+    return estimated(on_host, size, eigenvalues, samples, seed)
+
+
+def estimated(
+    product: Callable[[np.ndarray], np.ndarray],
+    size: int,
+    eigenvalues: int,
+    samples: int,
+    seed: int = 0,
+) -> Curvature:
+    """Return the curvature of a Hessian that is given by its products with vectors.
+
+    Args:
+        product: From a vector of float64, shape (size,), to its product.
+        size: Number of parameters.
+        eigenvalues: As for :func:`curvature`.
+        samples: As for :func:`curvature`.
+        seed: As for :func:`curvature`.
+    """
+    rng = np.random.default_rng(seed)
     start = rng.standard_normal(size)
+    operator = LinearOperator(
+        (size, size), matvec=lambda vector: product(vector.reshape(size)), dtype=np.float64
+    )
     found = eigsh(operator, k=eigenvalues, which="LM", v0=start, return_eigenvectors=False)
     found = found[np.argsort(-np.abs(found))]
     signs = rng.choice([-1.0, 1.0], (samples, size))
-    quadratic = np.array([v @ on_host(v) for v in signs])
+    quadratic = np.array([v @ product(v) for v in signs])
     error = quadratic.std(ddof=1) / np.sqrt(samples)
     return Curvature(found, float(quadratic.mean()), float(error))
