@@ -34,7 +34,8 @@ from gainjax.statistics import mean_interval
 
 BENCHMARKS = ("split-digits", "rotated-digits", "split-mnist", "rotated-mnist")
 METHODS = ("ngm-sgd", "sgd", "msgd", "adam", "adagrad-ema", RULE)
-_SMOKE_METHODS = 2
+_SMOKE_METHODS = ("ngm-sgd", RULE)
+_BENT = ("ngm-sgd", "sgd", "msgd")  # whose curvature is measured
 _CURVATURE_SEEDS, _SAMPLES = 3, 100  # the first seeds, and random vectors for the trace
 _MEASURED = ("accuracy", "old_accuracy", "ncm_accuracy", "loss", *PARTS)
 
@@ -51,7 +52,7 @@ def drop(
         benchmarks: Benchmarks to run.
         seeds: Number of seeds.
     """
-    methods = METHODS[-_SMOKE_METHODS:] if lab.smoke else METHODS
+    methods = _SMOKE_METHODS if lab.smoke else METHODS
     drops, angles, bends, every = [], [], [], []
     for whole in lab.benchmarks(benchmarks):
         run = first_switch(lab, "drop", whole, methods, seeds, hyperparameters={RULE: SETTING})
@@ -64,7 +65,7 @@ def drop(
         lab.draw(f"drop-{whole.name}-gradients", plot_gradients(found))
         lab.draw(f"drop-{whole.name}-loss", plot_loss_and_accuracy(parts))
         bend = curvature_along(
-            run.subject, _first_seeds(run.states), run.at, samples=2 if lab.smoke else _SAMPLES
+            run.subject, _measured_ones(run.states), run.at, samples=2 if lab.smoke else _SAMPLES
         )
         bends.append(_curvature_rows(bend).assign(benchmark=whole.name))
         lab.draw(f"drop-{whole.name}-curvature", plot_curvature(bend))
@@ -74,11 +75,12 @@ def drop(
     lab.write("drop-curvature", pd.concat(bends), every)
 
 
-def _first_seeds(states: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the states of the seeds whose curvature is measured."""
+def _measured_ones(states: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the states whose curvature is measured."""
     return {
         label: jax.tree.map(lambda x: x[:_CURVATURE_SEEDS], state)
         for label, state in states.items()
+        if label in _BENT
     }
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import xarray as xr
 from jax.flatten_util import ravel_pytree
 
-from gainjax.analysis.hessian import Curvature, estimated, hessian_vector_product
+from gainjax.analysis.hessian import Curvature, estimated, flat_products
 from gainjax.analysis.networks import Examples, Network, Subject, networks, setting_coords
 from gainjax.analysis.switch import check_snapshots
 from gainjax.checks import check_integer
@@ -19,8 +19,8 @@ from gainjax.training.step import TrainState
 WEIGHTS = ("effective", "raw")
 _AXES = ("setting", "seed", "snapshot", "weights")
 
-# From weights, their factors, model state, examples and a vector, shape (n,), to that of a product.
-Product = Callable[[Any, Any, Any, Examples, jax.Array], jax.Array]
+# From weights, their factors, model state, examples and vectors, shape (m, n), to their products.
+Products = Callable[[Any, Any, Any, Examples, jax.Array], jax.Array]
 
 
 def curvature_along(
@@ -85,7 +85,7 @@ def curvature_along(
     subject.check_switch(switch)
     check_integer("samples", samples, 2)
     examples = subject.train(range(switch + 1), most)
-    loss, product = _loss_and_product(subject)
+    loss, products = _loss_and_products(subject)
 
     def measured(params: Any, factors: Any, model_state: Any) -> Curvature:
         """Return the curvature in the weights that these factors turn into effective ones."""
@@ -95,9 +95,9 @@ def curvature_along(
         if not np.isfinite(loss(raw, factors, model_state, examples)):
             return Curvature(np.full(eigenvalues, np.nan), np.nan, np.nan)
 
-        def on_host(vector: np.ndarray) -> np.ndarray:
-            given = jnp.asarray(vector, flat.dtype)
-            return np.asarray(product(raw, factors, model_state, examples, given), np.float64)
+        def on_host(vectors: np.ndarray) -> np.ndarray:
+            given = jnp.asarray(vectors, flat.dtype)
+            return np.asarray(products(raw, factors, model_state, examples, given), np.float64)
 
         return estimated(on_host, flat.size, eigenvalues, samples)
 
@@ -139,8 +139,8 @@ def _as_dataset(
     )
 
 
-def _loss_and_product(subject: Subject) -> tuple[Callable[..., jax.Array], Product]:
-    """Return the loss and the product with its Hessian, compiled once for all networks."""
+def _loss_and_products(subject: Subject) -> tuple[Callable[..., jax.Array], Products]:
+    """Return the loss and the products with its Hessian, compiled once for all networks."""
 
     def loss(raw: Any, factors: Any, model_state: Any, examples: Examples) -> jax.Array:
         params = jax.tree.map(lambda w, factor: factor * w, raw, factors)
@@ -148,16 +148,12 @@ def _loss_and_product(subject: Subject) -> tuple[Callable[..., jax.Array], Produ
         return subject.bench.goal.loss(outputs, examples.targets).mean()
 
     @jax.jit
-    def product(
-        raw: Any, factors: Any, model_state: Any, examples: Examples, vector: jax.Array
+    def products(
+        raw: Any, factors: Any, model_state: Any, examples: Examples, vectors: jax.Array
     ) -> jax.Array:
-        unravel = ravel_pytree(raw)[1]
-        found = hessian_vector_product(
-            lambda w: loss(w, factors, model_state, examples), raw, unravel(vector)
-        )
-        return ravel_pytree(found)[0]
+        return flat_products(lambda w: loss(w, factors, model_state, examples), raw, vectors)
 
-    return jax.jit(loss), product
+    return jax.jit(loss), products
 
 
 def _gain_and_mask(label: str, state: TrainState) -> tuple[np.ndarray, Any]:

@@ -112,7 +112,7 @@ def plot_gradients(
     """
     styles = looks(names_of(angles), colors, labels)
     given = panels(axes, 3, (WIDTH, 2.9), size=size)
-    orders: xr.DataArray = np.log10(angles["new_norm"] / angles["old_norm"])
+    orders = xr.apply_ufunc(np.log10, angles["new_norm"] / angles["old_norm"])
     parts = {
         "cosine, old and new": angles["old_and_new"],
         "new / old length": orders,
