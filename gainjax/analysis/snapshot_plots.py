@@ -7,7 +7,7 @@ import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullFormatter
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from gainjax.analysis.panels import names_of, panels
 from gainjax.show.plots.drawing import draw
@@ -28,7 +28,8 @@ def plot_curvature(
     """Draw the largest eigenvalue at each snapshot, in effective and in raw weights, and the gain.
 
     Snapshots are evenly spaced. Lines are means over seeds, bands 95 % confidence intervals of the
-    mean; seeds that diverged are left out.
+    mean; seeds that diverged are left out. Both coordinates share a scale, logarithmic if all
+    eigenvalues are positive.
 
     Args:
         curvatures: The result of :func:`gainjax.analysis.curvature_along`.
@@ -68,9 +69,7 @@ def plot_curvature(
     for panel, (title, values) in zip(given, parts.items(), strict=True):
         _draw_settings(panel, values, styles, curvatures.attrs["switch_update"])
         panel.set_title(title, fontsize=0.9 * FONT, color=INK)
-    heights = [panel.get_ylim() for panel in given[:2]]
-    for panel in given[:2]:  # of one scale, so that coordinates can be compared
-        panel.set_ylim(min(low for low, _ in heights), max(high for _, high in heights))
+    _share_scale(given[:2])
     return _finished(given, styles, is_new=axes is None)
 
 
@@ -124,7 +123,7 @@ def plot_gradients(
         panel.axhline(0, color=INK, linewidth=0.8, dashes=(1, 2), zorder=1)
     for panel in (given[0], given[2]):
         panel.set_ylim(-1.05, 1.05)
-    given[1].yaxis.set_major_formatter(lambda order, _: f"{10**order:.3g}")
+    given[1].yaxis.set_major_formatter(lambda order, _: f"{10**order:,.6g}")
     return _finished(given, styles, is_new=axes is None)
 
 
@@ -196,6 +195,23 @@ def _draw_settings(
     ticks = np.unique(np.linspace(0, len(every) - 1, min(len(every), _MOST_TICKS)).astype(int))
     panel.set_xticks(ticks, [str(every[tick]) for tick in ticks], fontsize=0.8 * FONT)
     panel.set_xlim(-0.3, len(every) - 0.7)
+
+
+def _share_scale(given: Sequence[Axes]) -> None:
+    """Give panels one scale, so that coordinates can be compared: a logarithmic one if possible."""
+    heights = [panel.get_ylim() for panel in given]
+    low, high = min(low for low, _ in heights), max(high for _, high in heights)
+    means = np.concatenate([line.get_ydata() for panel in given for line in panel.lines])
+    is_positive = means.size > 0 and means.min() > 0
+    if is_positive:
+        low, high = means.min() / 1.5, 1.5 * means.max()  # intervals of few seeds reach below 0
+    for panel in given:
+        if is_positive:
+            panel.set_yscale("log")
+            panel.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            panel.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+            panel.yaxis.set_minor_formatter(NullFormatter())
+        panel.set_ylim(low, high)
 
 
 def _finished(given: Sequence[Axes], styles: Mapping[str, Look], *, is_new: bool) -> Figure:
