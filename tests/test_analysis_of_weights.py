@@ -213,7 +213,7 @@ def test_lines_and_planes_of_a_run_end_at_its_own_losses(run):
     plane = analysis.on_plane(loss, corners, points=2, margin=0.0)
     # Without a margin, the first two weights lie on the lower edge, the third on the upper one.
     np.testing.assert_allclose(plane.corners[:2, 1], 0, atol=1e-5)
-    assert plane.y == pytest.approx([0, plane.corners[2, 1]], rel=1e-5)
+    assert plane.y == pytest.approx([0, plane.corners[2, 1]], rel=1e-5, abs=1e-5)
     for corner, value in zip(plane.corners, expected, strict=True):
         for place in np.argwhere(np.isclose(plane.x, corner[0], rtol=1e-5, atol=1e-5)).ravel():
             at = np.argmin(np.abs(plane.y - corner[1]))
