@@ -137,7 +137,9 @@ def _looks_of(
 ) -> dict[str, Look]:
     """Return the styles of the settings that have a gain."""
     names = setting_names(curves)
-    return looks({label: names[label] for label in found["setting"].values}, colors, labels)
+    return looks(
+        {label: names[label] for label in found["setting"].values.tolist()}, colors, labels
+    )
 
 
 def _name(panel: Axes, styles: Mapping[str, Look]) -> None:
