@@ -220,7 +220,16 @@ def test_lines_and_planes_of_a_run_end_at_its_own_losses(run):
             assert plane.loss[at, place] == pytest.approx(value, rel=1e-3)
 
 
-def test_parts_add_up_for_every_method(tmp_path):
+@pytest.fixture
+def quick_compilation():
+    before = jax.config.read("jax_disable_most_optimizations")
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", before)
+    jax.clear_caches()  # no other test may find what was compiled so
+
+
+def test_parts_add_up_for_every_method(quick_compilation, tmp_path):
     """Whatever a method keeps or evaluates: averages, class means, or weights that carry a gain."""
     bench = small("split-digits").replace(updates_per_task=8, batch_size=8)
     at, source = [8, 9, 12], tmp_path / "source"
