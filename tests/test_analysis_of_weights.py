@@ -145,6 +145,106 @@ def test_cosines_are_those_of_a_plain_calculation(run):
     assert np.isnan(found["step_and_joint"].isel(snapshot=-1)).all()
 
 
+def loss_of(subject, examples):
+    def loss(params):
+        outputs = subject.outputs(analysis.Network(params, {}), examples.inputs)
+        return subject.bench.goal.loss(outputs, examples.targets).mean()
+
+    return loss
+
+
+def test_curvature_along_training_is_that_of_each_snapshot_in_both_coordinates(run):
+    subject, curves, states = run
+    own = {label: states[label] for label in ("ngm-sgd", "sgd")}
+    found = analysis.curvature_along(subject, own, AT, eigenvalues=2, samples=12, most=100)
+    assert found["title"].values.tolist() == ["NGM-SGD", "SGD"]
+    # The gain is that of the forward pass after the snapshot.
+    gain = curves["gain"].sel(setting="ngm-sgd", update=np.add(AT, 1)).values
+    np.testing.assert_allclose(found["gain"].sel(setting="ngm-sgd"), gain, rtol=1e-6)
+    assert gain.min() > 1.1
+    for name in ("eigenvalue", "trace", "trace_error"):
+        effective, raw = (found[name].sel(weights=weights) for weights in ("effective", "raw"))
+        np.testing.assert_allclose(raw / effective / found["gain"] ** 2, 1, rtol=1e-3)
+    where = {"setting": "sgd", "seed": 1, "snapshot": AT[2]}
+    one = jax.tree.map(lambda x: x[1, 2], states["sgd"].params)
+    loss = loss_of(subject, subject.train([0, 1], 100))
+    expected = analysis.curvature(loss, one, eigenvalues=2, samples=12)
+    for weights in ("effective", "raw"):
+        same = found.sel(where | {"weights": weights})
+        np.testing.assert_allclose(same["eigenvalue"], expected.eigenvalues, rtol=1e-4)
+        assert float(same["trace"]) == pytest.approx(expected.trace, rel=1e-3)
+        assert float(same["trace_error"]) == pytest.approx(expected.trace_error, rel=1e-3)
+
+
+def test_curvature_is_missing_where_a_network_has_diverged(run):
+    subject, _, states = run
+    broken = states["sgd"]._replace(
+        params=jax.tree.map(lambda x: np.array(x), states["sgd"].params)
+    )
+    jax.tree.leaves(broken.params)[0][0, 1] = np.nan
+    found = analysis.curvature_along(subject, {"sgd": broken}, AT, samples=2, most=20)
+    missing = found["trace"].isnull().sel(setting="sgd", weights="raw")
+    assert np.argwhere(missing.values).tolist() == [[0, 1]]
+    with pytest.raises(ValueError, match="samples must be an integer of at least 2: got 1"):
+        analysis.curvature_along(subject, {"sgd": broken}, AT, samples=1)
+    with pytest.raises(ValueError, match="of 2 snapshots: got shape"):
+        analysis.curvature_along(subject, states, AT[:2])
+
+
+def test_all_data_are_the_most_data(run):
+    subject, _, states = run
+    size = int(subject.stream.task_end[1])
+    assert len(subject.train([0, 1], None).targets) == size
+    own = {"sgd": states["sgd"]}
+    whole = analysis.gradient_angles(subject, own, AT, most=None)
+    assert whole.equals(analysis.gradient_angles(subject, own, AT, most=size))
+    assert not whole.equals(analysis.gradient_angles(subject, own, AT, most=50))
+
+
+def test_lines_and_planes_of_a_run_end_at_its_own_losses(run):
+    subject, curves, states = run
+    network = analysis.networks(states, "trained")["msgd"]
+    corners = [jax.tree.map(lambda x, i=i: x[0, i], network.params) for i in (0, 1, 3)]
+    loss = loss_of(subject, subject.test(0))
+    own = curves["eval_loss"].sel(setting="msgd", eval_task=1).isel(seed=0)
+    expected = own.sel(eval_update=[AT[0], AT[1], AT[3]]).values
+    line = analysis.along_line(loss, corners[0], corners[2], [0.0, 0.5, 1.0])
+    np.testing.assert_allclose(line[[0, 2]], expected[[0, 2]], rtol=1e-4)
+    plane = analysis.on_plane(loss, corners, points=2, margin=0.0)
+    # Without a margin, the first two weights lie on the lower edge, the third on the upper one.
+    np.testing.assert_allclose(plane.corners[:2, 1], 0, atol=1e-5)
+    assert plane.y == pytest.approx([0, plane.corners[2, 1]], rel=1e-5, abs=1e-5)
+    for corner, value in zip(plane.corners, expected, strict=True):
+        for place in np.argwhere(np.isclose(plane.x, corner[0], rtol=1e-5, atol=1e-5)).ravel():
+            at = np.argmin(np.abs(plane.y - corner[1]))
+            assert plane.loss[at, place] == pytest.approx(value, rel=1e-3)
+
+
+@pytest.fixture
+def quick_compilation():
+    before = jax.config.read("jax_disable_most_optimizations")
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", before)
+    jax.clear_caches()  # no other test may find what was compiled so
+
+
+def test_parts_add_up_for_every_method(quick_compilation, tmp_path):
+    """Whatever a method keeps or evaluates: averages, class means, or weights that carry a gain."""
+    bench = small("split-digits").replace(updates_per_task=8, batch_size=8)
+    at, source = [8, 9, 12], tmp_path / "source"
+    gainjax.run(bench, ["ngm-sgd"], 1, out=source, progress=False)
+    curves, states = gainjax.run(
+        bench, list(gainjax.METHODS), 1, snapshots=at, gain_from=source, progress=False
+    )
+    parts = analysis.drop_parts(analysis.Subject(bench), states, at)
+    assert parts["setting"].values.tolist() == list(gainjax.METHODS)
+    drop = parts["accuracy"][..., 0] - parts["accuracy"]
+    np.testing.assert_allclose(drop, sum(parts[name] for name in analysis.PARTS), atol=1e-6)
+    measured = curves["accuracy"].sel(eval_update=at, eval_task=1)
+    np.testing.assert_allclose(parts["accuracy"], measured, atol=1e-6)
+
+
 def test_what_belongs_to_other_snapshots_is_refused(run):
     subject, _, states = run
     with pytest.raises(ValueError, match="of 2 snapshots: got shape"):
@@ -328,6 +428,17 @@ def test_figure_of_a_landscape_has_its_means_and_its_weights():
     assert [text.get_text() for text in of_plane.texts] == ["before", "during", "after"]
     figure.savefig(io.BytesIO())
     assert len(analysis.plot_landscape(lines).axes) == 2
+    direct = lines.isel(place=[0, 2, 4]).assign_coords(place=[0, 0.5, 1])
+    drawn = analysis.plot_landscape(lines, direct=direct, colors={"task 2": "#123456"}).axes[1]
+    of_direct = drawn.lines[3]  # after a line of each loss and the direct one of the first
+    assert of_direct.get_color() == "#123456"
+    np.testing.assert_allclose(of_direct.get_xdata(), [0, 1, 2])
+    expected = direct.sel(setting="a $b", loss="task 2").mean("seed")
+    np.testing.assert_allclose(of_direct.get_ydata(), expected)
+    with pytest.raises(
+        ValueError, match=r"direct must be of each loss of lines, .* got \['task 1'\]"
+    ):
+        analysis.plot_landscape(lines, direct=direct.sel(loss=["task 1"]))
     with pytest.raises(ValueError, match="lines must be over loss, place, seed, setting: got"):
         analysis.plot_landscape(lines.mean("seed"))
     with pytest.raises(ValueError, match=r"of of both for every setting: those of 'a .b' are"):

@@ -34,6 +34,7 @@ from gainjax.analysis import (
     part_norms,
     plot_bursts,
     plot_claims,
+    plot_temperature,
     plot_timescales,
     plot_tonic,
     recorded_gains,
@@ -423,6 +424,33 @@ def test_parts_add_up_and_have_the_share_that_curves_tell(run):
     np.testing.assert_allclose(shares[0], (recorded - 1) / recorded, rtol=1e-5, atol=1e-7)
 
 
+def test_a_gain_that_follows_no_uncertainty_has_a_share_too(run, tmp_path):
+    short = {"updates_per_task": 6, "progress": False}
+    gainjax.run("split-digits", ["ngm-sgd"], 2, out=tmp_path, **short)
+    methods = ["constant-gain", "fixed-gain", "ramped-gain", "sgd", "entropy-lr", "ngm-sgd"]
+    curves = gainjax.run("split-digits", methods, 2, gain_from=tmp_path, **short)
+    shares = fast_share(curves)
+    with_gain = ["constant-gain", "fixed-gain", "ramped-gain", "ngm-sgd"]
+    assert shares["setting"].values.tolist() == with_gain
+    gain = curves["gain"].sel(setting=with_gain)
+    assert (gain.sel(setting="constant-gain") > 1.1).all()
+    assert (gain.sel(setting="fixed-gain") == 2).all()
+    # Where the gain stays at its level, no part fades.
+    assert not shares.sel(setting=["constant-gain", "fixed-gain"]).any()
+    moving = ["ramped-gain", "ngm-sgd"]  # both from a baseline of 1
+    expected = 1 - 1 / gain.sel(setting=moving)
+    np.testing.assert_allclose(shares.sel(setting=moving), expected, rtol=1e-5, atol=1e-7)
+    assert shares.sel(setting="ramped-gain").isel(update=-1).min() > 0.2
+    late = curves.sel(update=slice(3, None))
+    with pytest.raises(ValueError, match=r"first update of 'constant-gain'.* begin at 3"):
+        fast_share(late)
+    assert fast_share(late.sel(setting=["ngm-sgd"])).equals(
+        shares.sel(setting=["ngm-sgd"], update=slice(3, None))
+    )
+    with pytest.raises(ValueError, match=r"no setting .* has a gain: got \['sgd', 'entropy-lr'\]"):
+        fast_share(curves.sel(setting=["sgd", "entropy-lr"]))
+
+
 # Temperature ------------------------------------------------------------------------------------
 
 
@@ -506,6 +534,34 @@ def test_temperature_of_a_run_follows_its_gain(curves):
     )
     with pytest.raises(ValueError, match="layers must be at least 0: got -1"):
         softmax_temperature(2.0, -1)
+
+
+def test_figure_of_temperature_and_of_the_step(run, curves):
+    figure = plot_temperature(run[0], 3, colors={"ngm-adam": "#123456"}, labels={"ngm-sgd": "ours"})
+    above, below = figure.axes
+    gain = run[0]["gain"].sel(setting="ngm-sgd").values.astype(np.float64)
+    np.testing.assert_allclose(above.lines[0].get_ydata(), (gain**-3).mean(0), rtol=1e-6)
+    step = 0.01 * gain[:, :-1] * gain[:, 1:]
+    np.testing.assert_allclose(below.lines[0].get_ydata(), step.mean(0), rtol=1e-5)
+    assert [line.get_label() for line in above.lines[:2]] == ["ours", "ngm-adam"]
+    assert below.lines[1].get_color() == "#123456"
+    assert plot_temperature(curves, 3, axes=figure.axes) is figure
+    figure.draw_without_rendering()
+    with pytest.raises(ValueError, match="layers must be at least 0: got -1"):
+        plot_temperature(curves, -1)
+    with pytest.raises(ValueError, match=r"colors must be of ngm-sgd: got one of 'sgd'"):
+        plot_temperature(curves, 3, colors={"sgd": "red"})
+    spec = json.loads(curves.attrs["spec"])
+    rates = np.linspace(0.01, 0.02, curves.sizes["update"])
+    for row in spec["settings"]:
+        row["hyperparameters"]["learning_rate"] = {"schedule": "s", "values": rates.tolist()}
+    scheduled = plot_temperature(curves.assign_attrs(spec=json.dumps(spec)), 3).axes[1]
+    expected = (rates[:-1] * gain[:, :-1] * gain[:, 1:]).mean(0)
+    np.testing.assert_allclose(scheduled.lines[0].get_ydata(), expected, rtol=1e-5)
+    for row in spec["settings"]:
+        del row["hyperparameters"]["learning_rate"]
+    with pytest.raises(ValueError, match="with a learning rate: 'ngm-sgd' has"):
+        plot_temperature(curves.assign_attrs(spec=json.dumps(spec)), 3)
 
 
 # Claims -----------------------------------------------------------------------------------------
@@ -688,5 +744,12 @@ def test_figures_draw_into_given_panels(run, curves):
     assert plot_tonic(tonic_comparison({"split": curves}), axes=tonic.axes) is tonic
     for drawn in (figure, share, tonic):
         drawn.draw_without_rendering()
+    assert plot_bursts(curves, size=(5, 2)).get_size_inches().tolist() == [5, 2]
+    named = plot_timescales(curves, colors={"ngm-sgd": "#123456"}, size=(4, 2))
+    assert named.axes[0].lines[0].get_color() == "#123456"
+    for plot in (plot_bursts, plot_timescales):
+        given = figure.axes if plot is plot_bursts else share.axes[0]
+        with pytest.raises(ValueError, match="size belongs to the figure of axes"):
+            plot(curves, axes=given, size=(5, 2))
     with pytest.raises(ValueError, match="at least 2 tasks"):
         plot_bursts(curves.isel(task_end=[-1]))

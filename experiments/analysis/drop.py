@@ -8,6 +8,7 @@ of the drop on task 1 is due to the outputs of new classes, to the features and 
 how the curvature changes. The results are described in ``drop.md``.
 """
 
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 import jax
@@ -16,24 +17,26 @@ import pandas as pd
 import tyro
 import xarray as xr
 
-from experiments.analysis.first_switch import FirstSwitch, first_switch, loss_on
+from experiments.analysis.first_switch import first_switch
 from experiments.lab import Lab
 from experiments.league.claim import RULE, SETTING
-from gainjax import get_gain, get_method
 from gainjax.analysis import (
     PARTS,
-    curvature,
+    curvature_along,
     drop_parts,
     gradient_angles,
-    networks,
+    plot_curvature,
     plot_drop,
+    plot_gradients,
+    plot_loss_and_accuracy,
 )
 from gainjax.statistics import mean_interval
 
 BENCHMARKS = ("split-digits", "rotated-digits", "split-mnist", "rotated-mnist")
 METHODS = ("ngm-sgd", "sgd", "msgd", "adam", "adagrad-ema", RULE)
-_SMOKE_METHODS = 2
-_EXAMPLES, _SAMPLES = 1000, 10  # for the loss whose curvature is measured, and for its trace
+_SMOKE_METHODS = ("ngm-sgd", RULE)
+_BENT = ("ngm-sgd", "sgd", "msgd")  # whose curvature is measured
+_CURVATURE_SEEDS, _SAMPLES = 3, 100  # the first seeds, and random vectors for the trace
 _MEASURED = ("accuracy", "old_accuracy", "ncm_accuracy", "loss", *PARTS)
 
 
@@ -49,7 +52,7 @@ def drop(
         benchmarks: Benchmarks to run.
         seeds: Number of seeds.
     """
-    methods = METHODS[-_SMOKE_METHODS:] if lab.smoke else METHODS
+    methods = _SMOKE_METHODS if lab.smoke else METHODS
     drops, angles, bends, every = [], [], [], []
     for whole in lab.benchmarks(benchmarks):
         run = first_switch(lab, "drop", whole, methods, seeds, hyperparameters={RULE: SETTING})
@@ -59,11 +62,26 @@ def drop(
         drops.append(_rows(parts, _MEASURED).assign(benchmark=whole.name))
         found = gradient_angles(run.subject, run.states, run.at)
         angles.append(_rows(found, list(found.data_vars)).assign(benchmark=whole.name))
-        bends.append(_curvature(run).assign(benchmark=whole.name))
+        lab.draw(f"drop-{whole.name}-gradients", plot_gradients(found))
+        lab.draw(f"drop-{whole.name}-loss", plot_loss_and_accuracy(parts))
+        bend = curvature_along(
+            run.subject, _measured_ones(run.states), run.at, samples=2 if lab.smoke else _SAMPLES
+        )
+        bends.append(_curvature_rows(bend).assign(benchmark=whole.name))
+        lab.draw(f"drop-{whole.name}-curvature", plot_curvature(bend))
         jax.clear_caches()
     lab.write("drop", pd.concat(drops), every)
     lab.write("drop-gradients", pd.concat(angles), every)
     lab.write("drop-curvature", pd.concat(bends), every)
+
+
+def _measured_ones(states: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the states whose curvature is measured."""
+    return {
+        label: jax.tree.map(lambda x: x[:_CURVATURE_SEEDS], state)
+        for label, state in states.items()
+        if label in _BENT
+    }
 
 
 def _rows(parts: xr.Dataset, names: Any) -> pd.DataFrame:
@@ -82,36 +100,22 @@ def _rows(parts: xr.Dataset, names: Any) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _curvature(run: FirstSwitch) -> pd.DataFrame:
-    """Return the largest eigenvalue and the trace for the first seed.
+def _curvature_rows(found: xr.Dataset) -> pd.DataFrame:
+    """Return curvatures, each a variable of its own, over (setting, seed, snapshot).
 
-    All weights of these networks are modulated, so in raw coordinates both are larger by the
-    squared gain.
+    ``rise`` is the eigenvalue relative to that before the switch, of the same seed.
     """
-    rows, loss = [], loss_on(run.subject, run.subject.train(range(2), _EXAMPLES))
-    for method, network in networks(run.states, "trained").items():
-        for i, update in enumerate(run.at):
-            one = jax.tree.map(lambda x, i=i: x[0, i], network.params)
-            bend, gain = (
-                curvature(loss, one, samples=_SAMPLES),
-                _gain(method, run.states[method], i),
-            )
-            rows.append(
-                {
-                    "method": method,
-                    "since": update - run.at[0],
-                    "gain": gain,
-                    "eigenvalue": bend.eigenvalues[0],
-                    "raw_eigenvalue": gain**2 * bend.eigenvalues[0],
-                    "trace": bend.trace,
-                    "trace_error": bend.trace_error,
-                }
-            )
-    return pd.DataFrame(rows)
-
-
-def _gain(method: str, state: Any, snapshot: int) -> float:
-    """Return the gain of the first seed at a snapshot; 1 for a method without one."""
-    if get_method(method).gain is None:
-        return 1.0
-    return float(get_gain(jax.tree.map(lambda x: x[0, snapshot], state.opt_state)))
+    top = found["eigenvalue"].sel(rank=1)
+    measured = {"gain": found["gain"]}
+    for weights, prefix in (("effective", ""), ("raw", "raw_")):
+        one = top.sel(weights=weights, drop=True)
+        measured |= {
+            f"{prefix}eigenvalue": one,
+            f"{prefix}rise": one / one.isel(snapshot=0),
+            f"{prefix}trace": found["trace"].sel(weights=weights, drop=True),
+        }
+    rows = _rows(xr.Dataset(measured), list(measured))
+    # The error of the random vectors, of the mean over seeds, beside the interval over seeds.
+    error = found["trace_error"].sel(weights="effective")
+    of_mean = np.sqrt((error**2).sum("seed", skipna=False)) / found.sizes["seed"]
+    return rows.assign(trace_error=of_mean.transpose("setting", "snapshot").values.ravel())

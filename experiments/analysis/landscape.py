@@ -86,7 +86,8 @@ def landscape(
         paths.append(_path_rows(run, found).assign(benchmark=run.switch.name))
         points.append(_point_rows(run, found).assign(benchmark=run.switch.name))
         planes = _planes(run, losses, weights, _SMOKE_POINTS if lab.smoke else _ON_PLANE)
-        lab.draw(f"landscape-{run.switch.name}", plot_landscape(_way(found), planes, NAMES))
+        figure = plot_landscape(_way(found), planes, NAMES, direct=_direct(found))
+        lab.draw(f"landscape-{run.switch.name}", figure)
         jax.clear_caches()
     lab.write("landscape", pd.concat(lines), every)
     lab.write("landscape-paths", pd.concat(paths), every)
@@ -132,6 +133,11 @@ def _way(found: xr.DataArray) -> xr.DataArray:
     second = second.isel(s=slice(1, None))
     whole = xr.concat([first, second.assign_coords(s=second["s"] + 1)], "s")
     return whole.rename(s="place")
+
+
+def _direct(found: xr.DataArray) -> xr.DataArray:
+    """Return the losses on the straight line from before to after."""
+    return found.sel(path="before-after", drop=True).rename(s="place")
 
 
 def _planes(

@@ -17,6 +17,7 @@ from gainjax.analysis.hessian import (
     hessian_vector_product,
     in_raw_coordinates,
 )
+from gainjax.analysis.hessian_along import curvature_along
 from gainjax.analysis.landscape import Plane, along_line, on_plane
 from gainjax.analysis.networks import (
     Examples,
@@ -27,8 +28,15 @@ from gainjax.analysis.networks import (
     over_runs,
     snapshots_around,
 )
-from gainjax.analysis.plots import plot_bursts, plot_timescales, plot_tonic, plot_toys
-from gainjax.analysis.recorded import RecordedGain, recorded_gains, the_recorded_gain
+from gainjax.analysis.plots import plot_bursts, plot_tonic, plot_toys
+from gainjax.analysis.recorded import (
+    GainTrace,
+    RecordedGain,
+    gain_traces,
+    recorded_gains,
+    the_recorded_gain,
+)
+from gainjax.analysis.snapshot_plots import plot_curvature, plot_gradients, plot_loss_and_accuracy
 from gainjax.analysis.switch import PARTS, class_means, drop_parts
 from gainjax.analysis.switch_plots import plot_drop, plot_landscape
 from gainjax.analysis.temperature import (
@@ -64,6 +72,7 @@ from gainjax.analysis.toys import (
     reversal_targets,
     slow_toy,
 )
+from gainjax.analysis.trace_plots import plot_temperature, plot_timescales
 
 __all__ = [
     "CLAIMS",
@@ -72,6 +81,7 @@ __all__ = [
     "Curvature",
     "Decay",
     "Examples",
+    "GainTrace",
     "Network",
     "Noise",
     "PartNorms",
@@ -88,12 +98,14 @@ __all__ = [
     "classes_seen",
     "cosine",
     "curvature",
+    "curvature_along",
     "drop_parts",
     "effective_step",
     "fast_share",
     "fast_slow_toy",
     "free_time_constant",
     "gain_toy",
+    "gain_traces",
     "gradient_angles",
     "head_features",
     "held_out_uncertainty",
@@ -112,8 +124,12 @@ __all__ = [
     "part_norms",
     "plot_bursts",
     "plot_claims",
+    "plot_curvature",
     "plot_drop",
+    "plot_gradients",
     "plot_landscape",
+    "plot_loss_and_accuracy",
+    "plot_temperature",
     "plot_timescales",
     "plot_tonic",
     "plot_toys",

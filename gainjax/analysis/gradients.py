@@ -9,7 +9,14 @@ import numpy as np
 import xarray as xr
 from jax.flatten_util import ravel_pytree
 
-from gainjax.analysis.networks import Examples, Network, Subject, networks, over_runs
+from gainjax.analysis.networks import (
+    Examples,
+    Network,
+    Subject,
+    networks,
+    over_runs,
+    setting_coords,
+)
 from gainjax.analysis.switch import check_snapshots
 from gainjax.training.step import TrainState
 
@@ -23,7 +30,7 @@ def gradient_angles(
     *,
     switch: int = 1,
     methods: Any = None,
-    most: int = 1000,
+    most: int | None = 1000,
 ) -> xr.Dataset:
     r"""Return cosines between the gradients of old and new tasks, and the step taken.
 
@@ -36,10 +43,11 @@ def gradient_angles(
     Args:
         subject: The benchmark, with its data and its model.
         states: The states from ``gainjax.run(..., snapshots=snapshots)``.
-        snapshots: The updates of the snapshots.
+        snapshots: The updates of the snapshots, starting with the last one before the switch
+            (:func:`snapshots_around`).
         switch: Number of the switch between old tasks and the new one, from 1.
         methods: As for :func:`networks`.
-        most: Maximum number of training examples in a sample, >= 1.
+        most: Maximum number of training examples in a sample, >= 1; None for all of them.
 
     Returns:
         Over (setting, seed, snapshot): ``old_and_new``, the cosine between the gradients of old
@@ -85,8 +93,8 @@ def gradient_angles(
     arrays["step_and_joint"][..., -1] = np.nan
     return xr.Dataset(
         {name: (_AXES, array) for name, array in arrays.items()},
-        coords={"setting": list(states), "snapshot": list(snapshots)},
-        attrs={"switch": switch},
+        coords=setting_coords(states, methods) | {"snapshot": list(snapshots)},
+        attrs={"switch": switch, "switch_update": int(snapshots[0])},
     )
 
 

@@ -12,6 +12,8 @@ from scipy.sparse.linalg import LinearOperator, eigsh
 
 from gainjax.checks import check_integer
 
+_AT_ONCE = 10  # random vectors, so that there is memory for those of a large network
+
 Loss = Callable[[Any], jax.Array]  # of parameters, shape ()
 
 
@@ -101,28 +103,65 @@ def curvature(
     References:
         Hutchinson 1990, for the trace.
     """
-    flat, unravel = ravel_pytree(params)
+    flat, _ = ravel_pytree(params)
     size = flat.size
     check_integer("eigenvalues", eigenvalues, 1, size - 1)
     check_integer("samples", samples, 2)
     if not np.isfinite(found := np.asarray(loss(params), float)).all():
         raise ValueError(f"loss must be finite at params: got {found}")
 
-    rng = np.random.default_rng(seed)
-
     @jax.jit  # for each call anew: what the loss refers to may have changed
-    def product(params: Any, vector: jax.Array) -> jax.Array:
-        return ravel_pytree(hessian_vector_product(loss, params, unravel(vector)))[0]
+    def products(params: Any, vectors: jax.Array) -> jax.Array:
+        return flat_products(loss, params, vectors)
 
-    def on_host(vector: np.ndarray) -> np.ndarray:
-        found = product(params, jnp.asarray(vector.reshape(size), flat.dtype))
-        return np.asarray(found, np.float64)
+    def on_host(vectors: np.ndarray) -> np.ndarray:
+        return np.asarray(products(params, jnp.asarray(vectors, flat.dtype)), np.float64)
 
-    operator = LinearOperator((size, size), matvec=on_host, dtype=np.float64)
+    return estimated(on_host, size, eigenvalues, samples, seed)
+
+
+def flat_products(loss: Loss, params: Any, vectors: jax.Array) -> jax.Array:
+    """Return the products of the Hessian with several vectors; what is common is computed once.
+
+    Args:
+        loss: A function of the parameters, shape ().
+        params: The point of evaluation, with n numbers.
+        vectors: Shape (m, n).
+
+    Returns:
+        Shape (m, n).
+    """
+    flat, unravel = ravel_pytree(params)
+    _, product = jax.linearize(jax.grad(lambda x: loss(unravel(x))), flat)
+    return jax.lax.map(product, vectors)
+
+
+def estimated(
+    products: Callable[[np.ndarray], np.ndarray],
+    size: int,
+    eigenvalues: int,
+    samples: int,
+    seed: int = 0,
+) -> Curvature:
+    """Return the curvature of a Hessian that is given by its products with vectors.
+
+    Args:
+        products: From vectors of float64, shape (m, size), to their products.
+        size: Number of parameters.
+        eigenvalues: As for :func:`curvature`.
+        samples: As for :func:`curvature`.
+        seed: As for :func:`curvature`.
+    """
+    rng = np.random.default_rng(seed)
     start = rng.standard_normal(size)
+    operator = LinearOperator(
+        (size, size), matvec=lambda vector: products(vector.reshape(1, size))[0], dtype=np.float64
+    )
     found = eigsh(operator, k=eigenvalues, which="LM", v0=start, return_eigenvectors=False)
     found = found[np.argsort(-np.abs(found))]
-    signs = rng.choice([-1.0, 1.0], (samples, size))
-    quadratic = np.array([v @ on_host(v) for v in signs])
-    error = quadratic.std(ddof=1) / np.sqrt(samples)
-    return Curvature(found, float(quadratic.mean()), float(error))
+    quadratic = []
+    for first in range(0, samples, _AT_ONCE):
+        signs = rng.choice([-1.0, 1.0], (min(_AT_ONCE, samples - first), size))
+        quadratic.extend((signs * products(signs)).sum(axis=1))
+    error = np.std(quadratic, ddof=1) / np.sqrt(samples)
+    return Curvature(found, float(np.mean(quadratic)), float(error))

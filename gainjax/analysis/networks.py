@@ -81,21 +81,22 @@ class Subject:
         inputs = self.stream.test_inputs[task, :size]
         return Examples(self.prepared(inputs), jnp.asarray(self.stream.test_targets[task, :size]))
 
-    def train(self, tasks: Sequence[int], most: int, seed: int = 0) -> Examples:
+    def train(self, tasks: Sequence[int], most: int | None, seed: int = 0) -> Examples:
         """Return a limited number of training examples of some tasks, a fixed random choice.
 
         Args:
             tasks: Tasks, counted from 0.
-            most: Maximum number of examples, >= 1.
+            most: Maximum number of examples, >= 1; None for all of them.
             seed: Seed of the choice.
         """
-        check_integer("most", most, 1)
+        if most is not None:
+            check_integer("most", most, 1)
         ranges = [
             np.arange(int(self.stream.task_start[task]), int(self.stream.task_end[task]))
             for task in tasks
         ]
         places = np.concatenate(ranges)
-        if len(places) > most:
+        if most is not None and len(places) > most:
             places = np.sort(np.random.default_rng(seed).choice(places, most, replace=False))
         raw = np.asarray(self.stream.train_inputs)[places]
         inputs = self.prepared(normalize(self.stream, raw))
@@ -140,10 +141,23 @@ def networks(
     """
     if which not in ("evaluated", "trained"):
         raise ValueError(f"which must be 'evaluated' or 'trained': got {which!r}")
-    by_name = as_methods([*dict.fromkeys(map(_method_of, states))] if methods is None else methods)
+    keys, by_name = _methods_of(states, methods)
+    return {label: _network(state, by_name[keys[label]], which) for label, state in states.items()}
+
+
+def setting_coords(states: Mapping[str, TrainState], methods: Any = None) -> dict[str, Any]:
+    """Return coordinates over settings as curves have them: labels, methods and their titles.
+
+    Args:
+        states: By label.
+        methods: As for :func:`networks`.
+    """
+    keys, by_name = _methods_of(states, methods)
+    titles = [by_name[key].shown_as(key) for key in keys.values()]
     return {
-        label: _network(state, by_name[label if label in by_name else _method_of(label)], which)
-        for label, state in states.items()
+        "setting": list(states),
+        "method": ("setting", list(keys.values())),
+        "title": ("setting", titles),
     }
 
 
@@ -267,6 +281,14 @@ def _benchmark(benchmark: str | Benchmark) -> Benchmark:
 
 def _method_of(label: str) -> str:
     return label.split(" ")[0]
+
+
+def _methods_of(
+    states: Mapping[str, TrainState], methods: Any
+) -> tuple[dict[str, str], dict[str, Method]]:
+    """Return the name of each setting's method, by label, and the methods by name."""
+    by_name = as_methods([*dict.fromkeys(map(_method_of, states))] if methods is None else methods)
+    return {label: label if label in by_name else _method_of(label) for label in states}, by_name
 
 
 def _network(state: TrainState, method: Method, which: Which) -> Network:

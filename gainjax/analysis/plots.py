@@ -1,4 +1,4 @@
-"""Figures of the analysis: bursts, tonic levels, the share of the fast weights, the toy models."""
+"""Figures of the analysis: bursts, tonic levels and the toy models."""
 
 import itertools
 from collections.abc import Sequence
@@ -11,9 +11,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from gainjax.analysis.bursts import around_switches
-from gainjax.analysis.panels import early_to_late, figure_of, mark_switches, panels
-from gainjax.analysis.recorded import RecordedGain, recorded_gains, the_recorded_gain
-from gainjax.analysis.timescales import fast_share
+from gainjax.analysis.panels import early_to_late, panels
+from gainjax.analysis.recorded import RecordedGain, the_recorded_gain
 from gainjax.analysis.tonic import LAST_PART
 from gainjax.analysis.toys import (
     Trace,
@@ -28,7 +27,7 @@ from gainjax.analysis.toys import (
 from gainjax.curves import task_ends
 from gainjax.show.names import printable
 from gainjax.show.plots.drawing import draw
-from gainjax.show.plots.looks import FONT, INK, WIDTH, Look, looks
+from gainjax.show.plots.looks import FONT, INK, WIDTH, Look, figure_of, looks
 from gainjax.statistics import mean_interval
 
 _DASHES = (0, (4, 2))
@@ -39,7 +38,12 @@ _SMOOTHED = 11  # updates in the running mean of uncertainty: batches are noisy
 _BURST = slice(139, 185)  # updates shown around the reversal
 
 
-def plot_bursts(curves: xr.Dataset, *, axes: Sequence[Axes] | None = None) -> Figure:
+def plot_bursts(
+    curves: xr.Dataset,
+    *,
+    axes: Sequence[Axes] | None = None,
+    size: tuple[float, float] | None = None,
+) -> Figure:
     """Draw the gain around every switch, and the decay of its bursts compared with a free decay.
 
     Left: the gain, one line per switch, mean over seeds with its 95 % confidence interval. Right,
@@ -51,6 +55,7 @@ def plot_bursts(curves: xr.Dataset, *, axes: Sequence[Axes] | None = None) -> Fi
     Args:
         curves: Curves of one setting with a gain.
         axes: Two existing panels, or None for a new figure.
+        size: Width and height of a new figure in inches.
 
     Returns:
         The figure of the panels.
@@ -67,7 +72,7 @@ def plot_bursts(curves: xr.Dataset, *, axes: Sequence[Axes] | None = None) -> Fi
         ['gain', 'burst that remains']
     """
     recorded, ends = the_recorded_gain(curves), task_ends(curves)
-    left, right = panels(axes, 2, (WIDTH, 2.7))
+    left, right = panels(axes, 2, (WIDTH, 2.7), size=size)
     after = max(2, int(_SHOWN * np.diff(ends).min())) if len(ends) > 1 else 1
     own = curves.sel(setting=recorded.label, seed=recorded.seeds)
     pieces = around_switches(own["gain"], ends, before=min(20, after // 2), after=after)
@@ -82,7 +87,7 @@ def plot_bursts(curves: xr.Dataset, *, axes: Sequence[Axes] | None = None) -> Fi
     left.set(xlabel="updates since the switch", ylabel="gain")
     left.set_xlim(*pieces["since"].values[[0, -1]].tolist())
     _draw_decay(right, recorded, ends, after)
-    return figure_of(left)
+    return figure_of(left, None)
 
 
 def plot_tonic(table: pd.DataFrame, *, axes: Sequence[Axes] | None = None) -> Figure:
@@ -135,47 +140,16 @@ def plot_tonic(table: pd.DataFrame, *, axes: Sequence[Axes] | None = None) -> Fi
     for middle in between:
         middle.set(xlabel="complexity of the task", ylabel="tonic gain")
     right.set(xlabel=r"fixed point $g_0 + \eta\,\overline{H} / (1 - \gamma)$", ylabel="tonic gain")
-    return figure_of(left)
+    return figure_of(left, None)
 
 
-def plot_timescales(curves: xr.Dataset, *, axes: Axes | None = None) -> Figure:
-    """Draw the share of the fast part in the effective weights over a run.
-
-    Lines are means over seeds, bands 95 % confidence intervals of the mean; every second task is
-    shaded.
-
-    Args:
-        curves: Curves, as for :func:`gainjax.analysis.fast_share`.
-        axes: An existing panel, or None for a new figure.
-
-    Returns:
-        The figure of the panel.
-
-    Raises:
-        ValueError: As :func:`gainjax.analysis.fast_share`.
-
-    Example:
-        >>> import gainjax
-        >>> curves = gainjax.run("split-digits", ["ngm-sgd"], 2, updates_per_task=5, progress=False)
-        >>> plot_timescales(curves).axes[0].get_ylabel()
-        'fast part of the weights'
-    """
-    shares = fast_share(curves)
-    (panel,) = panels(None if axes is None else [axes], 1, (WIDTH, 2.4))
-    titles = {label: printable(found.title) for label, found in recorded_gains(curves).items()}
-    for label, look in looks(titles).items():
-        values = shares.sel(setting=label).dropna("seed").transpose("update", "seed").values
-        draw(panel, shares["update"].values, values, look)
-        panel.lines[-1].set_label(look.label)
-    mark_switches(panel, task_ends(curves))
-    panel.yaxis.set_major_formatter(lambda share, _: f"{100 * share:.3g}%")
-    panel.set(xlabel="update", ylabel="fast part of the weights", ylim=(0, None))
-    if len(titles) > 1:
-        panel.legend(frameon=False, fontsize=0.85 * FONT)
-    return figure_of(panel)
-
-
-def plot_toys(key: jax.Array, repeats: int = 50, *, axes: Sequence[Axes] | None = None) -> Figure:
+def plot_toys(
+    key: jax.Array,
+    repeats: int = 50,
+    *,
+    axes: Sequence[Axes] | None = None,
+    size: tuple[float, float] | None = None,
+) -> Figure:
     """Draw the toy models: a target that reverses for ten updates, and a noisy onset.
 
     Left: output and gain of three models around the reversal. Right: the noisy toy of the appendix,
@@ -185,6 +159,7 @@ def plot_toys(key: jax.Array, repeats: int = 50, *, axes: Sequence[Axes] | None 
         key: Random key of the noise.
         repeats: Repeats of the noisy toy, at least 1.
         axes: Four existing panels, row by row, or None for a new figure.
+        size: Width and height of a new figure in inches.
 
     Returns:
         The figure of the panels.
@@ -193,10 +168,10 @@ def plot_toys(key: jax.Array, repeats: int = 50, *, axes: Sequence[Axes] | None 
         >>> len(plot_toys(jax.random.key(0), repeats=3).axes)
         4
     """
-    given = panels(axes, 4, (WIDTH, 4.2), rows=2)
+    given = panels(axes, 4, (WIDTH, 4.2), rows=2, size=size)
     _draw_reversal(given[0], given[2])
     _draw_onset(given[1], given[3], noisy_onset_toys(key, repeats))
-    return figure_of(given[0])
+    return figure_of(given[0], None)
 
 
 def _draw_decay(panel: Axes, recorded: RecordedGain, ends: np.ndarray, length: int) -> None:

@@ -24,6 +24,72 @@ class RecordedGain(NamedTuple):
     uncertainty: np.ndarray  # float64, (S, N), nats: of the same forward pass
 
 
+class GainTrace(NamedTuple):
+    """The gain of one setting and its baseline, without the seeds that diverged."""
+
+    seeds: np.ndarray  # int64, (S,)
+    gain: np.ndarray  # float64, (S, N): of the forward pass of each update
+    baseline: np.ndarray  # float64, (S,)
+
+
+def gain_traces(curves: xr.Dataset) -> dict[str, GainTrace]:
+    """Return the gain of each setting that has one, whatever moves it, and its baseline.
+
+    Args:
+        curves: Curves with ``gain``. The baseline is the hyperparameter of that name, or else the
+            gain of the first update, where every gain starts. Settings whose gain is 1 throughout
+            are skipped, unless it follows an uncertainty to which it is not sensitive, as are seeds
+            that diverged or have no gain.
+
+    Returns:
+        Traces by the label of the setting, in their order.
+
+    Raises:
+        TypeError: If ``curves`` is not a dataset.
+        ValueError: If no setting has a gain, or the first update of one without a known baseline
+            is missing.
+
+    Example:
+        >>> import gainjax
+        >>> methods = ["sgd", "ramped-gain"]
+        >>> curves = gainjax.run("split-digits", methods, 2, updates_per_task=5, progress=False)
+        >>> for label, trace in gain_traces(curves).items():
+        ...     print(label, trace.gain[0, :3].round(2), trace.baseline)
+        ramped-gain [1.   1.02 1.04] [1. 1.]
+    """
+    check_rows(curves)
+    if not has(curves, "gain"):
+        raise ValueError(
+            "curves must hold the gain of each update: got "
+            f"{sorted(map(str, curves.data_vars))}. Curves from gainjax.run have it"
+        )
+    found: dict[str, GainTrace] = {}
+    for row in settings_of(curves):
+        label, own = row["label"], curves.sel(setting=row["label"])
+        gain = own["gain"].transpose("seed", "update").values.astype(np.float64)
+        kept = (own["diverged_update"].values == 0) & np.isfinite(gain).all(axis=1)
+        values = row["hyperparameters"]
+        is_still = (gain[kept] == 1).all() and values.get("sensitivity") != 0
+        if not kept.any() or is_still:
+            continue
+        baseline = values.get("baseline")
+        if not isinstance(baseline, int | float):
+            if curves["update"].values[0] != 1:
+                raise ValueError(
+                    f"curves must hold the first update of {label!r}, whose gain is its baseline:"
+                    f" they begin at {curves['update'].values[0]}. Do not select among them before"
+                )
+            baseline = gain[kept][:, 0]
+        seeds = own["seed"].values[kept]
+        found[label] = GainTrace(seeds, gain[kept], np.broadcast_to(baseline, len(seeds)))
+    if not found:
+        raise ValueError(
+            f"no setting of these curves has a gain: got {curves['setting'].values.tolist()}. "
+            "ngm-sgd has one"
+        )
+    return found
+
+
 def recorded_gains(curves: xr.Dataset) -> dict[str, RecordedGain]:
     """Return the gain of each setting whose hyperparameters define how it follows uncertainty.
 

@@ -17,6 +17,7 @@ from gainjax.analysis.networks import (
     head_features,
     networks,
     over_runs,
+    setting_coords,
 )
 from gainjax.training.step import TrainState
 
@@ -108,8 +109,8 @@ def drop_parts(
             "loss": loss,
         }
 
-    of_label = networks(states, which, methods)
-    every = [over_runs(measured, network) for network in of_label.values()]
+    found = networks(states, which, methods)
+    every = [over_runs(measured, network) for network in found.values()]
     arrays = {name: np.stack([np.asarray(one[name], float) for one in every]) for name in every[0]}
     whole, among, ncm = (arrays[f"{name}accuracy"] for name in ("", "old_", "ncm_"))
     arrays["new_outputs"] = (among - whole) - (among - whole)[..., :1]
@@ -117,7 +118,7 @@ def drop_parts(
     arrays["head"] = (among - ncm)[..., :1] - (among - ncm)
     return xr.Dataset(
         {name: (_AXES, array) for name, array in arrays.items()},
-        coords={"setting": list(of_label), "snapshot": list(snapshots)},
+        coords=setting_coords(states, methods) | {"snapshot": list(snapshots)},
         attrs={"switch": switch, "switch_update": int(snapshots[0])},
     )
 

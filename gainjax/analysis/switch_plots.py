@@ -13,19 +13,40 @@ from matplotlib.patheffects import withStroke
 from matplotlib.ticker import LogLocator, NullLocator
 
 from gainjax.analysis.landscape import Plane
+from gainjax.analysis.panels import names_of, panels
 from gainjax.analysis.switch import PARTS
 from gainjax.show.names import printable
 from gainjax.show.plots.drawing import draw, scale_loss
-from gainjax.show.plots.looks import FONT, INK, WIDTH, clean, looks, percent, unformatted
+from gainjax.show.plots.looks import (
+    FONT,
+    INK,
+    WIDTH,
+    Look,
+    clean,
+    figure_of,
+    looks,
+    percent,
+    unformatted,
+)
 
 # Distinguished by color (Okabe & Ito), and without color by hatching.
-_LOOKS = {"new_outputs": ("#D55E00", ""), "features": ("#0072B2", "//"), "head": ("#CCCCCC", "..")}
+_COLORS = {"new_outputs": "#D55E00", "features": "#0072B2", "head": "#CCCCCC"}
+_HATCHES = {"new_outputs": "", "features": "//", "head": ".."}
+_DOTS = (0, (1, 1.5))
 _LEVELS = 14  # of the contours of a plane
 _HIGHEST = 90  # percentile of all planes: above, they are of one color
 _NAMES = {"new_outputs": "outputs of new classes", "features": "features", "head": "head"}
 
 
-def plot_drop(parts: xr.Dataset, columns: int = 3) -> Figure:
+def plot_drop(
+    parts: xr.Dataset,
+    columns: int = 3,
+    *,
+    axes: Sequence[Axes] | None = None,
+    colors: Mapping[str, str] | None = None,
+    labels: Mapping[str, str] | None = None,
+    size: tuple[float, float] | None = None,
+) -> Figure:
     """Draw the parts of the drop on task 1 after a switch, one panel per setting.
 
     Bars are means over seeds; parts that improve accuracy are below zero. The dot is the whole
@@ -34,41 +55,56 @@ def plot_drop(parts: xr.Dataset, columns: int = 3) -> Figure:
     Args:
         parts: The result of :func:`gainjax.analysis.drop_parts`.
         columns: Number of columns of panels, >= 1.
+        axes: Existing panels, one per setting, or None for a new figure.
+        colors: Colors to override, by the name of the part: "new_outputs", "features", "head".
+        labels: Names of settings to override, by their label.
+        size: Width and height of a new figure in inches.
 
     Returns:
         The figure.
 
     Raises:
-        ValueError: If ``columns`` is below 1.
+        ValueError: If ``columns`` is below 1, a setting, part or color is unknown, or there are
+            not as many panels as settings.
 
     Example:
-        >>> axes = ("setting", "seed", "snapshot")
-        >>> one = {name: (axes, np.full((1, 2, 2), 0.1)) for name in (*PARTS, "accuracy")}
+        >>> dims = ("setting", "seed", "snapshot")
+        >>> one = {name: (dims, np.full((1, 2, 2), 0.1)) for name in (*PARTS, "accuracy")}
         >>> at = {"setting": ["sgd"], "seed": [0, 1], "snapshot": [20, 21]}
         >>> figure = plot_drop(xr.Dataset(one, coords=at, attrs={"switch_update": 20}))
         >>> figure.axes[0].get_title()
-        'sgd'
+        'SGD'
     """
     if columns < 1:
         raise ValueError(f"columns must be at least 1: got {columns}")
-    labels = parts["setting"].values.tolist()
-    columns = min(columns, len(labels))
-    rows = -(-len(labels) // columns)
-    figure = Figure(figsize=(WIDTH, 0.6 + 1.75 * rows), layout="constrained")
-    grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
-    for label, axes in zip(labels, grid.flat, strict=False):
-        _draw(axes, parts.sel(setting=label), parts.attrs["switch_update"])
-        axes.set_title(unformatted(printable(label)), fontsize=FONT, color=INK)
-    for axes in grid.flat[len(labels) :]:
-        axes.set_axis_off()
-    for axes in grid[:, 0]:
-        percent(axes.yaxis)
-    figure.supylabel("drop of accuracy on task 1", fontsize=FONT)
-    figure.supxlabel("updates since the switch", fontsize=FONT)
-    patches = [Patch(facecolor=c, hatch=h, edgecolor="white") for c, h in _LOOKS.values()]
-    figure.legend(
-        patches, _NAMES.values(), loc="outside upper center", ncols=3, frameon=False, fontsize=FONT
-    )
+    titles = looks(names_of(parts), labels=labels)
+    of_parts = looks(_NAMES, {**_COLORS, **(colors or {})})
+    styles = {name: look.color for name, look in of_parts.items()}
+    columns = min(columns, len(titles))
+    rows = -(-len(titles) // columns)
+    if axes is None:
+        figure = Figure(figsize=size or (WIDTH, 0.6 + 1.75 * rows), layout="constrained")
+        grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
+        for spare in grid.flat[len(titles) :]:
+            spare.set_axis_off()
+        given, left = list(grid.flat[: len(titles)]), list(grid[:, 0])
+    else:
+        given = left = panels(axes, len(titles), (WIDTH, 2), size=size)
+        figure = figure_of(given[0], None)
+    for (label, look), panel in zip(titles.items(), given, strict=True):
+        _draw(panel, parts.sel(setting=label), parts.attrs["switch_update"], styles)
+        panel.set_title(look.label, fontsize=FONT, color=INK)
+    for panel in left:
+        percent(panel.yaxis)
+    patches = [Patch(facecolor=styles[n], hatch=_HATCHES[n], edgecolor="white") for n in _NAMES]
+    if axes is None:
+        figure.supylabel("drop of accuracy on task 1", fontsize=FONT)
+        figure.supxlabel("updates since the switch", fontsize=FONT)
+        style: dict[str, Any] = {"ncols": 3, "fontsize": FONT, "frameon": False}
+        figure.legend(patches, _NAMES.values(), loc="outside upper center", **style)
+    else:  # there may be no room outside the panels of another figure
+        given[0].set(xlabel="updates since the switch", ylabel="drop of accuracy on task 1")
+        given[0].legend(patches, _NAMES.values(), frameon=False, fontsize=0.85 * FONT)
     return figure
 
 
@@ -76,6 +112,12 @@ def plot_landscape(
     lines: xr.DataArray,
     planes: Mapping[str, Mapping[str, Plane]] | None = None,
     names: Sequence[str] = ("before", "during", "after"),
+    *,
+    direct: xr.DataArray | None = None,
+    axes: Sequence[Axes] | None = None,
+    colors: Mapping[str, str] | None = None,
+    labels: Mapping[str, str] | None = None,
+    size: tuple[float, float] | None = None,
 ) -> Figure:
     """Draw losses on the way from weights to weights, and on planes through them.
 
@@ -89,12 +131,20 @@ def plot_landscape(
         planes: For each setting what :func:`gainjax.analysis.on_plane` returned, by the name of the
             loss; the same names for all.
         names: What the weights are called, in order.
+        direct: Losses on the straight line from the first weights to the last, over the same
+            dimensions, with places from 0 to 1: drawn as thin dotted lines over the whole width,
+            without their intervals.
+        axes: Existing panels, row by row, or None for a new figure.
+        colors: Colors to override, by the name of the loss.
+        labels: Names of settings to override, by their label.
+        size: Width and height of a new figure in inches.
 
     Returns:
         The figure: a row for each setting.
 
     Raises:
-        ValueError: If a dimension is missing, or planes are of other settings or losses.
+        ValueError: If a dimension is missing, planes or direct lines are of other settings or
+            losses, a setting, loss or color is unknown, or the number of panels is wrong.
 
     Example:
         >>> from gainjax.analysis import along_line
@@ -107,38 +157,61 @@ def plot_landscape(
         'loss'
     """
     planes = planes or {}
-    labels, titles = _checked(lines, planes)
-    count = 1 + len(titles)
-    size = (WIDTH, 0.5 + 2.0 * len(labels)) if titles else (0.6 * WIDTH, 0.5 + 1.9 * len(labels))
-    figure = Figure(figsize=size, layout="constrained")
-    grid = figure.subplots(len(labels), count, squeeze=False)
+    settings, titles = _checked(lines, planes, direct)
+    shown = looks(names_of(lines), labels=labels)
+    styles = looks({name: printable(name) for name in lines["loss"].values.tolist()}, colors)
+    count, rows = 1 + len(titles), len(settings)
+    default = (WIDTH, 0.5 + 2.0 * rows) if titles else (0.6 * WIDTH, 0.5 + 1.9 * rows)
+    if axes is None:
+        figure = Figure(figsize=size or default, layout="constrained")
+        grid = figure.subplots(rows, count, squeeze=False)
+    else:
+        given = np.array(panels(axes, rows * count, default, size=size), object)
+        grid = given.reshape(rows, count)
+        figure = figure_of(grid[0, 0], None)
     levels = _shared_levels([plane.loss for own in planes.values() for plane in own.values()])
-    for row, label in zip(grid, labels, strict=True):
-        _draw_line(row[0], lines.sel(setting=label), names)
-        row[0].set_title(unformatted(printable(label)), fontsize=FONT, color=INK)
-        for axes, title in zip(row[1:], titles, strict=True):
-            filled = _draw_plane(axes, planes[label][title], levels, names)
-            axes.set_title(unformatted(printable(title)), fontsize=FONT, color=INK)
-    style = {"frameon": False, "fontsize": FONT, "handlelength": 2.4, "ncols": 4}
-    figure.legend(*grid[0, 0].get_legend_handles_labels(), loc="outside upper left", **style)
+    for row, label in zip(grid, settings, strict=True):
+        straight = None if direct is None else direct.sel(setting=label)
+        _draw_line(row[0], lines.sel(setting=label), straight, names, styles)
+        row[0].set_title(shown[label].label, fontsize=FONT, color=INK)
+        for panel, title in zip(row[1:], titles, strict=True):
+            filled = _draw_plane(panel, planes[label][title], levels, names)
+            panel.set_title(unformatted(printable(title)), fontsize=FONT, color=INK)
+    style: dict[str, Any] = {"frameon": False, "fontsize": FONT, "handlelength": 2.4}
+    if axes is None:
+        handles, texts = grid[0, 0].get_legend_handles_labels()
+        figure.legend(handles, texts, loc="outside upper left", ncols=len(texts), **style)
+    else:  # there may be no room outside the panels of another figure
+        grid[0, 0].legend(**style)
     if titles:
-        below: dict[str, Any] = {"location": "bottom", "aspect": 40, "pad": 0.02, "format": "%g"}
-        is_wide = levels[-1] > 100 * levels[0]
-        ticks = LogLocator(subs=(1,) if is_wide else (1, 2, 5))
-        bar = figure.colorbar(filled, ax=grid[:, 1:].ravel().tolist(), ticks=ticks, **below)
-        bar.set_label("loss; axes: distance between weights", fontsize=0.9 * FONT)
-        bar.ax.tick_params(labelsize=0.9 * FONT)
-        bar.ax.xaxis.set_minor_locator(NullLocator())
+        _add_bar(figure, filled, grid[:, 1:].ravel().tolist(), levels)
     return figure
 
 
+def _add_bar(figure: Figure, filled: Any, given: list[Axes], levels: np.ndarray) -> None:
+    """Add the scale of the colors of all planes."""
+    below: dict[str, Any] = {"location": "bottom", "aspect": 40, "pad": 0.02, "format": "%g"}
+    is_wide = levels[-1] > 100 * levels[0]
+    ticks = LogLocator(subs=(1,) if is_wide else (1, 2, 5))
+    bar = figure.colorbar(filled, ax=given, ticks=ticks, **below)
+    bar.set_label("loss; axes: distance between weights", fontsize=0.9 * FONT)
+    bar.ax.tick_params(labelsize=0.9 * FONT)
+    bar.ax.xaxis.set_minor_locator(NullLocator())
+
+
 def _checked(
-    lines: xr.DataArray, planes: Mapping[str, Mapping[str, Plane]]
+    lines: xr.DataArray, planes: Mapping[str, Mapping[str, Plane]], direct: xr.DataArray | None
 ) -> tuple[list[str], list[str]]:
     """Return the settings and the titles of the planes, or raise."""
     wanted = {"setting", "loss", "seed", "place"}
     if set(lines.dims) != wanted:
         raise ValueError(f"lines must be over {', '.join(sorted(wanted))}: got {lines.dims}")
+    for name in ("setting", "loss"):
+        if direct is not None and set(direct[name].values) != set(lines[name].values):
+            raise ValueError(
+                f"direct must be of each {name} of lines, {lines[name].values.tolist()}: got "
+                f"{direct[name].values.tolist()}"
+            )
     labels = lines["setting"].values.tolist()
     titles = [*next(iter(planes.values()))] if planes else []
     for label in labels if planes else ():
@@ -157,12 +230,23 @@ def _shared_levels(losses: Sequence[np.ndarray]) -> np.ndarray:
     return np.geomspace(low, max(high, 1.01 * low), _LEVELS)
 
 
-def _draw_line(axes: Axes, lines: xr.DataArray, names: Sequence[str]) -> None:
-    styles = looks({name: printable(name) for name in lines["loss"].values.tolist()})
+def _draw_line(
+    axes: Axes,
+    lines: xr.DataArray,
+    straight: xr.DataArray | None,
+    names: Sequence[str],
+    styles: Mapping[str, Look],
+) -> None:
     for name, look in styles.items():
         values = lines.sel(loss=name).transpose("place", "seed").values
         draw(axes, lines["place"].values, values, look)
         axes.lines[-1].set_label(look.label)
+    if straight is not None:
+        stretched = straight["place"].values * (len(names) - 1)
+        for name, look in styles.items():
+            values = straight.sel(loss=name).transpose("place", "seed").values
+            draw(axes, stretched, values, look._replace(dashes=_DOTS, width=1.1), band=False)
+        axes.plot([], [], color=INK, linestyle=_DOTS, linewidth=1.1, label="straight to the end")
     scale_loss(axes)
     for place in range(1, len(names) - 1):
         axes.axvline(place, color=INK, linewidth=0.8, zorder=1)
@@ -194,15 +278,20 @@ def _draw_plane(axes: Axes, plane: Plane, levels: np.ndarray, names: Sequence[st
     return filled
 
 
-def _draw(axes: Axes, parts: xr.Dataset, switch_update: int) -> None:
+def _draw(axes: Axes, parts: xr.Dataset, switch_update: int, colors: Mapping[str, str]) -> None:
     since = parts["snapshot"].values[1:] - switch_update
     places = np.arange(len(since))
     above, below = np.zeros(len(since)), np.zeros(len(since))
     for name in PARTS:
         height = parts[name].mean("seed").values[1:]
         start = np.where(height >= 0, above, below)
-        color, hatch = _LOOKS[name]
-        axes.bar(places, height, 0.8, start, color=color, hatch=hatch, edgecolor="white", lw=0.3)
+        style: dict[str, Any] = {
+            "color": colors[name],
+            "hatch": _HATCHES[name],
+            "edgecolor": "white",
+            "lw": 0.3,
+        }
+        axes.bar(places, height, 0.8, start, label=_NAMES[name], **style)
         above, below = above + np.maximum(height, 0), below + np.minimum(height, 0)
     accuracy = parts["accuracy"].mean("seed").values
     axes.plot(places, accuracy[0] - accuracy[1:], "o", color="black", markersize=3.5)

@@ -164,7 +164,7 @@ def temperature_trace(curves: xr.Dataset, layers: int) -> xr.DataArray:
     .. math:: T_t = (g_0 / g_t)^L
 
     Args:
-        curves: Curves with a gain, as for :func:`gainjax.analysis.recorded_gains`.
+        curves: Curves with a gain, as for :func:`gainjax.analysis.gain_traces`.
         layers: Number L of stacked modulated bias-free layers: 3 for the MLPs of the built-in
             benchmarks, 1 if only the head is modulated.
 
@@ -172,7 +172,9 @@ def temperature_trace(curves: xr.Dataset, layers: int) -> xr.DataArray:
         Temperatures over (setting, seed, update); NaN for seeds that diverged.
 
     Raises:
-        ValueError: As :func:`gainjax.analysis.recorded_gains`.
+        ValueError: If ``layers`` is negative, or as :func:`gainjax.analysis.gain_traces`.
     """
+    if layers < 0:
+        raise ValueError(f"layers must be at least 0: got {layers!r}")
     from_shares = 1 - fast_share(curves)  # g0 / g
     return (from_shares**layers).rename("temperature")

@@ -7,7 +7,7 @@ import numpy as np
 import optax
 import xarray as xr
 
-from gainjax.analysis.recorded import recorded_gains
+from gainjax.analysis.recorded import gain_traces
 from gainjax.optim.states import slow_params
 
 
@@ -94,14 +94,15 @@ def fast_share(curves: xr.Dataset) -> xr.DataArray:
     baseline, 1/2 where the gain has doubled it.
 
     Args:
-        curves: Curves with a gain, as for :func:`gainjax.analysis.recorded_gains`.
+        curves: Curves with a gain, as for :func:`gainjax.analysis.gain_traces`: it need not follow
+            uncertainty.
 
     Returns:
         Shares over (setting, seed, update), of the forward pass of each update; NaN for seeds that
         diverged.
 
     Raises:
-        ValueError: As :func:`gainjax.analysis.recorded_gains`.
+        ValueError: As :func:`gainjax.analysis.gain_traces`.
 
     Example:
         >>> import gainjax
@@ -112,11 +113,11 @@ def fast_share(curves: xr.Dataset) -> xr.DataArray:
     References:
         Ours.
     """
-    found = recorded_gains(curves)
+    found = gain_traces(curves)
     values = np.full((len(found), curves.sizes["seed"], curves.sizes["update"]), np.nan)
-    for row, recorded in enumerate(found.values()):
-        places = np.isin(curves["seed"].values, recorded.seeds)
-        values[row, places] = 1 - float(recorded.dynamics.baseline) / recorded.gain  # type: ignore[arg-type]
+    for row, trace in enumerate(found.values()):
+        places = np.isin(curves["seed"].values, trace.seeds)
+        values[row, places] = 1 - trace.baseline[:, None] / trace.gain
     coords: dict[str, Any] = {
         "setting": list(found),
         "seed": curves["seed"].values,

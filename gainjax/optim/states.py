@@ -159,6 +159,33 @@ def slow_params(params: optax.Params, opt_state: optax.OptState) -> optax.Params
     return jax.tree_util.tree_map_with_path(slow, params)
 
 
+def modulated_mask(params: optax.Params, opt_state: optax.OptState) -> Any:
+    """Return which parameters a gain multiplies.
+
+    Args:
+        params: Effective weights; arrays from :func:`jax.vmap` may keep their leading axes.
+        opt_state: Their state, at any depth, not traced; it may hold any number of gains.
+
+    Returns:
+        Booleans in the structure of ``params``.
+
+    Raises:
+        ValueError: As :func:`slow_params`, but not without a gain.
+
+    Example:
+        >>> from gainjax import ngm_sgd
+        >>> params = {"bias": jnp.zeros(2), "kernel": jnp.ones((3, 2))}
+        >>> print(modulated_mask(params, ngm_sgd(0.1).init(params)))
+        {'bias': False, 'kernel': True}
+    """
+    states = find_gain_states(opt_state)
+    _check_paths(params, states)
+    known = {row for state in states for row in _known(state)}
+    return jax.tree_util.tree_map_with_path(
+        lambda path, _: bytes(fingerprint(path)) in known, params
+    )
+
+
 def reset(params: optax.Params, opt_state: optax.OptState) -> tuple[optax.Params, optax.OptState]:
     r"""Remove a raised gain from the weights immediately, as needed before a new ``init``.
 
@@ -273,14 +300,19 @@ def _check_paths(params: optax.Params, states: list[GainModulationState]) -> Non
     for state in states:
         if isinstance(state.modulated, jax.core.Tracer):
             continue
-        known = np.asarray(state.modulated, np.uint32)
-        known = known.reshape(-1, *known.shape[-2:])[0, 1:]  # a vmapped state repeats it per run
-        if missing := sum(bytes(row) not in paths for row in known):
+        known = _known(state)
+        if missing := sum(row not in paths for row in known):
             raise ValueError(
                 "params must be nested like those that the optimizer was initialized with: "
                 f"{missing} of its {len(known)} modulated parameters are not in "
                 f"{jax.tree.structure(params)}"
             )
+
+
+def _known(state: GainModulationState) -> list[bytes]:
+    """Return the fingerprints of the parameters that a gain multiplies."""
+    rows = np.asarray(state.modulated, np.uint32)
+    return [bytes(row) for row in rows.reshape(-1, *rows.shape[-2:])[0, 1:]]  # same for all runs
 
 
 def _is_state(node: Any) -> bool:

@@ -3,11 +3,11 @@
 import xarray as xr
 
 
-def setting_names(dataset: xr.Dataset) -> dict[str, str]:
+def setting_names(dataset: xr.Dataset | xr.DataArray) -> dict[str, str]:
     """Return the displayed name of each setting: its label with the title of its method.
 
     Args:
-        dataset: Curves.
+        dataset: Curves, or what is measured on the same settings.
 
     Returns:
         Names by label, all different; the labels themselves if titles are ambiguous.
