@@ -5,8 +5,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from gainjax.analysis.panels import figure_of
-from gainjax.show.plots.looks import FONT, INK, WIDTH, clean, unformatted
+from gainjax.analysis.panels import figure_of, panels
+from gainjax.show.plots.looks import FONT, INK, WIDTH, clean, figure_of, unformatted
 
 # Safe for color-blind readers, and the markers tell them apart without color.
 _VERDICTS = {
@@ -17,7 +17,9 @@ _VERDICTS = {
 }
 
 
-def plot_claims(table: pd.DataFrame, *, axes: Axes | None = None) -> Figure:
+def plot_claims(
+    table: pd.DataFrame, *, axes: Axes | None = None, size: tuple[float, float] | None = None
+) -> Figure:
     """Draw the measured claims with their intervals: right of the line they hold.
 
     Claims have different units, so each is divided by the larger end of its interval: the line at 0
@@ -27,6 +29,7 @@ def plot_claims(table: pd.DataFrame, *, axes: Axes | None = None) -> Figure:
     Args:
         table: Rows of :func:`gainjax.analysis.judge_claims`. Claims without a value are left out.
         axes: An existing panel, or None for a new figure.
+        size: Width and height of a new figure in inches.
 
     Returns:
         The figure of the panel.
@@ -47,9 +50,8 @@ def plot_claims(table: pd.DataFrame, *, axes: Axes | None = None) -> Figure:
             "table must have a claim with a value: got none. The curves need the methods that "
             "CLAIMS name"
         )
-    if axes is None:
-        figure = Figure(figsize=(1.3 * WIDTH, 0.9 + 0.3 * len(rows)), layout="constrained")
-        axes = figure.add_subplot()
+    default = (1.3 * WIDTH, 0.9 + 0.3 * len(rows))
+    (axes,) = panels(None if axes is None else [axes], 1, default, size=size)
     clean(axes, 0.9 * FONT)
     ends = rows[["value", "low", "high"]].to_numpy(np.float64)
     scaled = ends / np.nanmax(np.abs(ends), axis=1, keepdims=True).clip(min=1e-300)
@@ -72,4 +74,4 @@ def plot_claims(table: pd.DataFrame, *, axes: Axes | None = None) -> Figure:
     axes.grid(visible=False)
     axes.legend(frameon=False, fontsize=0.85 * FONT, loc="lower left", bbox_to_anchor=(0, 1),
                 ncols=4, handletextpad=0.2, columnspacing=1, borderpad=0)  # fmt: skip
-    return figure_of(axes)
+    return figure_of(axes, None)

@@ -90,7 +90,12 @@ def plot_bursts(
     return figure_of(left, None)
 
 
-def plot_tonic(table: pd.DataFrame, *, axes: Sequence[Axes] | None = None) -> Figure:
+def plot_tonic(
+    table: pd.DataFrame,
+    *,
+    axes: Sequence[Axes] | None = None,
+    size: tuple[float, float] | None = None,
+) -> Figure:
     """Draw the tonic level of each task, and compare it with the level that uncertainty predicts.
 
     First: means over seeds with 95 % confidence intervals. Last: each seed and task against the
@@ -101,6 +106,7 @@ def plot_tonic(table: pd.DataFrame, *, axes: Sequence[Axes] | None = None) -> Fi
     Args:
         table: Rows of :func:`gainjax.analysis.tonic_comparison`, with one setting per benchmark.
         axes: Existing panels, two, or three with a complexity; or None for a new figure.
+        size: Width and height of a new figure in inches.
 
     Returns:
         The figure of the panels.
@@ -112,7 +118,9 @@ def plot_tonic(table: pd.DataFrame, *, axes: Sequence[Axes] | None = None) -> Fi
         'tonic gain'
     """
     is_complex = "complexity" in table
-    left, *between, right = panels(axes, 2 + is_complex, (WIDTH * (1 + is_complex / 2), 2.7))
+    left, *between, right = panels(
+        axes, 2 + is_complex, (WIDTH * (1 + is_complex / 2), 2.7), size=size
+    )
     styles = looks({name: printable(name) for name in table["benchmark"].unique()})
     for name, look in styles.items():
         own = table[table["benchmark"] == name]
