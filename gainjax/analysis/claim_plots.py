@@ -5,7 +5,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from gainjax.analysis.panels import figure_of, panels
+from gainjax.analysis.panels import panels
 from gainjax.show.plots.looks import FONT, INK, WIDTH, clean, figure_of, unformatted
 
 # Safe for color-blind readers, and the markers tell them apart without color.
