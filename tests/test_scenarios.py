@@ -517,7 +517,6 @@ def test_anything_as_a_field_is_accepted_or_refused_in_words(data):
     try:
         check_stream(stream)
     except (TypeError, ValueError) as error:
-        message = str(error)
-        assert field in message or "must" in message
+        assert any(name in str(error) for name in Stream._fields)  # or one that does not fit to it
         return
     normalize(stream, stream.train_inputs)
