@@ -17,7 +17,7 @@ def check_rows(dataset: xr.Dataset) -> None:
 
     Raises:
         TypeError: If it is not a dataset.
-        ValueError: If it has lost a dimension, or as :func:`check_labels`.
+        ValueError: If it has lost a dimension, or a setting or seed occurs twice or is unknown.
     """
     if not isinstance(dataset, xr.Dataset):
         raise TypeError(f"curves must be an xarray.Dataset: got {type(dataset)}")
