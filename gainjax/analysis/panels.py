@@ -1,16 +1,18 @@
 """Panels and names for the figures of the analysis: existing panels, or those of a new figure."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import xarray as xr
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from gainjax.methods import METHODS
 from gainjax.show.names import printable, setting_names
-from gainjax.show.plots.looks import clean, figure_of
+from gainjax.show.plots.looks import FONT, clean, figure_of
 
 # From early to late, safe for color-blind readers: the sufficiently dark part of cividis.
 _EARLY_TO_LATE = ("#00204D", "#31446B", "#666970", "#958F78", "#C7B065")
@@ -71,17 +73,25 @@ def names_of(found: xr.Dataset | xr.DataArray) -> dict[str, str]:
     return names
 
 
-def mark_switches(panel: Axes, ends: np.ndarray) -> None:
-    """Shade every second task.
+def add_legend(
+    panel: Axes, handles: Sequence[Artist], names: Sequence[str], *, is_new: bool, ncols: int = 3
+) -> None:
+    """Add a legend above the panels, or inside one if the figure is not ours: no room outside.
 
     Args:
-        panel: A panel over updates.
-        ends: Last update of each task.
+        panel: The panel, or one of several.
+        handles: What is named.
+        names: Their names.
+        is_new: Whether the figure was made for these panels.
+        ncols: Columns of a legend above.
     """
-    starts = np.append(0, ends[:-1])
-    for start, end in zip(starts[1::2], ends[1::2], strict=False):
-        panel.axvspan(start + 0.5, end + 0.5, color="0.955", linewidth=0, zorder=0)
-    panel.set_xlim(0.5, ends[-1] + 0.5)
+    style: dict[str, Any] = {"frameon": False, "handlelength": 2.4}
+    if is_new:
+        figure = figure_of(panel, None)
+        style |= {"loc": "outside upper center", "ncols": ncols, "fontsize": FONT}
+        figure.legend(handles, names, **style)
+    else:
+        panel.legend(handles, names, fontsize=0.85 * FONT, **style)
 
 
 def early_to_late(count: int) -> list[str]:

@@ -14,7 +14,7 @@ import pandas as pd
 from gainjax.analysis.bursts import around_switches, burst_table, measure_bursts
 from gainjax.analysis.claims import CLAIMS, judge_claims
 from gainjax.analysis.recorded import RecordedGain, recorded_gains
-from gainjax.analysis.tonic import LAST_PART, tonic_levels
+from gainjax.analysis.tonic import LAST_PART, relative_change, tonic_levels
 from gainjax.curves import spec_of
 from gainjax.metrics import METRICS
 from gainjax.show import tables
@@ -290,8 +290,7 @@ def _moved(shown: Shown, gains: dict[str, RecordedGain]) -> str:
         for start, end in zip(np.append(0, shown.ends[:-1]), shown.ends, strict=True):
             last = gain[end - max(1, int(LAST_PART * (end - start))) : end]
             if len(last) > 1:
-                slope = np.polyfit(np.arange(len(last)), last, 1)[0]
-                moves.append(slope * (len(last) - 1) / last.mean())
+                moves.append(float(relative_change(last[None])[0]))
     if not moves:
         return "Tasks are too short to tell whether the gain settles."
     low, high = min(moves), max(moves)

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
-from gainjax.analysis.panels import names_of, panels
+from gainjax.analysis.panels import add_legend, names_of, panels
 from gainjax.show.plots.drawing import draw
 from gainjax.show.plots.looks import FONT, INK, WIDTH, Look, figure_of, looks, percent
 
@@ -217,11 +217,6 @@ def _share_scale(given: Sequence[Axes]) -> None:
 def _finished(given: Sequence[Axes], styles: Mapping[str, Look], *, is_new: bool) -> Figure:
     """Add what all panels share: the label of their axes, and a legend."""
     given[len(given) // 2].set_xlabel("updates since the switch")
-    figure = figure_of(given[0], None)
-    style: dict[str, Any] = {"frameon": False, "fontsize": _SMALL}
-    if len(styles) > 1 and is_new:
-        handles, names = given[0].get_legend_handles_labels()
-        figure.legend(handles, names, loc="outside upper center", ncols=3, **style)
-    elif len(styles) > 1:  # there may be no room outside the panels of another figure
-        given[0].legend(**style)
-    return figure
+    if len(styles) > 1:
+        add_legend(given[0], *given[0].get_legend_handles_labels(), is_new=is_new)
+    return figure_of(given[0], None)

@@ -13,7 +13,7 @@ from matplotlib.patheffects import withStroke
 from matplotlib.ticker import LogLocator, NullLocator
 
 from gainjax.analysis.landscape import Plane
-from gainjax.analysis.panels import names_of, panels
+from gainjax.analysis.panels import add_legend, names_of, panels
 from gainjax.analysis.switch import PARTS
 from gainjax.show.names import printable
 from gainjax.show.plots.drawing import draw, scale_loss
@@ -100,11 +100,9 @@ def plot_drop(
     if axes is None:
         figure.supylabel("drop of accuracy on task 1", fontsize=FONT)
         figure.supxlabel("updates since the switch", fontsize=FONT)
-        style: dict[str, Any] = {"ncols": 3, "fontsize": FONT, "frameon": False}
-        figure.legend(patches, _NAMES.values(), loc="outside upper center", **style)
-    else:  # there may be no room outside the panels of another figure
+    else:
         given[0].set(xlabel="updates since the switch", ylabel="drop of accuracy on task 1")
-        given[0].legend(patches, _NAMES.values(), frameon=False, fontsize=0.85 * FONT)
+    add_legend(given[0], patches, list(_NAMES.values()), is_new=axes is None)
     return figure
 
 
@@ -177,12 +175,8 @@ def plot_landscape(
         for panel, title in zip(row[1:], titles, strict=True):
             filled = _draw_plane(panel, planes[label][title], levels, names)
             panel.set_title(unformatted(printable(title)), fontsize=FONT, color=INK)
-    style: dict[str, Any] = {"frameon": False, "fontsize": FONT, "handlelength": 2.4}
-    if axes is None:
-        handles, texts = grid[0, 0].get_legend_handles_labels()
-        figure.legend(handles, texts, loc="outside upper left", ncols=len(texts), **style)
-    else:  # there may be no room outside the panels of another figure
-        grid[0, 0].legend(**style)
+    handles, texts = grid[0, 0].get_legend_handles_labels()
+    add_legend(grid[0, 0], handles, texts, is_new=axes is None, ncols=len(texts))
     if titles:
         _add_bar(figure, filled, grid[:, 1:].ravel().tolist(), levels)
     return figure

@@ -141,10 +141,10 @@ def tonic_trend(levels: pd.DataFrame, margin: float = 0.1, measure: str = "level
 
 
 def relative_change(levels: np.ndarray) -> np.ndarray:
-    """Return the fitted change from the first to the last task, relative to the mean level.
+    """Return the change of a fitted line from first to last, relative to the mean level.
 
     Args:
-        levels: Levels of at least 2 tasks, shape (seeds, tasks).
+        levels: At least 2 levels in a row, such as those of tasks; shape (seeds, levels).
 
     Returns:
         One number per seed, shape (seeds,).
@@ -153,9 +153,9 @@ def relative_change(levels: np.ndarray) -> np.ndarray:
         >>> relative_change(np.array([[1.8, 2.0, 2.2]])).round(3)
         array([0.2])
     """
-    tasks = levels.shape[1]
-    slope = np.polyfit(np.arange(tasks), levels.T, 1)[0]
-    return (tasks - 1) * slope / levels.mean(axis=1)
+    count = levels.shape[1]
+    slope = np.polyfit(np.arange(count), levels.T, 1)[0]
+    return (count - 1) * slope / levels.mean(axis=1)
 
 
 def tonic_comparison(

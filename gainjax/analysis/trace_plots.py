@@ -8,13 +8,13 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from gainjax.analysis.panels import mark_switches, panels
+from gainjax.analysis.panels import panels
 from gainjax.analysis.recorded import gain_traces
 from gainjax.analysis.temperature import effective_step, temperature_trace
 from gainjax.analysis.timescales import fast_share
 from gainjax.curves import settings_of, task_ends
 from gainjax.show.names import setting_names
-from gainjax.show.plots.drawing import draw
+from gainjax.show.plots.drawing import draw, shade_tasks
 from gainjax.show.plots.looks import FONT, INK, WIDTH, Look, figure_of, looks
 
 
@@ -57,7 +57,8 @@ def plot_timescales(
         values = shares.sel(setting=label).dropna("seed").transpose("update", "seed").values
         draw(panel, shares["update"].values, values, look)
         panel.lines[-1].set_label(look.label)
-    mark_switches(panel, task_ends(curves))
+    shade_tasks(panel, task_ends(curves))
+    panel.set_xlim(0.5, task_ends(curves)[-1] + 0.5)
     panel.yaxis.set_major_formatter(lambda share, _: f"{100 * share:.3g}%")
     panel.set(xlabel="update", ylabel="fast part of the weights", ylim=(0, None))
     _name(panel, styles)
@@ -121,8 +122,8 @@ def plot_temperature(
         draw(below, updates[:-1], steps.T, look)
     above.axhline(1, color=INK, linewidth=0.8, dashes=(1, 2), zorder=1)
     for panel in (above, below):
-        mark_switches(panel, task_ends(curves))
-        panel.set_ylim(0, None)
+        shade_tasks(panel, task_ends(curves))
+        panel.set(xlim=(0.5, task_ends(curves)[-1] + 0.5), ylim=(0, None))
     above.set_ylabel("temperature\nof the softmax")
     below.set(xlabel="update", ylabel="effective step\n" + r"$\alpha\, g_t\, g_{t+1}$")
     _name(above, styles)

@@ -13,7 +13,7 @@ from matplotlib.lines import Line2D
 
 from gainjax.curves import check_rows, task_ends
 from gainjax.show.names import setting_names
-from gainjax.show.plots.drawing import draw, scale_loss
+from gainjax.show.plots.drawing import draw, scale_loss, shade_tasks
 from gainjax.show.plots.looks import (
     FONT,
     INK,
@@ -217,8 +217,7 @@ def _mark_tasks(column: list[Axes], ends: np.ndarray) -> None:
     """Shade every second task, and number them."""
     starts = np.append(0, ends[:-1])
     for axes in column:
-        for start, end in zip(starts[1::2], ends[1::2], strict=False):
-            axes.axvspan(start + 0.5, end + 0.5, color="0.955", linewidth=0, zorder=0)
+        shade_tasks(axes, ends)
     spacing = -(-len(ends) // 10)  # there is room for at most 10 labels
     for number in range(1, len(ends) + 1, spacing):
         text = f"task {number}" if len(ends) <= 5 else str(number)

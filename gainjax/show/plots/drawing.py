@@ -86,6 +86,18 @@ def extremes(curves: Sequence[np.ndarray], bins: int) -> np.ndarray:
     return np.unique(np.concatenate(kept))
 
 
+def shade_tasks(axes: Axes, ends: np.ndarray) -> None:
+    """Shade every second task.
+
+    Args:
+        axes: A panel over updates.
+        ends: Last update of each task.
+    """
+    starts = np.append(0, ends[:-1])
+    for start, end in zip(starts[1::2], ends[1::2], strict=False):
+        axes.axvspan(start + 0.5, end + 0.5, color="0.955", linewidth=0, zorder=0)
+
+
 def scale_loss(axes: Axes) -> None:
     """Use a logarithmic axis if the lines span more than a decade.
 
