@@ -38,7 +38,11 @@ TABLES = {  # what each program writes, and how many rows of it on the digits
     "cifar": {"cifar": 4},
     "cifar-first-switch": {"cifar-first-switch": 2},
     "cifar-full": {},  # below
-    "drop": {"drop": 6, "drop-gradients": 6, "drop-curvature": 3},
+    "drop": {
+        "drop-split-digits-2-tasks": 6,
+        "drop-split-digits-2-tasks-gradients": 6,
+        "drop-split-digits-2-tasks-curvature": 3,
+    },
     "landscape": {"landscape": 27, "landscape-paths": 9, "landscape-points": 9},
     "digits-learning-rates": {"digits-learning-rates-split-digits-2-tasks": 8},
     "league": {},  # below

@@ -53,26 +53,22 @@ def drop(
         seeds: Number of seeds.
     """
     methods = _SMOKE_METHODS if lab.smoke else METHODS
-    drops, angles, bends, every = [], [], [], []
     for whole in lab.benchmarks(benchmarks):
         run = first_switch(lab, "drop", whole, methods, seeds, hyperparameters={RULE: SETTING})
-        every.append(run.curves)
+        name, curves = f"drop-{whole.name}", [run.curves]
         parts = drop_parts(run.subject, run.states, run.at)
-        lab.draw(f"drop-{whole.name}", plot_drop(parts))
-        drops.append(_rows(parts, _MEASURED).assign(benchmark=whole.name))
-        found = gradient_angles(run.subject, run.states, run.at)
-        angles.append(_rows(found, list(found.data_vars)).assign(benchmark=whole.name))
-        lab.draw(f"drop-{whole.name}-gradients", plot_gradients(found))
-        lab.draw(f"drop-{whole.name}-loss", plot_loss_and_accuracy(parts))
+        lab.write(name, _rows(parts, _MEASURED), curves)
+        lab.draw(name, plot_drop(parts))
+        lab.draw(f"{name}-loss", plot_loss_and_accuracy(parts))
+        angles = gradient_angles(run.subject, run.states, run.at)
+        lab.write(f"{name}-gradients", _rows(angles, list(angles.data_vars)), curves)
+        lab.draw(f"{name}-gradients", plot_gradients(angles))
         bend = curvature_along(
             run.subject, _measured_ones(run.states), run.at, samples=2 if lab.smoke else _SAMPLES
         )
-        bends.append(_curvature_rows(bend).assign(benchmark=whole.name))
-        lab.draw(f"drop-{whole.name}-curvature", plot_curvature(bend))
+        lab.write(f"{name}-curvature", _curvature_rows(bend), curves)
+        lab.draw(f"{name}-curvature", plot_curvature(bend))
         jax.clear_caches()
-    lab.write("drop", pd.concat(drops), every)
-    lab.write("drop-gradients", pd.concat(angles), every)
-    lab.write("drop-curvature", pd.concat(bends), every)
 
 
 def _measured_ones(states: Mapping[str, Any]) -> dict[str, Any]:

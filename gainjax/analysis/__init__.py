@@ -55,7 +55,6 @@ from gainjax.analysis.timescales import (
     split_timescales,
 )
 from gainjax.analysis.tonic import (
-    classes_seen,
     held_out_uncertainty,
     tonic_comparison,
     tonic_levels,
@@ -73,6 +72,7 @@ from gainjax.analysis.toys import (
     slow_toy,
 )
 from gainjax.analysis.trace_plots import plot_temperature, plot_timescales
+from gainjax.data.stream import classes_seen
 
 __all__ = [
     "CLAIMS",

@@ -21,7 +21,6 @@ from scipy.stats import page_trend_test
 from gainjax.analysis.networks import Network, Subject
 from gainjax.analysis.recorded import ends_of_whole, recorded_gains
 from gainjax.curves import task_ends
-from gainjax.data import Stream
 from gainjax.gain import predictive_entropy
 from gainjax.statistics import mean_interval, paired_permutation_test
 
@@ -178,6 +177,7 @@ def tonic_comparison(
 
     Example:
         >>> import gainjax
+        >>> from gainjax.analysis import classes_seen
         >>> bench = gainjax.get_benchmark("split-digits")
         >>> curves = gainjax.run(bench, ["ngm-sgd"], 2, updates_per_task=10, progress=False)
         >>> table = tonic_comparison({"split": curves}, {"split": classes_seen(bench.load())})
@@ -198,21 +198,6 @@ def tonic_comparison(
         levels.insert(0, "benchmark", name)
         tables.append(levels)
     return pd.concat(tables, ignore_index=True)
-
-
-def classes_seen(stream: Stream) -> list[int]:
-    """Return the number of classes in the pooled training data of each task.
-
-    Args:
-        stream: Tasks with classes as targets.
-
-    Example:
-        >>> from gainjax import get_benchmark
-        >>> classes_seen(get_benchmark("rotated-digits").load())
-        [10, 10, 10]
-    """
-    targets = np.asarray(stream.train_targets)
-    return [len(np.unique(targets[:end])) for end in np.asarray(stream.task_end)]
 
 
 def held_out_uncertainty(subject: Subject, network: Network) -> jax.Array:

@@ -73,6 +73,21 @@ def normalize(stream: Stream, inputs: ArrayLike) -> jax.Array:
     return (inputs.astype(jnp.float32) - shift) * scale
 
 
+def classes_seen(stream: Stream) -> list[int]:
+    """Return the number of classes in the training data up to each task.
+
+    Args:
+        stream: Tasks with classes as targets.
+
+    Example:
+        >>> from gainjax import get_benchmark
+        >>> classes_seen(get_benchmark("rotated-digits").load())
+        [10, 10, 10]
+    """
+    targets = np.asarray(stream.train_targets)
+    return [len(np.unique(targets[:end])) for end in np.asarray(stream.task_end)]
+
+
 def check_stream(stream: Stream) -> None:
     """Raise unless a stream of tasks is valid.
 

@@ -12,6 +12,7 @@ import jax
 import numpy as np
 
 from gainjax.data import Stream, check_stream
+from gainjax.data.stream import classes_seen
 from gainjax.methods import Method
 from gainjax.models import MLP, Model, as_model
 from gainjax.models.model import Modulate
@@ -295,6 +296,11 @@ def num_classes(goal: Goal, stream: Stream) -> int:
     """Return the number of classes of a stream, 0 if its targets are not classes."""
     targets = stream.train_targets
     return int(np.max(targets)) + 1 if goal.classifies and is_classes(targets) else 0
+
+
+def seen_by_task(goal: Goal, stream: Stream) -> tuple[int, ...] | None:
+    """Return the number of classes seen by the end of each task, None without classes."""
+    return tuple(classes_seen(stream)) if num_classes(goal, stream) else None
 
 
 def _default_model(stream: Stream) -> Model:

@@ -12,7 +12,7 @@ from gainjax.curves import FILE, difference, load
 from gainjax.files import expanded
 from gainjax.runs import identity
 from gainjax.runs.part_store import CheckpointWarning
-from gainjax.runs.spec import OF_FINDING, RunSpec
+from gainjax.runs.spec import DESCRIPTIVE, RunSpec
 
 # Fingerprints, which cannot be compared across versions or devices.
 _OF_CODE = ("programs", "common")
@@ -63,7 +63,7 @@ def check_same(
     remedy = "\nChoose another directory, or remove that file"
     wanted = json.loads(json.dumps(wanted))  # as it comes back from a file
     old, new = (
-        {name: value for name, value in each.items() if name not in (*OF_FINDING, *_OF_CODE)}
+        {name: value for name, value in each.items() if name not in (*DESCRIPTIVE, *_OF_CODE)}
         for each in (stored, wanted)
     )
     if old != new:

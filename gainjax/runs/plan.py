@@ -17,7 +17,7 @@ from gainjax.data import Stream
 from gainjax.methods import METHODS, TRACE, Method
 from gainjax.models.model import Modulate
 from gainjax.runs import identity
-from gainjax.runs.benchmark import Benchmark
+from gainjax.runs.benchmark import Benchmark, seen_by_task
 from gainjax.runs.borrow import Borrowed
 from gainjax.runs.settings import Schedule
 from gainjax.runs.spec import RunSpec
@@ -177,6 +177,7 @@ def make_plan(
             label: method.name if METHODS.get(method.name) is method else method.reference
             for label, method in methods.items()
         },
+        classes_seen=seen_by_task(benchmark.goal, stream),
     )
     return Plan(spec, groups, stream, borrowed)
 

@@ -1,6 +1,7 @@
 """The description of a run: one typed value, written as JSON and compared field by field."""
 
 import dataclasses
+import operator
 from collections.abc import Mapping
 from typing import Any
 
@@ -8,7 +9,8 @@ from gainjax.curves import Setting, check_settings
 from gainjax.runs.settings import Schedule, Value
 from gainjax.training import Protocol
 
-OF_FINDING = ("found_by", "references")  # fields that locate code; they do not affect the results
+# Fields that do not affect the results: where code is found, and what follows from the data.
+DESCRIPTIVE = ("found_by", "references", "classes_seen")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,6 +36,8 @@ class RunSpec:
             None for an object passed by the caller.
         references: For each label how to find the method again: a registered name or
             ``"module:attribute"``; None for an object passed by the caller.
+        classes_seen: Number of classes in the training data up to each task; None if targets are
+            not classes, and in files of earlier versions.
     """
 
     benchmark: str
@@ -52,6 +56,7 @@ class RunSpec:
     programs: Mapping[str, Mapping[str, str]]
     found_by: str | None
     references: Mapping[str, str | None]
+    classes_seen: tuple[int, ...] | None = None
 
     def replace(self, **changes: Any) -> "RunSpec":
         """Return the description with changed fields."""
@@ -73,9 +78,9 @@ class RunSpec:
         )
 
     def decisive(self) -> dict[str, Any]:
-        """Return the JSON values that affect the results, without how code is found again."""
+        """Return the JSON values that affect the results."""
         stored = self.to_json()
-        return {name: stored[name] for name in stored if name not in OF_FINDING}
+        return {name: stored[name] for name in stored if name not in DESCRIPTIVE}
 
     def to_json(self) -> dict[str, Any]:
         """Return the description as plain JSON values."""
@@ -90,6 +95,7 @@ class RunSpec:
             "borrowed": None if self.borrowed is None else dict(self.borrowed),
             "programs": {label: dict(found) for label, found in self.programs.items()},
             "references": dict(self.references),
+            "classes_seen": None if self.classes_seen is None else list(self.classes_seen),
         }
 
     @classmethod
@@ -106,6 +112,7 @@ class RunSpec:
                     "settings": tuple(setting_from_json(row) for row in stored["settings"]),
                     "seeds": tuple(int(seed) for seed in stored["seeds"]),
                     "protocol": Protocol(**stored["protocol"]),
+                    "classes_seen": _numbers(stored.get("classes_seen")),
                 }
             )
             check_settings(spec.settings)
@@ -118,6 +125,10 @@ class RunSpec:
         if wrong := [place for place in places if not isinstance(place, str | None)]:
             raise ValueError(f"not the description of a run: it refers to {wrong[0]!r}")
         return spec
+
+
+def _numbers(stored: Any) -> tuple[int, ...] | None:
+    return None if stored is None else tuple(operator.index(number) for number in stored)
 
 
 def setting_to_json(setting: Setting) -> dict[str, Any]:
