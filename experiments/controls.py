@@ -117,7 +117,7 @@ def _plot(rows: pd.DataFrame) -> Figure:
 
 
 def _differences(runs: xr.Dataset) -> pd.DataFrame:
-    """Return one row per method: metrics with intervals, and their differences to NGM-SGD."""
+    """Return one row per method: metrics with intervals, and their differences from NGM-SGD."""
     metrics = [f"{name}{end}" for name in COMPARED for end in ("", "_low", "_high")]
     differences = comparison(runs, "ngm-sgd", COMPARED).drop(columns="reference")
     rows = table(runs)[[*metrics, "seeds", "diverged"]].join(differences.add_prefix("minus_ngm_"))

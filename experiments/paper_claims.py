@@ -79,7 +79,7 @@ FURTHER = {
                 smaller_gap, "ngm-sgd", "msgd"),
         _of_two("less-than-adam", "NGM-SGD has a smaller gap than Adam.",
                 smaller_gap, "ngm-sgd", "adam"),
-        _of_two("more-accurate", "NGM-SGD is more accurate than plain SGD.",
+        _of_two("more-accurate", "NGM-SGD has a higher anytime accuracy than plain SGD.",
                 more_accurate, "ngm-sgd", "sgd"),
         _of_two("loss-msgd", "Its test loss rises less at switches than momentum SGD's.",
                 less_loss, "ngm-sgd", "msgd"),
@@ -157,7 +157,7 @@ _HEAD = """# What the paper claims
 
 Made by `python -m experiments paper-claims --data-dir DIR`: ten seeds, the benchmarks' own settings
 (on MNIST, the paper's), in joint training and with a replay memory. A claim is a number per seed
-that is above 0 where it holds; means with 95 % intervals of Student's t. A claim holds or fails if
-its interval lies on one side of 0, and is open otherwise; what is claimed of other streams only is
-not applicable.
+that is above 0 where it holds; means with 95 % Student's t intervals. A claim holds or fails if its
+interval lies on one side of 0, and is open otherwise; a claim about other streams only is not
+applicable.
 """

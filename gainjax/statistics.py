@@ -142,7 +142,7 @@ def paired_difference(
     confidence: float = 0.95,
     seed: int = 0,
 ) -> PairedDifference:
-    """Return the mean paired difference to a reference, its interval and its p-value.
+    """Return the mean paired difference from a reference, its interval and its p-value.
 
     Args:
         samples: One value per seed, shape (..., seeds).
@@ -238,7 +238,7 @@ def frontier(gap: ArrayLike, accuracy: ArrayLike) -> Bool[np.ndarray, "points"]:
     cost, gain = _real("gap", gap), _real("accuracy", accuracy)
     if cost.ndim != 1 or cost.shape != gain.shape:
         raise ValueError(
-            f"gap and accuracy must have one shape (points,): got {cost.shape} and {gain.shape}"
+            f"gap and accuracy must have the same shape (points,): got {cost.shape}, {gain.shape}"
         )
     # [i, j]: point j dominates point i.
     as_good = (cost <= cost[:, None]) & (gain >= gain[:, None])

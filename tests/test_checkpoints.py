@@ -285,7 +285,7 @@ def test_parts_side_by_side_all_store_what_they_have(tmp_path, monkeypatch):
         if new and len(begun) == len(METHODS):  # a second signal would act at once
             os.kill(os.getpid(), signal.SIGTERM)
 
-    with pytest.raises(Interrupted, match="All is stored"):
+    with pytest.raises(Interrupted, match="Everything is stored"):
         go(tmp_path, threads=2, on_chunk=stop)
     for method, done in begun.items():
         steps = run_files.sealed_steps(tmp_path / run_store.FOLDER / method)

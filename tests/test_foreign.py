@@ -65,7 +65,7 @@ def test_all_tables_figures_and_tests_take_them(tmp_path):
     assert "torch, 3 tasks, 290 updates, 6 seeds" in text
     assert "Rodriguez-Garcia" in text
     assert "De Lange" in text
-    assert "Differences to er, paired by seed" in text
+    assert "Differences from er, paired by seed" in text
     assert "p=" in text
     assert "diverged" not in text
     assert "nan" not in text
@@ -137,7 +137,7 @@ def test_another_score_than_accuracy():
             "accuracy of 'er' must not be masked",
         ),
         ({"accuracy": {"er": "high"}}, ValueError, "must be numbers with the axes"),
-        ({"accuracy": arrays() | {"x": arrays(seeds=2)["er"]}}, ValueError, "one shape"),
+        ({"accuracy": arrays() | {"x": arrays(seeds=2)["er"]}}, ValueError, "the same shape"),
         ({"seeds": [1]}, ValueError, "as many as in accuracy, 6: got"),
         ({"seeds": [1, 1, 2, 3, 4, 5]}, ValueError, "different integers"),
         ({"seen_accuracy": seen(["er"])}, ValueError, "must map the labels er, ewc, si"),

@@ -117,6 +117,7 @@ def test_diverged_seeds_and_schedules_do_not_pass_silently(curves):
     spec = json.loads(curves.attrs["spec"])
     for row in spec["settings"]:
         row["hyperparameters"]["decay"] = {"schedule": "warm", "values": [0.9] * 250}
+    spec["dynamics"] = {}
     with pytest.raises(ValueError, match="decay of 'ngm-sgd' must be one number: got a schedule"):
         recorded_gains(curves.assign_attrs(spec=json.dumps(spec)))
 
@@ -189,7 +190,7 @@ def test_bounded_gain_gives_back_its_decay_where_it_is_free():
 def test_gain_that_does_not_move_has_no_decay():
     with pytest.raises(ValueError, match="must leave its baseline"):
         recovered_decay([1.0, 1.0], [0.0, 0.0], GainDynamics())
-    with pytest.raises(ValueError, match=r"one shape.*got \(2,\) and \(3,\)"):
+    with pytest.raises(ValueError, match=r"the same shape.*got \(2,\) and \(3,\)"):
         recovered_decay([1.0, 1.0], [0.0, 0.0, 0.0], GainDynamics())
 
 
@@ -596,3 +597,26 @@ def test_figures_draw_into_given_panels(run, curves):
             plot(curves, axes=given, size=(5, 2))
     with pytest.raises(ValueError, match="at least 2 tasks"):
         plot_bursts(curves.isel(task_end=[-1]))
+
+
+def test_the_gain_of_a_custom_method_is_analyzed_by_its_own_dynamics():
+    """Though its decay and its baseline are no hyperparameters, and its sensitivity is computed."""
+
+    def gain(strength=2.0):
+        return gainjax.GainDynamics(decay=0.8, baseline=1.5, sensitivity=strength / 10)
+
+    method = gainjax.Method("mine", lambda learning_rate=0.01: optax.sgd(learning_rate), gain=gain)
+    options = {"updates_per_task": 10, "progress": False}
+    curves = gainjax.sweep("split-digits", {"strength": [1.0, 2.0]}, ["sgd", method], 2, **options)
+    found = recorded_gains(curves)
+    assert list(found) == ["mine strength=1", "mine strength=2"]
+    numbers = {"decay": 0.8, "baseline": 1.5, "max_gain": None}
+    for recorded, sensitivity in zip(found.values(), (0.1, 0.2), strict=True):
+        assert vars(recorded.dynamics) == pytest.approx({**numbers, "sensitivity": sensitivity})
+    one = gainjax.run("split-digits", [method], 2, **options)
+    both = gainjax.concat([one, curves.sel(setting=["sgd", "mine strength=1"])], "setting")
+    assert list(recorded_gains(both)) == ["mine", "mine strength=1"]
+    scheduled = {"strength": lambda count: 1.0}
+    of_schedule = gainjax.run("split-digits", [method], hyperparameters=scheduled, **options)
+    with pytest.raises(ValueError, match="no setting of these curves has a gain that follows"):
+        recorded_gains(of_schedule)

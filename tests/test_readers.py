@@ -292,7 +292,7 @@ def test_an_orientation_that_is_damaged_or_behind_the_pixels(tmp_path):
         path.write_bytes(content[:-12] + struct.pack(">I", len(body)) + chunk + content[-12:])
         if orientation == 3:
             np.testing.assert_array_equal(read(tmp_path).x_test[-1, ..., 0], upright)
-    with pytest.raises(ValueError, match=r"1.png .* orientation stands behind its pixels"):
+    with pytest.raises(ValueError, match=r"1.png .* orientation comes after its pixels"):
         read(tmp_path)
 
 

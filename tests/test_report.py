@@ -216,7 +216,7 @@ def test_a_run_without_a_switch_is_refused():
 
 def test_differences_are_printed_if_there_are_any(curves):
     rows = report.comparison(curves)
-    text = printed(curves).split("Differences to NGM-SGD, paired by seed")[1]
+    text = printed(curves).split("Differences from NGM-SGD, paired by seed")[1]
     line = text[text.index(" SGD") :].splitlines()[0]
     assert f"+{rows.loc['sgd', 'avg_sg']:.3f} " in line
     assert f"{100 * rows.loc['sgd', 'min_acc']:.1f} " in line
@@ -238,7 +238,7 @@ def test_differences_are_printed_if_there_are_any(curves):
 
 def test_differences_follow_the_convention():
     every = synthetic_curves(eval_tasks=5)
-    text = printed(every, convention="de-lange").split("Differences to NGM-SGD")[1]
+    text = printed(every, convention="de-lange").split("Differences from NGM-SGD")[1]
     assert "WF10" in text
     assert "avg-SG" not in text
     blind = printed(synthetic_curves().isel(seen_update=slice(0))).split("Differences")[1]

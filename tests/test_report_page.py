@@ -241,7 +241,7 @@ def test_a_diverged_method_is_never_the_best():
 )
 def test_whatever_curves_there_are_have_a_page(dataset, tmp_path):
     page = gainjax.report(dataset(), tmp_path / "page.html").read_text()
-    assert "<h2>What is seen</h2>" in page
+    assert "<h2>Summary</h2>" in page
     assert "nan" not in text_of(page).lower().split()
 
 
@@ -249,7 +249,7 @@ def test_what_was_not_recorded_is_absent():
     page = pages.render([foreign()])
     assert "Around the switches" in page
     assert headings(page) == [
-        "What is seen", "Metrics", "Task 1 through the run", "Around the switches",
+        "Summary", "Metrics", "Task 1 through the run", "Around the switches",
         "Differences, paired by seed", "Configuration and versions",
     ]  # fmt: skip
 
@@ -483,7 +483,7 @@ def test_names_are_no_markup_in_markdown_and_no_dashes_in_latex():
         r"| \*a\* \_b\_ learning_rate=1",
         r"| \[l](http://x)",
         r"| \$x\$ \|y\| \`z\` \&lt;",
-        r"**Differences to \<b>x\</b>",
+        r"**Differences from \<b>x\</b>",
         r"- method - \<b>x\</b>",
     ):
         assert literal in text

@@ -126,7 +126,7 @@ def test_divergence_is_the_first_loss_that_is_not_finite():
         (None, {"gain": np.ones((2, 2, 8, 1))}, {}, "gain must be numbers of shape"),
         (None, {"train_loss": np.ones((2, 2, 7))}, {}, "train_loss must be numbers of shape"),
         (None, {"accuracy": np.ones((2, 2, 4, 3))}, {}, "task 1 or of all 2 tasks"),
-        (None, {"accuracy": np.ones((2, 2, 4, 1))}, {}, "one shape"),
+        (None, {"accuracy": np.ones((2, 2, 4, 1))}, {}, "the same shape"),
         (None, {"accuracy": np.full((2, 2, 4, 2), 98.0)}, {}, r"\[0, 1\]: got 98.0; divide perc"),
         (None, {"accuracy": np.full((2, 2, 4, 2), np.nan)}, {}, "must be finite: got nan"),
         (None, {"accuracy": np.full((2, 2, 4, 2), "a")}, {}, "accuracy must be numbers"),

@@ -287,8 +287,8 @@ def test_frontier_leaves_out_what_is_not_known():
         ),
         (lambda: holm([0.5, 1.5]), ValueError, r"p_values must be in \[0, 1\].* got 1.5"),
         (lambda: holm(["a"]), TypeError, "p_values must hold real numbers"),
-        (lambda: frontier([1, 2], [1]), ValueError, "gap and accuracy must have one shape"),
-        (lambda: frontier([[1]], [[1]]), ValueError, "gap and accuracy must have one shape"),
+        (lambda: frontier([1, 2], [1]), ValueError, "gap and accuracy must have the same shape"),
+        (lambda: frontier([[1]], [[1]]), ValueError, "gap and accuracy must have the same shape"),
     ],
 )
 def test_wrong_input(call, error, message):

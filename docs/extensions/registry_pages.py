@@ -124,7 +124,7 @@ def _in_the_league(name: str) -> Iterator[str]:
         yield (
             f"It costs {_times(cost.forward, 'forward pass', 'forward passes')} and "
             f"{_times(cost.backward, 'backward pass', 'backward passes')} per update, and "
-            f"{_times(cost.memory, 'copy', 'copies')} of the weights.\n"
+            f"{_times(cost.memory, 'extra copy', 'extra copies')} of the weights.\n"
         )
 
 
@@ -244,7 +244,7 @@ _KINDS: dict[str, tuple[Any, Callable[[Any], str], Callable[[Any], Any], list[st
         metric_page,
         _metric_row,
         ["name", "title", "meaning", "unit", "better"],
-        "Index ranges and both conventions in figures: [metrics](../metrics.md).",
+        "For index ranges and figures of both conventions, see [metrics](../metrics.md).",
     ),
 }
 

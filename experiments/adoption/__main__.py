@@ -2,10 +2,10 @@
 
     python -m experiments.adoption --data DIR
 
-``DIR`` holds ``mnist.npz``, ``cifar10.npz`` and ``cifar100.npz`` (Keras array names). Writes to the
-other results ``adoption-recipes.csv``: the results of recipes alone and under rules for the gain,
-and ``adoption-switch.csv``: their stability gap at task switches. It takes half an hour on two CPU
-cores. The tables are discussed in docs/adoption.md.
+``DIR`` holds ``mnist.npz``, ``cifar10.npz`` and ``cifar100.npz`` (Keras array names). Beside the
+other results, it writes ``adoption-recipes.csv``, the results of recipes alone and under rules for
+the gain, and ``adoption-switch.csv``, their stability gap at task switches. It takes half an hour
+on two CPU cores. The tables are discussed in docs/adoption.md.
 """
 
 import argparse

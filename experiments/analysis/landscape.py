@@ -71,7 +71,7 @@ def landscape(
     """Look at the loss between the weights before, during and after a switch.
 
     Args:
-        lab: Where things are.
+        lab: Folders and options.
         benchmarks: Benchmarks to run.
         seeds: Number of seeds.
     """
@@ -128,7 +128,7 @@ def _lines(run: Run, losses: Losses, weights: np.ndarray, places: np.ndarray) ->
 
 
 def _way(found: xr.DataArray) -> xr.DataArray:
-    """Return the losses on the way from before over during to after."""
+    """Return the losses on the way from before via during to after."""
     first, second = (found.sel(path=path, drop=True) for path in list(PATHS)[:2])
     second = second.isel(s=slice(1, None))
     whole = xr.concat([first, second.assign_coords(s=second["s"] + 1)], "s")

@@ -51,7 +51,7 @@ def claim(
     """See whether a fixed gain and averaging halve NGM-SGD's gap at one setting.
 
     Args:
-        lab: Where things are.
+        lab: Folders and options.
         benchmarks: Benchmarks to run.
     """
     for benchmark in lab.benchmarks(benchmarks):
@@ -109,11 +109,11 @@ def write_page(results: Path) -> None:
 
 _HEAD = """# The claim
 
-Made by `python -m experiments claim --data-dir DIR`. What is claimed stands in
+Made by `python -m experiments claim --data-dir DIR`. The claim is stated in
 `experiments/league/claim.py`, which was committed before these runs. Ten fresh seeds, 95 %
-intervals of Student's t, exact paired p-values against NGM-SGD.
+Student's t intervals; ratio, difference and exact paired p-values against NGM-SGD.
 
-| benchmark | method | avg-SG | of NGM-SGD's | anytime, % | more by | p gap | p anytime | met |
+| benchmark | method | avg-SG | ratio | anytime, % | difference | p gap | p anytime | met |
 |---|---|---|---|---|---|---|---|---|"""
 
 

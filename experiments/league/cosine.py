@@ -33,7 +33,7 @@ class CosineMLP(nn.Module):
 
 
 def with_cosine_head(benchmark: Benchmark) -> Benchmark:
-    """Return a benchmark of digits or MNIST with the same network, but for its head.
+    """Return a benchmark of digits or MNIST with the same network, except for its head.
 
     Args:
         benchmark: The benchmark.

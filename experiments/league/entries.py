@@ -22,7 +22,7 @@ class Entry(NamedTuple):
     backward: int = 1
     """Backward passes per update."""
     memory: int = 0
-    """Copies of the weights that it keeps besides the weights."""
+    """Copies of the weights that it keeps in addition to them."""
     variant: str = ""
     """What follows its name in the league, where it runs on another network."""
     on: Callable[[Benchmark], Benchmark] | None = None

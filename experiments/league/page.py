@@ -78,7 +78,7 @@ def _groups(stored: dict[str, pd.DataFrame]) -> dict[str, list[str]]:
 
 
 def of_benchmark(rows: pd.DataFrame) -> pd.DataFrame:
-    """Return a row per method, from its fresh seeds: by rising gap.
+    """Return a row per method, from its fresh seeds, in order of increasing gap.
 
     Args:
         rows: The stored rows of a benchmark.
@@ -154,9 +154,9 @@ by `python -m experiments league --page-only`. Each method has seven settings of
 hyperparameters (`experiments/league/entries.py`), tried on seeds 100 to 102. The setting with the
 smallest gap within half a point of the method's own best anytime accuracy was then run on ten fresh
 seeds, 0 to 9, with task switches and without (the *floor*: task 1 simply continues). Means of these
-ten seeds with 95 % intervals of Student's t; p-values of exact paired tests against NGM-SGD,
+ten seeds with 95 % Student's t intervals; p-values of exact paired tests against NGM-SGD,
 corrected by Holm's method within each table: with {comparisons} comparisons of ten seeds none can
-be below {smallest:.3f}. On MNIST, a fixed random 1,000 images of each test set are evaluated.
+be below {smallest:.3f}. On MNIST, 1,000 fixed random images of each test set are evaluated.
 Task 1 is evaluated after every update, all tasks seen so far after each of the first 16 updates of
 a task and every 10th.
 
@@ -239,7 +239,7 @@ def _standing(name: str, table: pd.DataFrame) -> str:
     better = better[better["diverged"] == 0]
     told = (
         f"On {name} NGM-SGD has a gap of {ours['gap']:.4f} at an anytime accuracy of "
-        f"{100 * ours['anytime']:.2f} %: the gap is number {place} of {len(table)}. "
+        f"{100 * ours['anytime']:.2f} %: its gap ranks {place} of {len(table)}. "
     )
     if better.empty:
         return told + "No method has both a smaller gap and at least its accuracy.\n"

@@ -94,7 +94,7 @@ def recovered_decay(gain: ArrayLike, uncertainty: ArrayLike, dynamics: GainDynam
     gains, entropy = (np.asarray(values, np.float64) for values in (gain, uncertainty))
     if gains.shape != entropy.shape or gains.ndim not in (1, 2):
         raise ValueError(
-            "gain and uncertainty must have one shape, (N,) or (seeds, N): got "
+            "gain and uncertainty must have the same shape, (N,) or (seeds, N): got "
             f"{gains.shape} and {entropy.shape}"
         )
     baseline, sensitivity = (
@@ -140,7 +140,7 @@ def around_switches(
     if len(ends) < 2:
         raise ValueError("task_ends must have at least 2 tasks: with one there is no switch")
     if ends[0] < 1 or (np.diff(ends) < 1).any():
-        raise ValueError(f"task_ends must be ascending, from 1 on: got {ends.tolist()}")
+        raise ValueError(f"task_ends must be ascending and at least 1: got {ends.tolist()}")
     check_integer("before", before, 0)
     check_integer("after", after, 1)
     since = np.arange(-before, after + 1)

@@ -22,9 +22,9 @@ def plot_claims(
 ) -> Figure:
     """Draw the measured claims with their intervals: right of the line they hold.
 
-    Claims have different units, so each is divided by the larger end of its interval: the line at 0
-    and the verdict keep their meaning, lengths of different claims cannot be compared. The number
-    itself stands at the right.
+    Claims have different units, so each is divided by the end of its interval that is farther from
+    0: the line at 0 and the verdict keep their meaning, but lengths of different claims cannot be
+    compared. The number itself stands at the right.
 
     Args:
         table: Rows of :func:`gainjax.analysis.judge_claims`. Claims without a value are left out.

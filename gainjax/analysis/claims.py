@@ -104,7 +104,7 @@ def _flat(curves: xr.Dataset) -> np.ndarray:
 
 
 _NGM = ("ngm-sgd",)
-_GAP = "smaller avg-SG, fractions"
+_GAP = "smaller avg-SG"
 CLAIMS: Mapping[str, Claim] = {
     claim.name: claim
     for claim in (
@@ -113,12 +113,13 @@ CLAIMS: Mapping[str, Claim] = {
             "smallest height above its floor, gain",
         ),
         Claim(
-            "free-decay", "Once uncertainty is gone the gain decays with -1/ln γ.", PAPER, _NGM,
-            _homogeneous, "a thousandth less the error of γ",
+            "free-decay",
+            "Without uncertainty the gain decays with the time constant -1/ln γ.",
+            PAPER, _NGM, _homogeneous, "0.001 minus the error of γ",
         ),
         Claim(
-            "slow-burst", "The burst that is seen lasts longer than -1/ln γ.", "ours", _NGM,
-            _slower_than_free, "of -1/ln γ",
+            "slow-burst", "The visible burst fades more slowly than with -1/ln γ.", "ours", _NGM,
+            _slower_than_free, "excess time constant relative to -1/ln γ",
         ),
         Claim(
             "tonic-rise", "The tonic level rises over tasks that bring new classes.",
@@ -126,8 +127,8 @@ CLAIMS: Mapping[str, Claim] = {
         ),
         Claim(
             "tonic-flat", "The tonic level is flat over tasks with the same classes.",
-            PAPER, _NGM, _flat, f"{FLAT:g} less the change over the stream, of the mean level",
-            grows=False,
+            PAPER, _NGM, _flat,
+            f"{FLAT:g} minus the change over the stream, relative to the mean level", grows=False,
         ),
         Claim(
             "gap", "The gain makes the gap of SGD smaller.", PAPER, ("ngm-sgd", "sgd"),
@@ -146,15 +147,16 @@ CLAIMS: Mapping[str, Claim] = {
             smaller_gap("ngm-adam", "adam"), _GAP,
         ),
         Claim(
-            "not-step-size", "A rate that follows the entropy does not do what the gain does.",
+            "not-step-size",
+            "A learning rate that follows the entropy does not do what the gain does.",
             f"{PAPER}v3", ("ngm-sgd", "entropy-lr"), smaller_gap("ngm-sgd", "entropy-lr"), _GAP,
         ),
         Claim(
-            "reset-momentum", "Forgetting the momentum at switches makes its gap smaller.",
+            "reset-momentum", "Resetting momentum at switches makes its gap smaller.",
             f"{PAPER}v3", ("msgd-reset", "msgd"), smaller_gap("msgd-reset", "msgd"), _GAP,
         ),
         Claim(
-            "reset-adam", "Forgetting Adam's state at switches makes its gap smaller.",
+            "reset-adam", "Resetting Adam at switches makes its gap smaller.",
             f"{PAPER}v3", ("adam-reset", "adam"), smaller_gap("adam-reset", "adam"), _GAP,
         ),
     )

@@ -121,7 +121,7 @@ def curvature(
 
 
 def flat_products(loss: Loss, params: Any, vectors: jax.Array) -> jax.Array:
-    """Return the products of the Hessian with several vectors; what is common is computed once.
+    """Return the products of the Hessian with several vectors; common parts are computed once.
 
     Args:
         loss: A function of the parameters, shape ().

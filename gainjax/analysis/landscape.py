@@ -24,7 +24,7 @@ class Plane(NamedTuple):
 
 
 def along_line(loss: Loss, start: Any, end: Any, points: Sequence[float]) -> np.ndarray:
-    r"""Return the loss on the line through two weights.
+    r"""Return the loss on the line through two sets of weights.
 
     .. math:: L((1 - s)\, \theta_0 + s\, \theta_1)
 
@@ -62,16 +62,16 @@ def on_plane(
     points: int = 25,
     margin: float = 0.3,
 ) -> Plane:
-    r"""Return the loss on the plane through three weights.
+    r"""Return the loss on the plane through three sets of weights.
 
     .. math:: \theta(x, y) = \theta_0 + x\, e_1 + y\, e_2
 
     with :math:`e_1` from the first to the second and :math:`e_2` orthogonal to it, both of length
-    1, so that distances on the plane equal those between weights.
+    1, so that distances on the plane equal those between sets of weights.
 
     Args:
         loss: A function of the parameters, shape ().
-        corners: Three parameters, such as those before, during and after a switch.
+        corners: Three sets of parameters, such as those before, during and after a switch.
         others: Further parameters, such as those of all snapshots, to project onto the plane.
         points: Points along each axis, >= 2.
         margin: How far the plane reaches beyond the corners, as a fraction of their extent, >= 0.

@@ -76,7 +76,7 @@ def names_of(found: xr.Dataset | xr.DataArray) -> dict[str, str]:
 def add_legend(
     panel: Axes, handles: Sequence[Artist], names: Sequence[str], *, is_new: bool, ncols: int = 3
 ) -> None:
-    """Add a legend above the panels, or inside one if the figure is not ours: no room outside.
+    """Add a legend above the panels, or inside one where the figure is not ours.
 
     Args:
         panel: The panel, or one of several.

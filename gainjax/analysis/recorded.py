@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 import xarray as xr
 
-from gainjax.curves import check_rows, has, settings_of, task_ends
+from gainjax.curves import check_rows, has, settings_of, spec_of, task_ends
 from gainjax.gain import GainDynamics
 
 _NUMBERS = ("decay", "baseline", "sensitivity")
@@ -91,12 +91,14 @@ def gain_traces(curves: xr.Dataset) -> dict[str, GainTrace]:
 
 
 def recorded_gains(curves: xr.Dataset) -> dict[str, RecordedGain]:
-    """Return the gain of each setting whose hyperparameters define how it follows uncertainty.
+    """Return the gain of each setting that has one which follows uncertainty.
 
     Args:
-        curves: Curves with ``gain`` and ``uncertainty``. Settings without ``decay``, ``baseline``
-            and ``sensitivity`` (plain SGD, a replayed gain) are skipped, as are those that use them
-            for something other than a gain (entropy-lr), and seeds that diverged or have no gain.
+        curves: Curves with ``gain`` and ``uncertainty``. The numbers of the dynamics are those of
+            :attr:`gainjax.Method.gain`, or hyperparameters named ``decay``, ``baseline`` and
+            ``sensitivity``. Settings without these (plain SGD, a replayed gain) are skipped, as are
+            those that use them for something other than a gain (entropy-lr), and seeds that
+            diverged or have no gain.
 
     Returns:
         The recordings by the label of the setting, in their order.
@@ -122,17 +124,19 @@ def recorded_gains(curves: xr.Dataset) -> dict[str, RecordedGain]:
             f"{sorted(map(str, curves.data_vars))}. Curves from gainjax.run have both"
         )
     found: dict[str, RecordedGain] = {}
+    described = spec_of(curves).get("dynamics", {})
     for row in settings_of(curves):
-        if not all(row["hyperparameters"].get(name) is not None for name in _NUMBERS):
-            continue
         label = row["label"]
+        numbers = {**row["hyperparameters"], **described.get(label, {})}
+        if not all(numbers.get(name) is not None for name in _NUMBERS):
+            continue
         own = curves.sel(setting=label)
         gain, uncertainty = (
             own[name].transpose("seed", "update").values.astype(np.float64)
             for name in ("gain", "uncertainty")
         )
         kept = (own["diverged_update"].values == 0) & np.isfinite(gain + uncertainty).all(axis=1)
-        dynamics = _dynamics(label, row["hyperparameters"])
+        dynamics = _dynamics(label, numbers)
         if kept.any() and not _is_none(gain[kept], uncertainty[kept], dynamics):
             _check_obeys(label, dynamics, gain[kept], uncertainty[kept])
             found[label] = RecordedGain(
@@ -154,7 +158,7 @@ def ends_of_whole(curves: xr.Dataset) -> np.ndarray:
         curves: Curves with a gain.
 
     Raises:
-        ValueError: If an update is missing: then the place of a gain is not its update.
+        ValueError: If an update is missing: positions would then not be update numbers.
     """
     check_rows(curves)
     ends = task_ends(curves)

@@ -245,7 +245,7 @@ def _risen(shown: Shown, rows: pd.DataFrame) -> str:
         parts.append(f"{risen} of {len(own)} switches with {shown.names[label]}")
     if not parts:
         return "Tasks are too short to tell a burst of the gain from its fluctuation."
-    return f"The gain rises by more than it fluctuated before at {listed(parts)}, over all seeds."
+    return f"The gain rises by more than its prior fluctuation at {listed(parts)}, over all seeds."
 
 
 def _faded(table: pd.DataFrame) -> Iterator[str]:
@@ -308,8 +308,8 @@ def _compared(shown: Shown, levels: pd.DataFrame) -> str:
     """Describe the distance from the fixed point, and the change of the level over the tasks."""
     away = (levels["level"] - levels["steady_state"]).abs().max()
     text = (
-        f"Level and fixed point are at most {away:.3f} apart: they are as close as the gain moves "
-        "slowly."
+        f"Level and fixed point are at most {away:.3f} apart: the more slowly the gain moves, the "
+        "closer they are."
     )
     if len(shown.ends) < 2:
         return text

@@ -83,7 +83,7 @@ def plot_gradients(
 ) -> Figure:
     """Draw whether the gradients of old and new tasks agree, their sizes, and the step taken.
 
-    Left: the cosine between both gradients. Middle: how many times as long the new task's gradient
+    Left: the gradients' cosine. Middle: how many times as long the new task's gradient
     is. Right: the cosine between the step to the next snapshot and the negative joint gradient.
     Snapshots are evenly spaced. Lines are means over seeds, bands 95 % confidence intervals of the
     mean; seeds that diverged are left out. The mean of the ratio is a geometric one.

@@ -88,7 +88,7 @@ def drop_parts(
         normalized features.
     """
     if subject.stream.train_targets.ndim != 1:
-        raise ValueError("the drop can be decomposed only for class targets, which this lacks")
+        raise ValueError("the drop can be decomposed only if the targets are classes")
     check_snapshots(states, snapshots)
     old = subject.old_classes(switch)
     test = subject.test(0)

@@ -117,7 +117,7 @@ def plot_landscape(
     labels: Mapping[str, str] | None = None,
     size: tuple[float, float] | None = None,
 ) -> Figure:
-    """Draw losses on the way from weights to weights, and on planes through them.
+    """Draw losses on lines between sets of weights, and on planes through them.
 
     Lines are means over seeds with 95 % confidence intervals. On a plane, crosses are the weights,
     and dots further ones that are projected onto it, in their order. Its axes are distances between

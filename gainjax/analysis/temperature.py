@@ -39,7 +39,7 @@ def softmax_temperature(gain: ArrayLike, layers: int, baseline: ArrayLike = 1.0)
         0.125
 
     References:
-        Guo et al. 2017, arXiv 1706.04599, calls 1/T a scaling of logits.
+        Guo et al. 2017, arXiv 1706.04599, call 1/T a scaling of logits.
     """
     return 1 / logit_scale(gain, layers, baseline)
 

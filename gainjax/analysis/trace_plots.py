@@ -80,8 +80,8 @@ def plot_temperature(
 
     Above: the temperature of the softmax, whose dashed line is that at the baseline; below 1,
     errors of confident answers are sharper. Below: the rate at which SGD moves the effective
-    weights along their gradient (:func:`effective_step`), a scale of the gradient that is left out
-    by an optimizer that normalizes it, such as Adam. Lines are means over seeds, bands 95 %
+    weights along their gradient (:func:`effective_step`); with an optimizer that normalizes the
+    gradient, such as Adam, the factor :math:`g_t` drops out. Lines are means over seeds, bands 95 %
     confidence intervals of the mean; every second task is shaded.
 
     Args:

@@ -35,7 +35,7 @@ def run_command(benchmark: Name, options: Options) -> None:
     Example: gainjax run split-mnist --methods ngm-sgd ./mine.py:lion --data-dir ~/data
 
     Args:
-        benchmark: Name of the benchmark, see `gainjax list`; or a custom one, as ./mine.py:bench.
+        benchmark: Name of the benchmark, see `gainjax list`, or a custom one: ./mine.py:bench.
         options: What to run.
     """
     bench = get_benchmark(benchmark)
@@ -55,7 +55,7 @@ def sweep_command(
     Example: gainjax sweep split-digits --grid learning_rate=.1,.03,.01 sensitivity=.2,.4
 
     Args:
-        benchmark: Name of the benchmark, see `gainjax list`; or a custom one, as ./mine.py:bench.
+        benchmark: Name of the benchmark, see `gainjax list`, or a custom one: ./mine.py:bench.
         grid: What to vary: learning_rate=.1,.01 for all methods that have it, adam.b1=.8,.9 for
             one. With --draws also learning_rate=log:1e-4:1 or sensitivity=uniform:0:1.
         options: What to run.

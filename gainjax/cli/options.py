@@ -109,8 +109,8 @@ class RunOptions:
     """What to run; defaults are the benchmark's own, see `gainjax list BENCHMARK`."""
 
     methods: tuple[str, ...] = DEFAULT_METHODS
-    """Methods: names from `gainjax list`, or custom ones as my_package.my_module:lion or
-    ./mine.py:lion; with a label as fast=./mine.py:lion."""
+    """Methods: names from `gainjax list`, or custom ones such as my_package.my_module:lion or
+    ./mine.py:lion; with a label: fast=./mine.py:lion."""
     seeds: str = "5"
     """A number of seeds (5: those from 0 to 4, the same in every job of an array), a range that
     excludes its end (5:10), or the seeds (3,7)."""

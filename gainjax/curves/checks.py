@@ -106,7 +106,7 @@ def check_records(
             )
     shapes = {arrays[name].shape for name in EVALUATION if name in arrays}
     if len(shapes) > 1:
-        raise ValueError(f"accuracy and eval_loss must have one shape: got {sorted(shapes)}")
+        raise ValueError(f"accuracy and eval_loss must have the same shape: got {sorted(shapes)}")
     for name in ("accuracy", "seen_accuracy"):
         if name in arrays:
             check_score(name, arrays[name], score)

@@ -130,7 +130,9 @@ def _stacked(name: str, arrays: Any, labels: list[str], evaluations: int) -> np.
         parts.append(array if array.ndim == ndim else array[None])
     if len({part.shape for part in parts}) > 1:
         shapes = {label: part.shape for label, part in zip(labels, parts, strict=True)}
-        raise ValueError(f"{name} must have one shape {_axes(name)} for all labels: got {shapes}")
+        raise ValueError(
+            f"{name} must have the same shape {_axes(name)} for all labels: got {shapes}"
+        )
     return np.stack(parts)
 
 

@@ -15,7 +15,10 @@ from gainjax.curves.shape import to_json
 Dimension = Literal["setting", "seed"]
 
 # Attributes that may differ between parts: `_joined_spec` merges them.
-_OF_PARTS = ("settings", "seeds", "programs", "references", "found_by", "borrowed", "elsewhere")
+_OF_PARTS = (
+    "settings", "seeds", "programs", "references", "found_by", "borrowed", "elsewhere", "dynamics",
+    "classes_seen",
+)  # fmt: skip
 
 
 def concat(curves: Sequence[xr.Dataset], dim: Dimension) -> xr.Dataset:
@@ -26,8 +29,8 @@ def concat(curves: Sequence[xr.Dataset], dim: Dimension) -> xr.Dataset:
     that only some parts recorded is NaN in the others; seeds without it do not count as diverged.
 
     Do not join by :func:`xarray.concat`, which compares nothing. Whatever reads curves refuses a
-    seed or setting that occurs twice or that their description lacks, but it cannot tell that the
-    seeds which one part fills in were selected from a run of another configuration.
+    seed or setting that occurs twice or that their description lacks, but it cannot tell
+    whether seeds that one part fills in come from a run with another configuration.
 
     Args:
         curves: At least two datasets.
@@ -101,6 +104,8 @@ def narrowed(dataset: xr.Dataset) -> xr.Dataset:
     methods = {row["method"] for row in spec["settings"]}
     for name in {"programs", "references"} & spec.keys():
         spec[name] = {k: v for k, v in spec[name].items() if k in methods}
+    if "dynamics" in spec:
+        spec["dynamics"] = {k: v for k, v in spec["dynamics"].items() if k in labels}
     if "elsewhere" in spec:
         spec["elsewhere"] = [label for label in spec["elsewhere"] if label in labels]
     return dataset.assign_attrs(spec=to_json("spec", spec))
@@ -162,15 +167,17 @@ def _joined_attrs(parts: Sequence[xr.Dataset], dim: Dimension) -> dict[str, Any]
     joined = dict(next((spec for spec in specs if "protocol" in spec), specs[0]))
     key = f"{dim}s"
     joined[key] = [item for spec in specs for item in spec[key]]
-    if any("references" in spec for spec in specs):
-        joined["references"] = {k: v for s in specs for k, v in s.get("references", {}).items()}
+    for name in ("references", "dynamics"):
+        if any(name in spec for spec in specs):
+            joined[name] = {k: v for s in specs for k, v in s.get(name, {}).items()}
     if any("programs" in spec for spec in specs):
         programs: dict[str, dict[str, str]] = {}
         for label, found in [item for s in specs for item in s.get("programs", {}).items()]:
             programs[label] = programs.get(label, {}) | found
         joined["programs"] = programs
-    if any("borrowed" in spec for spec in specs):
-        joined["borrowed"] = next((s["borrowed"] for s in specs if s.get("borrowed")), None)
+    for name in ("borrowed", "classes_seen"):  # the same in all that have it
+        if any(name in spec for spec in specs):
+            joined[name] = next((s[name] for s in specs if s.get(name)), None)
     if elsewhere := dict.fromkeys(label for s in specs for label in s.get("elsewhere", [])):
         joined["elsewhere"] = list(elsewhere)
     return {

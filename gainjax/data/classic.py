@@ -279,7 +279,7 @@ def _num_classes(dataset: Dataset) -> int:
     if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):
         raise ValueError(
             f"{dataset.name} must have classes, integers of shape (N,): got {labels.dtype} of "
-            f"shape {labels.shape}. gainjax.data.class_incremental also takes texts"
+            f"shape {labels.shape}. gainjax.data.class_incremental also takes strings"
         )
     return int(labels.max()) + 1
 

@@ -77,7 +77,7 @@ def as_inputs(name: str, values: ArrayLike) -> np.ndarray:
         return array
     if array.dtype.kind not in "iu":  # durations count as integers elsewhere
         raise TypeError(
-            f"{name} must be real numbers: got {array.dtype}. Turn categories and texts into "
+            f"{name} must be real numbers: got {array.dtype}. Turn categories and strings into "
             "numbers first"
         )
     if array.dtype.itemsize < 4:
@@ -89,7 +89,7 @@ def as_inputs(name: str, values: ArrayLike) -> np.ndarray:
 def as_targets(names: Sequence[str], values: Sequence[ArrayLike]) -> list[np.ndarray]:
     """Return targets of several parts in the type that a stream stores.
 
-    Integers, booleans and texts of shape (N,) or integers of shape (N, 1) are classes, texts
+    Integers, booleans and strings of shape (N,) or integers of shape (N, 1) are classes, strings
     numbered in sorted order over all parts. Everything else becomes float32.
 
     Args:
@@ -100,7 +100,7 @@ def as_targets(names: Sequence[str], values: Sequence[ArrayLike]) -> list[np.nda
         The targets: int32 of shape (N,), or float32 of shape (N, ...).
 
     Raises:
-        TypeError: If targets are neither numbers nor texts, or parts are of different kinds.
+        TypeError: If targets are neither numbers nor strings, or parts are of different kinds.
         ValueError: If a label is out of range, or a number is not finite.
 
     Example:
@@ -125,7 +125,7 @@ def as_targets(names: Sequence[str], values: Sequence[ArrayLike]) -> list[np.nda
 
 
 def as_classes(name: str, values: ArrayLike) -> np.ndarray:
-    """Return labels, shape (N,): integers or texts; see :func:`as_targets`.
+    """Return labels, shape (N,): integers or strings; see :func:`as_targets`.
 
     Args:
         name: Name for messages.
@@ -144,8 +144,8 @@ def as_classes(name: str, values: ArrayLike) -> np.ndarray:
     if labels.ndim != 1 or labels.dtype.kind not in "iub":
         remedy = ".argmax(-1)" if labels.ndim == 2 else ".astype(int)"
         raise TypeError(
-            f"{name} must be classes, one integer or text per example: got {labels.dtype} of shape "
-            f"{labels.shape}. Perhaps {remedy} makes them so"
+            f"{name} must be classes, one integer or string per example: got {labels.dtype} of "
+            f"shape {labels.shape}. Perhaps {remedy} makes them so"
         )
     return labels.astype(np.int8) if labels.dtype == bool else labels
 
@@ -172,7 +172,7 @@ def check_classes(name: str, labels: np.ndarray) -> None:
 
 
 def is_text(array: np.ndarray) -> bool:
-    """Tell whether an array holds texts.
+    """Tell whether an array holds strings.
 
     Args:
         array: Any array.
@@ -194,21 +194,21 @@ def _as_labels(name: str, values: ArrayLike) -> np.ndarray:
     if array.ndim == 2 and array.shape[1] == 1 and array.dtype.kind in "iubU":
         array = array[:, 0]
     if is_text(array) and array.ndim != 1:
-        raise TypeError(f"{name} must have one text per example: got shape {array.shape}")
+        raise TypeError(f"{name} must have one string per example: got shape {array.shape}")
     return array
 
 
 def _kind(array: np.ndarray) -> str:
     """Return the kind of targets, for messages."""
     if is_text(array):
-        return "texts"
+        return "strings"
     return "classes" if array.ndim == 1 and array.dtype.kind in "iub" else "numbers"
 
 
 def _as_numbers(name: str, array: np.ndarray) -> np.ndarray:
     """Return targets that are not classes as float32."""
     if not (jnp.issubdtype(array.dtype, jnp.floating) or array.dtype.kind in "iub"):
-        raise TypeError(f"{name} must be numbers or texts: got {array.dtype}")
+        raise TypeError(f"{name} must be numbers or strings: got {array.dtype}")
     if array.dtype.kind in "iu" and array.size and max(-int(array.min()), array.max()) > _EXACT:
         raise ValueError(
             f"{name} has integers beyond ±{_EXACT}, which float32 cannot hold: scale them"

@@ -98,7 +98,7 @@ def _upright(image: Image.Image, size: tuple[int, int]) -> Image.Image:
     turn = _turn(image.getexif)
     turned = image if turn is None else image.transpose(turn)
     if turned.size != size:
-        raise ValueError("its EXIF orientation stands behind its pixels: save it as it should be")
+        raise ValueError("its EXIF orientation comes after its pixels: save the image upright")
     return turned
 
 

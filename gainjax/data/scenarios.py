@@ -43,7 +43,7 @@ def class_incremental(
 
     Args:
         x_train: Training inputs, shape (N, ...), of any real type.
-        y_train: Their classes, integers >= 0 or texts, shape (N,) or (N, 1).
+        y_train: Their classes, integers >= 0 or strings, shape (N,) or (N, 1).
         x_test: Test inputs, as the training inputs.
         y_test: Test classes, as the training classes.
         tasks: The classes of each task; tasks may have different numbers of classes.
@@ -72,7 +72,7 @@ def class_incremental(
     _check_lengths(arrays)
     classes = _classes_of_tasks(tasks, arrays[1])
     if is_text(arrays[1]) != is_text(arrays[3]):
-        raise TypeError("y_train and y_test must both be integers, or both texts")
+        raise TypeError("y_train and y_test must both be integers, or both strings")
     every = sorted(c for task in classes for c in task)
     parts = [_of_classes(k, task, every, arrays) for k, task in enumerate(classes)]
     return assemble(parts, mean, std, eval_examples)
@@ -87,13 +87,13 @@ def domain_incremental(
 ) -> Stream:
     """Use a different data set in every task, with the same meaning of the outputs.
 
-    Integers, booleans and texts of shape (N,) are classes and are kept; texts are numbered in
+    Integers, booleans and strings of shape (N,) are classes and are kept; strings are numbered in
     sorted order over all tasks. All other targets, such as floats of shape (N,) or (N, k) for
     regression, or zeros and ones of shape (N, k) for multiple labels, become float32.
 
     Args:
         tasks: Arrays ``(x_train, y_train, x_test, y_test)`` for each task, or a
-            :class:`gainjax.data.Dataset` each. Inputs of all tasks have one shape and type.
+            :class:`gainjax.data.Dataset` each. Inputs of all tasks have the same shape and type.
         mean: As for :func:`class_incremental`; by default from the pixels of all tasks.
         std: As the mean.
         eval_examples: At most this many test examples per task, a fixed random subset (the same
@@ -226,7 +226,7 @@ def _classes_of_tasks(tasks: Iterable[Iterable[Any]], labels: np.ndarray) -> lis
             raise ValueError(f"task {k + 1} lists no classes: leave it out")
         for c in classes:
             if isinstance(c, bool) or not isinstance(c, str if is_text(labels) else int):
-                kind = "a text" if is_text(labels) else "an integer"
+                kind = "a string" if is_text(labels) else "an integer"
                 which = "; class_names of a data set maps names to classes" * isinstance(c, str)
                 raise TypeError(f"a class in tasks must be {kind}, as in y_train: got {c!r}{which}")
             if c in home:

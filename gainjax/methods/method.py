@@ -145,7 +145,7 @@ class Method:
         Raises:
             ValueError: If the method's gain does not follow uncertainty.
         """
-        gain = self._rule(hyperparameters)
+        gain = self.rule(hyperparameters)
         if isinstance(gain, GainRule):
             raise ValueError(
                 f"the gain of {self.name} does not follow uncertainty, so it cannot be in the "
@@ -155,7 +155,7 @@ class Method:
 
     def initial_gain(self, hyperparameters: Hyperparameters) -> ArrayLike:
         """Return the gain of the first forward pass; 1 without a gain."""
-        rule = self._rule(hyperparameters)
+        rule = self.rule(hyperparameters)
         return 1.0 if rule is None else rule.baseline
 
     def base(
@@ -183,7 +183,7 @@ class Method:
     ) -> optax.GradientTransformationExtraArgs:
         """Return the complete optimizer of the effective weights; arguments as for :meth:`base`."""
         optimizer = self.base(hyperparameters, mask)
-        rule = self._rule(hyperparameters)
+        rule = self.rule(hyperparameters)
         if isinstance(rule, GainRule):
             optimizer = modulate(optimizer, rule, mask=mask)
         elif rule is not None:
@@ -230,7 +230,8 @@ class Method:
                         f"which is {trained} there"
                     )
 
-    def _rule(self, hyperparameters: Hyperparameters) -> GainDynamics | GainRule | None:
+    def rule(self, hyperparameters: Hyperparameters) -> GainDynamics | GainRule | None:
+        """Return what moves the gain, or None without a gain; arguments as for :meth:`base`."""
         if self.gain is None:
             return None
         names = _parameters(self.gain)

@@ -38,7 +38,7 @@ class Model:
         twin: Returns, for given dynamics, the same model with the gain in its state instead of the
             optimizer: same parameters, but raw. None if there is no such form.
         gains_of: ``gains_of(state)``: the gains of layers that carry their own, each of shape (),
-            by name; empty if there are none. A run records them. None is no such layer.
+            by name; empty if there are none. A run records them. None: no such layer.
         layer_inputs: ``layer_inputs(params, state, x)``: for each kernel of a dense layer the
             inputs that it multiplies, shape (B, D), in the structure of ``params``, with
             ``optax.MaskedNode()`` in place of other parameters. None if they are not known.

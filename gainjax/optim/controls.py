@@ -46,7 +46,7 @@ def replayed_gain(trace: ArrayLike) -> GainRule:
 
 
 def bump_at_switches(decay: ArrayLike, baseline: ArrayLike, height: ArrayLike) -> GainRule:
-    r"""Raise the gain at each known task switch and let it decay (an oracle of the boundary).
+    r"""Raise the gain at each known task switch and let it decay (an oracle).
 
     .. math:: g_{t+1} = \gamma g_t + (1 - \gamma) g_0 + h\,[\text{task changed at } t]
 
@@ -185,7 +185,7 @@ def entropy_scaled(
 def reset_at_switches(
     base: optax.GradientTransformation,
 ) -> optax.GradientTransformationExtraArgs:
-    """Reset the optimizer's state at each known task switch (an oracle of the boundary).
+    """Reset the optimizer's state at each known task switch (an oracle).
 
     Args:
         base: An optimizer with a state, such as momentum.

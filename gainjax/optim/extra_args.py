@@ -15,7 +15,9 @@ Scale = Callable[[Any, jax.Array], Any]
 
 
 def takes_extra_args(optimizer: optax.GradientTransformation) -> bool:
-    """Tell whether an optimizer takes extra arguments; that of ``optax.MultiSteps`` is not marked.
+    """Tell whether an optimizer takes extra arguments, even if its type does not say so.
+
+    ``optax.MultiSteps`` takes them without being a ``GradientTransformationExtraArgs``.
 
     Args:
         optimizer: The optimizer.

@@ -49,7 +49,7 @@ def layerwise_proximal(
         A transformation that needs the keywords ``layer_inputs`` and ``is_new``.
 
     Raises:
-        TypeError: If ``layer_inputs`` is None, as in a model that cannot tell them.
+        TypeError: If ``layer_inputs`` is None, as for a model that does not provide it.
         ValueError: If it has the inputs of no marked kernel, so that nothing would change.
 
     Example:
@@ -91,7 +91,7 @@ def layerwise_proximal(
         if layer_inputs is None:
             raise TypeError(
                 "layer_inputs must be a function that returns the inputs of each dense layer: this "
-                "model has none. Models of Linen have it; others pass layer_inputs= to "
+                "model has none. Linen models have it; for others, pass layer_inputs= to "
                 "gainjax.models.Model"
             )
         leaves, structure = cast(Any, jax.tree.flatten(updates))

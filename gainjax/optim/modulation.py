@@ -106,7 +106,7 @@ def gain_modulation(
 
     Raises:
         ValueError: If a plain number is out of range, the mask does not fit the parameters or marks
-            other parameters than at ``init`` (detected outside of :func:`jax.jit`; inside, only if
+            different ones than at ``init`` (detected outside of :func:`jax.jit`; inside, only if
             their number differs), or ``update`` is called without parameters.
         TypeError: If ``base`` is not an optimizer, the mask holds anything but booleans, or
             ``update`` is called without uncertainty or with a complex one.

@@ -121,7 +121,7 @@ _ENTRIES = (
     Benchmark(
         "domain-cifar100",
         summary="aquatic mammals, fish, flowers with fine labels: the authors' protocol",
-        source=f"{_PAPER} v1; in truth class-incremental; unlike theirs, with clean test images",
+        source=f"{_PAPER} v1; actually class-incremental; unlike theirs, with clean test images",
         stream=_of("cifar100", partial(domain_cifar100, protocol="authors")),
         model=from_linen(SlimResNet18(100, 20)),
         **_CIFAR,

@@ -224,8 +224,8 @@ def _unless_stopped(work: Callable[[], list[Trained]], how: How) -> list[Trained
         raise
     if in_any(False):
         raise guard.Interrupted(
-            f"stopped because another process of this run was stopped. All is stored in {how.out}: "
-            "give all processes the same command again to resume",
+            "stopped because another process of this run was stopped. Everything is stored in "
+            f"{how.out}: give all processes the same command again to resume",
             signal.SIGTERM,
         )
     return done

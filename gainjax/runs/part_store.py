@@ -180,8 +180,9 @@ class PartStore:
             directory = self._folder.parent
             raise guard.Interrupted(
                 f"stopped by {signal.Signals(stop).name} after update {chunk.done} of {chunk.total}"
-                f" of {self.name}. All is stored in {directory}: give the same command again to "
-                f"resume, or, if benchmark and methods have names, gainjax resume {directory}",
+                f" of {self.name}. Everything is stored in {directory}: give the same command "
+                "again to resume, or, if benchmark and methods have names, "
+                f"gainjax resume {directory}",
                 stop,
             )
 

@@ -10,11 +10,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from gainjax.curves import Setting, check_settings
 from gainjax.data import Stream
+from gainjax.gain import GainDynamics
 from gainjax.methods import METHODS, TRACE, Method
+from gainjax.methods.method import schedule
 from gainjax.models.model import Modulate
 from gainjax.runs import identity
 from gainjax.runs.benchmark import Benchmark, seen_by_task
@@ -178,8 +181,30 @@ def make_plan(
             for label, method in methods.items()
         },
         classes_seen=seen_by_task(benchmark.goal, stream),
+        dynamics=_dynamics(methods, settings),
     )
     return Plan(spec, groups, stream, borrowed)
+
+
+def _dynamics(
+    methods: Mapping[str, Method], settings: Sequence[Setting]
+) -> dict[str, dict[str, float | None]]:
+    """Return the numbers of the gain of each setting whose gain obeys constant dynamics."""
+    found = {}
+    for row in settings:
+        method = methods[row.method]
+        values = {k: _as_hyperparameter(v) for k, v in row.hyperparameters.items()}
+        if method.gain is None or method.borrows_gain:
+            continue
+        rule = method.rule(values)
+        if isinstance(rule, GainDynamics):
+            found[row.label] = {k: v if v is None else float(v) for k, v in vars(rule).items()}
+    return found
+
+
+def _as_hyperparameter(value: Any) -> Any:
+    """Return a value as a method takes it."""
+    return schedule(jnp.asarray(value.values)) if isinstance(value, Schedule) else value
 
 
 def _groups(

@@ -9,8 +9,8 @@ from gainjax.curves import Setting, check_settings
 from gainjax.runs.settings import Schedule, Value
 from gainjax.training import Protocol
 
-# Fields that do not affect the results: where code is found, and what follows from the data.
-DESCRIPTIVE = ("found_by", "references", "classes_seen")
+# Fields that do not affect the results: where code is found, and what follows from the others.
+DESCRIPTIVE = ("found_by", "references", "classes_seen", "dynamics")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,6 +38,8 @@ class RunSpec:
             ``"module:attribute"``; None for an object passed by the caller.
         classes_seen: Number of classes in the training data up to each task; None if targets are
             not classes, and in files of earlier versions.
+        dynamics: For the label of each setting whose gain follows uncertainty, the numbers of its
+            :class:`gainjax.GainDynamics`.
     """
 
     benchmark: str
@@ -57,6 +59,7 @@ class RunSpec:
     found_by: str | None
     references: Mapping[str, str | None]
     classes_seen: tuple[int, ...] | None = None
+    dynamics: Mapping[str, Mapping[str, float | None]] = dataclasses.field(default_factory=dict)
 
     def replace(self, **changes: Any) -> "RunSpec":
         """Return the description with changed fields."""
@@ -69,12 +72,14 @@ class RunSpec:
 
     def part(self, settings: tuple[Setting, ...], seeds: tuple[int, ...]) -> "RunSpec":
         """Return the description of some rows and seeds of this run."""
+        labels = {setting.label for setting in settings}
         methods = {setting.method for setting in settings}
         return self.replace(
             settings=settings,
             seeds=seeds,
             programs={k: v for k, v in self.programs.items() if k in methods},
             references={k: v for k, v in self.references.items() if k in methods},
+            dynamics={k: v for k, v in self.dynamics.items() if k in labels},
         )
 
     def decisive(self) -> dict[str, Any]:
@@ -96,6 +101,7 @@ class RunSpec:
             "programs": {label: dict(found) for label, found in self.programs.items()},
             "references": dict(self.references),
             "classes_seen": None if self.classes_seen is None else list(self.classes_seen),
+            "dynamics": {label: dict(found) for label, found in self.dynamics.items()},
         }
 
     @classmethod

@@ -148,7 +148,7 @@ def comparison_sheet(dataset: xr.Dataset, convention: Convention | None, digits:
     reference = names[table["reference"].iloc[0]]
     tests = len(rows) * len(metrics)
     return Sheet(
-        f"Differences to {reference}, paired by seed",
+        f"Differences from {reference}, paired by seed",
         [_of_rows(dataset), *(METRICS[metric].title for metric in metrics)],
         rows,
         [

@@ -68,7 +68,7 @@ def train_step(
     ``loss_grad``       ``loss_grad(loss)``: gradient of ``loss(outputs, targets, of_each)``, shape
                         (), of this batch; ``of_each(outputs, targets)`` is the usual loss, (B,)
     ``layer_inputs``    ``layer_inputs()``: inputs of the dense layers for this batch, see
-                        :class:`gainjax.models.Model`; None if the model cannot tell them
+                        :class:`gainjax.models.Model`; None if the model has none
     ``is_new``          which examples of this batch belong to the newest task, shape (B,)
     ``seen_classes``    which classes occur in the tasks so far, shape (C,)
     ``is_switch``       whether this is the first update of a new task (known to an oracle only)

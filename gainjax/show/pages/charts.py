@@ -108,7 +108,7 @@ def line_chart(
         y_title: Title of the vertical axis.
         caption: Description of the chart.
         x_title: Title of the horizontal axis.
-        is_percent: Whether values are told as percentages.
+        is_percent: Whether values are shown as percentages.
         seeds: Whether seeds can be switched on.
         **options: Options of :func:`empty_chart`.
     """

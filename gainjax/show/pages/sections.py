@@ -66,7 +66,7 @@ def summary(shown: Shown) -> Section:
     Args:
         shown: Curves.
     """
-    return Section("What is seen", [*_progress(shown), *sentences(shown)])
+    return Section("Summary", [*_progress(shown), *sentences(shown)])
 
 
 def metrics(shown: Shown) -> Section | None:
@@ -97,7 +97,7 @@ def accuracy(shown: Shown) -> Section:
         shown,
         [run.accuracy for run in shown.runs],
         f"{printable(shown.score)} on task 1",
-        f"{_capital(shown.score)} on task 1: {lines}. Dotted: switches of tasks.",
+        f"{_capital(shown.score)} on task 1: {lines}. Dotted: task switches.",
         is_percent=shown.score == "accuracy",
         seeds=True,
         height=380,

@@ -42,7 +42,7 @@ class Tip:
     Args:
         figure: Identifier of the Bokeh figure.
         x_title: Title of the horizontal axis.
-        is_percent: Whether values are told as percentages.
+        is_percent: Whether values are shown as percentages.
         rows: Of each line the identifier of its renderer, its name and its column.
     """
 

@@ -80,7 +80,7 @@ def _sureness(shown: Shown, best: str, labels: list[str]) -> list[str]:
         share = f"{len(apart) or 'none'} of {len(rows)}"
         return [
             f"{seeds} seeds are too few for a test at 5 %: at least {tables.LEAST_SEEDS} are "
-            f"needed. Of the 95 % intervals of the paired differences to {name}, {share} "
+            f"needed. Of the 95 % intervals of the paired differences from {name}, {share} "
             f"{'excludes' if len(apart) < 2 else 'exclude'} 0"
             + (f" ({listed(apart)})." if apart else ".")
         ]
