@@ -43,6 +43,8 @@ from gainjax.runs.benchmark import Benchmark as Benchmark
 from gainjax.runs.benchmarks import BENCHMARKS as BENCHMARKS
 from gainjax.runs.benchmarks import get_benchmark as get_benchmark
 from gainjax.runs.execution import DivergenceWarning as DivergenceWarning
+from gainjax.runs.guard import Interrupted as Interrupted
+from gainjax.runs.part_store import CheckpointWarning as CheckpointWarning
 from gainjax.runs.partial import load as load
 from gainjax.runs.resumption import resume as resume
 from gainjax.show.pages import report as report

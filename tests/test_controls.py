@@ -118,6 +118,12 @@ def test_the_average_follows_its_equation():
     np.testing.assert_allclose(get_average(None, state), average, rtol=1e-6)
     with pytest.raises(ValueError, match="needs the parameters"):
         optimizer.update(jnp.ones(2), state)
+    # It is found at any depth, as a gain is; one among several is not guessed.
+    inside = optax.chain(optax.clip(1.0), optimizer).init(jnp.ones(2))
+    np.testing.assert_array_equal(get_average(None, inside), np.ones(2))
+    for states, number in (((), 0), ((state, state), 2)):
+        with pytest.raises(ValueError, match=f"exactly one averaged_weights: found {number}"):
+            get_average(None, states)
 
 
 def test_sharpness_aware_takes_the_gradient_at_the_worst_nearby_point():

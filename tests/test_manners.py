@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from dataclasses import fields
 
 import numpy as np
 import pytest
@@ -11,6 +12,8 @@ from PIL import Image
 
 import gainjax
 from gainjax.cli import main
+from gainjax.cli.options import RunOptions
+from gainjax.training import Protocol
 
 RUN = ["run", "split-digits", "--methods", "sgd", "--seeds", "1", "--updates-per-task", "2"]
 
@@ -74,6 +77,11 @@ def test_odd_environments(environment, code, message, tmp_path):
     assert process.returncode == code, process.stderr
     assert message in process.stdout + process.stderr
     assert "Traceback" not in process.stderr
+
+
+def test_the_whole_protocol_can_be_set_from_the_command_line():
+    protocol, options = ({f.name for f in fields(kind)} for kind in (Protocol, RunOptions))
+    assert protocol <= options
 
 
 def test_more_seeds_or_methods_name_the_way(tmp_path):

@@ -13,7 +13,7 @@ from gainjax.analysis.hessian import Curvature, estimated, flat_products
 from gainjax.analysis.networks import Examples, Network, Subject, networks, setting_coords
 from gainjax.analysis.switch import check_snapshots
 from gainjax.checks import check_integer
-from gainjax.optim.states import get_gains, modulated_mask
+from gainjax.optim.states import get_gains, modulated_params
 from gainjax.training.step import TrainState
 
 WEIGHTS = ("effective", "raw")
@@ -158,7 +158,7 @@ def _loss_and_products(subject: Subject) -> tuple[Callable[..., jax.Array], Prod
 
 def _gain_and_mask(label: str, state: TrainState) -> tuple[np.ndarray, Any]:
     """Return the gain of each seed and snapshot, and which parameters it multiplies."""
-    mask = modulated_mask(state.params, state.opt_state)
+    mask = modulated_params(state.params, state.opt_state)
     gains = get_gains(state.opt_state)
     if len(gains) > 1:
         raise ValueError(

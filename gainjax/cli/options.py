@@ -3,7 +3,7 @@
 import dataclasses
 import socket
 from pathlib import Path
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Any, cast
 
 import jax
 import tyro
@@ -11,9 +11,13 @@ import tyro
 from gainjax.checks import check_integer
 from gainjax.cli.meeting import meet
 from gainjax.cli.values import parse_methods, parse_seeds, parse_settings
+from gainjax.models.model import Modulate
 from gainjax.runs.api import DEFAULT_METHODS
 from gainjax.training import Protocol
+from gainjax.training.layout import Kind
 from gainjax.training.processes import check_devices
+from gainjax.training.program import Form
+from gainjax.training.protocol import BatchGrowth, Buffer, Evaluated, Regime
 
 _LONGEST_WAIT = 10**6  # seconds
 _MOST_MEMORY = 1e9  # GB
@@ -84,7 +88,7 @@ class Execution:
 
     chunk: int = 100
     """Updates per call of the compiled program."""
-    layout: Literal["map", "vmap"] | None = None
+    layout: Kind | None = None
     """How a device trains its runs: one by one or batched. Default: whatever is faster there."""
     memory_gb: float | None = None
     """Memory for concurrent runs. Default: a share of the machine's memory."""
@@ -127,20 +131,22 @@ class RunOptions:
     """Examples per update."""
     eval_every: int | None = None
     """Evaluate every N updates, and at the beginning and end of each task."""
-    eval_tasks: Literal["first", "all"] | None = None
+    eval_tasks: Evaluated | None = None
     """Evaluate the test set of the first task or of all tasks."""
     eval_examples: int | None = None
     """Evaluate on a fixed random subset of this size of each test set."""
+    eval_batch_size: int | None = None
+    """Test examples per forward pass. Default: a whole test set at once."""
     seen_every: int | None = None
     """Measure accuracy on all tasks seen so far every N updates."""
     dense_updates: int | None = None
     """Evaluate, and measure accuracy on all tasks seen so far, after each of the first N updates
     of a task, too."""
-    batch_growth: Literal["constant", "linear"] | None = None
+    batch_growth: BatchGrowth | None = None
     """Batches of task k have the batch size, or k times the batch size."""
-    regime: Literal["joint", "replay", "fine-tuning", "no-switch"] | None = None
+    regime: Regime | None = None
     """Train later tasks on all data so far, new data and a memory, new data only, or task 1's."""
-    buffer: Literal["reservoir", "balanced"] | None = None
+    buffer: Buffer | None = None
     """Replay memory: uniform over the past, or balanced by class."""
     buffer_size: int | None = None
     """Examples in the replay memory."""
@@ -148,9 +154,9 @@ class RunOptions:
     """Folder of a finished run whose gain the controls borrow."""
     gain_setting: str | None = None
     """Which setting of that run, if several have a gain."""
-    form: Literal["optimizer", "model"] = "optimizer"
+    form: Form = "optimizer"
     """Where the gain is: in the optimizer or in the model. The two agree up to rounding."""
-    modulate: Literal["all", "head"] | None = None
+    modulate: Modulate | None = None
     """Which layers of the model have a gain."""
     extend: bool = False
     """Add seeds or methods to the finished run in the folder."""
@@ -164,7 +170,7 @@ class RunOptions:
             out: Folder for the results.
         """
         updates = self.updates_per_task
-        protocol = {field.name: getattr(self, field.name, None) for field in _PROTOCOL}
+        protocol = {field.name: getattr(self, field.name) for field in _PROTOCOL}
         protocol["updates_per_task"] = (updates[0] if len(updates) == 1 else updates) or None
         self.how.cluster.join()
         return {

@@ -9,6 +9,7 @@ import optax
 from jax.typing import ArrayLike
 
 from gainjax.optim.extra_args import with_extra_args
+from gainjax.optim.nested import the_state
 
 
 def _themselves(params: optax.Params, state: optax.OptState) -> optax.Params:
@@ -83,15 +84,18 @@ def _copied(leaf: Any) -> Any:
     return leaf if isinstance(leaf, jax.ShapeDtypeStruct) else jnp.copy(leaf)
 
 
-def get_average(params: optax.Params, opt_state: AveragedState) -> optax.Params:
+def get_average(params: optax.Params, opt_state: optax.OptState) -> optax.Params:
     """Return the averaged weights, in the form that ``Method.eval_params`` takes.
 
     Args:
         params: The trained weights, which are not used.
-        opt_state: State of :func:`averaged_weights`.
+        opt_state: State of an optimizer that contains one :func:`averaged_weights`, at any depth.
 
     Returns:
         The average, in the structure of the parameters.
+
+    Raises:
+        ValueError: If the state holds no average, or more than one.
 
     Example:
         >>> optimizer = averaged_weights(optax.sgd(1.0), decay=0.9)
@@ -99,4 +103,4 @@ def get_average(params: optax.Params, opt_state: AveragedState) -> optax.Params:
         Array([1., 1.], dtype=float32)
     """
     del params
-    return opt_state.average
+    return the_state(opt_state, AveragedState, "averaged_weights").average

@@ -20,6 +20,7 @@ from jaxtyping import Array, Bool, Float
 from gainjax.optim.extra_args import with_extra_args
 from gainjax.optim.losses import LossGrad, OfEach
 from gainjax.optim.masks import Mask, marks_of
+from gainjax.optim.nested import the_state
 
 _HOLE = optax.MaskedNode()
 
@@ -258,7 +259,7 @@ def read_by_means(
     return optax.GradientTransformationExtraArgs(init_fn, update_fn)
 
 
-def get_nearest_mean(params: optax.Params, opt_state: ReadByMeansState) -> optax.Params:
+def get_nearest_mean(params: optax.Params, opt_state: optax.OptState) -> optax.Params:
     r"""Return parameters whose head classifies by the nearest class mean, in angle.
 
     .. math:: W_c = \bar m_c / \|\bar m_c\|, \qquad b = 0
@@ -269,7 +270,10 @@ def get_nearest_mean(params: optax.Params, opt_state: ReadByMeansState) -> optax
 
     Args:
         params: The trained parameters.
-        opt_state: State of :func:`read_by_means`.
+        opt_state: State of an optimizer that contains one :func:`read_by_means`, at any depth.
+
+    Raises:
+        ValueError: If the state holds none, or more than one.
 
     Example:
         >>> state = ReadByMeansState({"w": jnp.array([[3.0, 0.0], [4.0, 0.0]])}, ())
@@ -278,7 +282,8 @@ def get_nearest_mean(params: optax.Params, opt_state: ReadByMeansState) -> optax
          [0.8 0. ]]
     """
     leaves, structure = cast(Any, jax.tree_util.tree_flatten_with_path(params))
-    means = structure.flatten_up_to(opt_state.means)
+    state = the_state(opt_state, ReadByMeansState, "read_by_means")
+    means = structure.flatten_up_to(state.means)
     ((layer, size),) = (
         (path[:-1], leaf.shape[-1:])
         for (path, leaf), m in zip(leaves, means, strict=True)

@@ -9,6 +9,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+__all__ = ["default_mask"]  # of the API pages
+
 Mask = Any  # a tree of booleans, a prefix of one, or a function from parameters to one
 
 # Names of parameters (a layer may have any name), words in names and parts of names, both of

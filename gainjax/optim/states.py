@@ -10,6 +10,15 @@ import optax
 
 from gainjax.optim.masks import dtype_of, fingerprint, with_complex
 
+__all__ = [
+    "GainModulationState",
+    "get_gain",
+    "get_gains",
+    "modulated_params",
+    "reset",
+    "slow_params",
+]
+
 
 class GainModulationState(NamedTuple):
     """State of :func:`gain_modulation`."""
@@ -159,7 +168,7 @@ def slow_params(params: optax.Params, opt_state: optax.OptState) -> optax.Params
     return jax.tree_util.tree_map_with_path(slow, params)
 
 
-def modulated_mask(params: optax.Params, opt_state: optax.OptState) -> Any:
+def modulated_params(params: optax.Params, opt_state: optax.OptState) -> Any:
     """Return which parameters a gain multiplies.
 
     Args:
@@ -175,7 +184,7 @@ def modulated_mask(params: optax.Params, opt_state: optax.OptState) -> Any:
     Example:
         >>> from gainjax import ngm_sgd
         >>> params = {"bias": jnp.zeros(2), "kernel": jnp.ones((3, 2))}
-        >>> print(modulated_mask(params, ngm_sgd(0.1).init(params)))
+        >>> print(modulated_params(params, ngm_sgd(0.1).init(params)))
         {'bias': False, 'kernel': True}
     """
     states = find_gain_states(opt_state)

@@ -155,7 +155,7 @@ def run(
         ValueError: If a name or number is invalid, or ``out`` holds another run.
         FileNotFoundError: If the data are missing and cannot be downloaded.
         OSError: If ``out`` cannot be written to, or another process is using it.
-        gainjax.runs.guard.Interrupted: If a signal stopped a run with ``out``.
+        gainjax.Interrupted: If a signal stopped a run with ``out``.
 
     Example:
         >>> curves = run("split-digits", ["ngm-sgd", "sgd"], seeds=2, updates_per_task=10)

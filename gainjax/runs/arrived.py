@@ -14,6 +14,8 @@ from gainjax.training import Chunk, Record
 from gainjax.training.loop import abstract_states
 from gainjax.training.step import gain_names
 
+__all__ = ["Arrived"]  # of the API pages
+
 
 class Arrived(NamedTuple):
     """The curves of one chunk, of R runs that are trained together.

@@ -57,7 +57,7 @@ def execute(plan: Plan, how: How) -> tuple[xr.Dataset, dict[str, Any]]:
     Raises:
         ValueError: If ``out`` holds another run, or processes were given different ones.
         OSError: If ``out`` cannot be written to, or another process is using it.
-        gainjax.runs.guard.Interrupted: If a signal stopped a run with ``out``.
+        gainjax.Interrupted: If a signal stopped a run with ``out``.
     """
     described = plan.spec.to_json()
     same_everywhere("the run", identity.canonical(described))

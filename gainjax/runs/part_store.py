@@ -161,7 +161,7 @@ class PartStore:
         """Accept the curves of a chunk; store them and the states if that is due.
 
         Raises:
-            gainjax.runs.guard.Interrupted: If a signal requested it; everything is stored by then.
+            gainjax.Interrupted: If a signal requested it; everything is stored by then.
             OSError: If something cannot be written, or the directory no longer belongs to this run.
         """
         self._pending.append(chunk.records)
