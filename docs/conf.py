@@ -37,10 +37,12 @@ nb_render_markdown_format = "myst"
 # The reference, from docstrings.
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
-autodoc_default_options = {"show-inheritance": False}
+autodoc_default_options = {
+    "show-inheritance": False,
+    "exclude-members": "tree_flatten_with_keys, tree_unflatten",  # the protocol of a pytree
+}
 autodoc_preserve_defaults = True
 napoleon_numpy_docstring = False
-napoleon_custom_sections = ["Source"]
 napoleon_use_ivar = True
 napoleon_use_rtype = False
 python_use_unqualified_type_names = True
