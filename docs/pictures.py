@@ -1,6 +1,6 @@
 """Make the pictures of the README: `python docs/pictures.py`, with the extra `test`.
 
-`split-digits.png` is the figure of `gainjax demo` with three words that explain it; `report.png` is
+`split-digits.png` is the figure of `gainjax demo` with three annotations; `report.png` is
 the page of the same run, zoomed to the first switch, with the values beside the mouse.
 """
 

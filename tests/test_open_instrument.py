@@ -83,7 +83,7 @@ def test_an_own_optimizer_beside_a_registered_one(tmp_path):
 
 
 def test_registered_factory_and_bare_optimizer_are_one_method(monkeypatch):
-    """Through the engine to the bit; in a plain loop on the same batches to rounding."""
+    """Through the engine bit for bit; in a plain loop on the same batches to rounding."""
     bench = gainjax.Benchmark("mine", stream=digits_stream(), updates_per_task=8, batch_size=16)
     method = gainjax.Method("lion-by-name", lion)
     monkeypatch.setattr("gainjax.methods.registry._METHODS", {"lion-by-name": method})

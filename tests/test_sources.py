@@ -172,7 +172,7 @@ def test_cifar_keeps_colour_and_coarse_labels_are_optional(tmp_path):
 
 BAD_ARRAYS = {
     "one row of pixels": ({"x_train": np.zeros((20, 784), np.uint8)}, "x_train must hold images"),
-    "colour": ({"x_test": np.zeros((10, 28, 28, 3), np.uint8)}, "x_test must hold images of shape"),
+    "color": ({"x_test": np.zeros((10, 28, 28, 3), np.uint8)}, "x_test must hold images of shape"),
     "other size": ({"x_train": np.zeros((20, 32, 32), np.uint8)}, r"\(28, 28, 1\)"),
     "float images": ({"x_train": np.zeros((20, 28, 28))}, "x_train must be uint8: got float64"),
     "no images": ({"x_test": np.zeros((0, 28, 28), np.uint8)}, "x_test must hold examples"),

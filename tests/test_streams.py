@@ -214,7 +214,7 @@ def test_rotated_turns_counter_clockwise_and_fills_with_black(digits):
     stream = rotated(digits, angles=(0, 90, 45))
     size = len(digits.x_train)
     np.testing.assert_array_equal(stream.train_inputs[:size], digits.x_train)
-    turned = np.rot90(digits.x_train, axes=(1, 2))  # counter-clockwise: rows towards columns
+    turned = np.rot90(digits.x_train, axes=(1, 2))  # counter-clockwise: rows toward columns
     np.testing.assert_array_equal(stream.train_inputs[size : 2 * size], turned)
     assert (stream.train_inputs[2 * size :, 0, 0] == 0).all()
     black = -np.array(digits.mean) / digits.std

@@ -232,12 +232,12 @@ def test_dark_is_good_and_grey_is_inaccurate(sweep):
         for name in ("avg_sg", "anytime_accuracy")
     )
     light, light2 = (a.images[0].get_array()[..., :3].sum(axis=-1) for a in (left, right))
-    grey = np.isclose(light, 3 * 0.94)
-    assert (grey == np.isclose(light2, 3 * 0.94)).all()
-    assert 0 < grey.sum() < 12
-    assert accuracy[grey].max() < accuracy[~grey].min()
-    assert (np.argsort(light[~grey]) == np.argsort(gap[~grey])).all()
-    assert (np.argsort(light2[~grey]) == np.argsort(-accuracy[~grey])).all()
+    gray = np.isclose(light, 3 * 0.94)
+    assert (gray == np.isclose(light2, 3 * 0.94)).all()
+    assert 0 < gray.sum() < 12
+    assert accuracy[gray].max() < accuracy[~gray].min()
+    assert (np.argsort(light[~gray]) == np.argsort(gap[~gray])).all()
+    assert (np.argsort(light2[~gray]) == np.argsort(-accuracy[~gray])).all()
 
 
 def test_heatmaps_have_holes_and_marks():

@@ -295,7 +295,7 @@ def test_the_floor_is_what_the_same_run_shows_without_a_switch():
     options = {"seeds": [0, 3], "updates_per_task": 20, "batch_size": 16, "threads": 1}
     curves = gainjax.run("rotated-digits", ["sgd", "bump-at-switch"], **options)
     floor = gainjax.run("rotated-digits", ["bump-at-switch", "sgd"], regime="no-switch", **options)
-    # Until the first switch nothing differs; afterwards nothing tells an oracle of one.
+    # Until the first switch nothing differs; afterward nothing tells an oracle of one.
     np.testing.assert_array_equal(
         curves.train_loss.sel(setting="sgd")[:, :20], floor.train_loss.sel(setting="sgd")[:, :20]
     )

@@ -26,7 +26,7 @@ import tyro
 import xarray as xr
 
 import gainjax
-from experiments.lab import MNIST, Lab, write_compressed
+from experiments.lab import Lab, write_compressed
 from experiments.league.entries import ENTRIES, Entry
 from experiments.league.page import write_page
 from gainjax import Benchmark
@@ -44,7 +44,7 @@ METRICS = (
 
 def league(
     lab: Annotated[Lab, tyro.conf.arg(name="")],
-    benchmarks: tuple[str, ...] = (*DIGITS, *MNIST),
+    benchmarks: tuple[str, ...] = DIGITS,
     methods: tuple[str, ...] = tuple(entry.name for entry in ENTRIES),
     page_only: bool = False,
 ) -> None:
@@ -52,7 +52,7 @@ def league(
 
     Args:
         lab: Folders and options.
-        benchmarks: Benchmarks to run.
+        benchmarks: Benchmarks to run. What is stored of them is not run again.
         methods: Methods to run.
         page_only: Train nothing: make tables, figures and the page from the stored numbers.
     """

@@ -43,7 +43,9 @@ def draw(table: pd.DataFrame, name: str) -> Figure:
             markerfacecolor=color if row["frontier"] else "none",
         )
         if row["frontier"] or method in _HIGHLIGHTED or str(method).endswith("-ema"):
-            axes.annotate(str(method), (x, y), (4, 3), textcoords="offset points", fontsize=8)
+            is_low = row["frontier"] and y < 0.03  # where others crowd above it
+            place = (7, -9) if is_low else (5, 4)
+            axes.annotate(str(method), (x, y), place, textcoords="offset points", fontsize=8)
     axes.set_xscale("log")
     axes.set_yscale("log")
     for axis, ticks in ((axes.xaxis, _ERRORS), (axes.yaxis, _GAPS)):
@@ -52,7 +54,12 @@ def draw(table: pd.DataFrame, name: str) -> Figure:
         axis.set_minor_locator(NullLocator())
     axes.set_xlabel("100 % - anytime accuracy (smaller is better)")
     axes.set_ylabel("stability gap, avg-SG (smaller is better)")
-    axes.set_title(f"{name}: filled on the frontier, diamonds are told of switches", fontsize=10)
+    rest = (
+        f"; {len(table) - len(sound)} of {len(table)} are outside"
+        if len(sound) < len(table)
+        else ""
+    )
+    axes.set_title(f"{name}. Filled: on the frontier; diamonds: oracles{rest}", fontsize=10)
     axes.grid(color="0.93", which="both")
     axes.set_axisbelow(True)
     return figure

@@ -78,7 +78,7 @@ ENTRIES = (
         "class-mean-init",
         _initialized,
         "momentum SGD, outputs of new classes start at their class means (an oracle)",
-        "SGM, Harun & Kanan, arXiv 2306.01904",
+        "SGM, Harun et al., arXiv 2306.01904",
         ranges={"scale": NOT_NEGATIVE},
         needs_boundary=True,
     ),

@@ -13,7 +13,7 @@ from gainjax.optim import controls
 from gainjax.optim.modulation import GainRule
 
 Rate = float | ArrayLike
-_CONTROL = "control of ours"
+_CONTROL = "our control"
 _BACKBONE = {"backbone_momentum": UNIT}
 
 

@@ -122,7 +122,7 @@ ENTRIES = (
         "ngm-centralized-sgd",
         _centralized,
         "NGM-SGD on centralized gradients",
-        "combination of ours",
+        "our combination",
         gain=dynamics,
     ),
     Method(
@@ -152,7 +152,7 @@ ENTRIES = (
         "warmup-at-switch",
         _warmup_at_switch,
         "momentum SGD with a new warm-up at each known switch (an oracle)",
-        "control of ours",
+        "our control",
         ranges=_LENGTH,
         needs_boundary=True,
     ),
@@ -160,7 +160,7 @@ ENTRIES = (
         "warmup-at-surprise",
         _warmup_at_surprise,
         "momentum SGD with a new warm-up whenever the loss jumps",
-        "control of ours",
+        "our control",
         ranges=_LENGTH | {"factor": POSITIVE},
     ),
 )

@@ -147,7 +147,7 @@ def initialized_by_means(
         Array([False, False, False], dtype=bool)
 
     References:
-        The initialization alone of SGM, Harun & Kanan, arXiv 2306.01904. SGM takes the means of all
+        The initialization alone of SGM, Harun et al., arXiv 2306.01904. SGM takes the means of all
         new images; the norm relative to known classes is ours.
     """
     base = with_extra_args(base)
