@@ -1,7 +1,4 @@
-"""Check that every link inside the built site leads to a file, and to an element of it.
-
-python docs/links.py docs/_build/html
-"""
+"""Check that every link inside the built site leads somewhere: `python docs/links.py FOLDER`."""
 
 import sys
 from html.parser import HTMLParser

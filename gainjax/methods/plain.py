@@ -46,12 +46,19 @@ def _adamw(
 ENTRIES = (
     Method("sgd", sgd, "plain stochastic gradient descent", "Robbins & Monro 1951", title="SGD"),
     Method("msgd", msgd, "SGD with heavy-ball momentum", "Polyak 1964", title="MSGD"),
-    Method("nesterov", _nesterov, "SGD with Nesterov momentum", "Sutskever et al. 2013"),
+    Method(
+        "nesterov",
+        _nesterov,
+        "SGD with Nesterov momentum",
+        "Sutskever et al. 2013",
+        title="Nesterov",
+    ),
     Method(
         "rmsprop",
         _rmsprop,
         "gradients divided by their running root mean square",
         "Tieleman & Hinton 2012",
+        title="RMSprop",
         ranges={"smoothing": UNIT},
     ),
     Method(
@@ -59,9 +66,14 @@ ENTRIES = (
         _adagrad,
         "gradients divided by the root of their accumulated squares",
         "Duchi et al. 2011",
+        title="AdaGrad",
     ),
     Method("adam", adam, "adaptive moments", "Kingma & Ba, arXiv 1412.6980", title="Adam"),
     Method(
-        "adamw", _adamw, "Adam with decoupled weight decay", "Loshchilov & Hutter, arXiv 1711.05101"
+        "adamw",
+        _adamw,
+        "Adam with decoupled weight decay",
+        "Loshchilov & Hutter, arXiv 1711.05101",
+        title="AdamW",
     ),
 )
