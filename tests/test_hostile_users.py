@@ -235,6 +235,12 @@ def test_factories_that_need_plain_numbers_say_which():
     with pytest.raises(TypeError, match="'counted' needs a plain number"):
         gainjax.run("split-digits", {"x": counted}, **SHORT)
 
+    def accumulated(learning_rate=0.1, k=2):  # MultiSteps takes any k but an int for a schedule
+        return optax.MultiSteps(optax.sgd(learning_rate), k)
+
+    with pytest.raises(TypeError, match="'accumulated' needs a plain number"):
+        gainjax.run("split-digits", {"accumulated": accumulated}, **SHORT)
+
     def doubled(learning_rate=0.1):
         return optax.sgd(learning_rate * 2)
 
@@ -243,6 +249,26 @@ def test_factories_that_need_plain_numbers_say_which():
             "split-digits", {"x": doubled},
             hyperparameters={"learning_rate": lambda count: 0.1}, **SHORT,
         )  # fmt: skip
+
+
+def test_optimizers_that_do_not_fit_a_method_say_why():
+    made = gainjax.ngm_sgd(0.1)
+    for optimizer, message in (
+        (optax.lookahead(made, 2, 0.5), "method x cannot train .*'fast'.*optax.lookahead"),
+        (optax.contrib.sam(made, optax.sgd(0.01)), "optax.contrib.sam belongs inside the gain"),
+    ):
+        with pytest.raises(TypeError, match=message):
+            gainjax.run("split-digits", {"x": optimizer}, **SHORT)
+
+
+def test_an_optimizer_that_names_its_extra_arguments_gets_these():
+    def update(grads, state, params=None, *, uncertainty):
+        del params
+        return jax.tree.map(lambda g: -0.1 * g, grads), uncertainty
+
+    mine = optax.GradientTransformation(lambda params: jnp.zeros(()), update)
+    curves = gainjax.run("split-digits", {"mine": mine, "same": optax.sgd(0.1)}, **SHORT)
+    np.testing.assert_allclose(*curves.train_loss.values, rtol=1e-6)
 
 
 def test_seeds_as_arrays():

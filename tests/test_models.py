@@ -290,6 +290,7 @@ def test_default_mask_knows_layers_of_equinox_by_class():
         eqx.nn.Conv2d(1, 2, 3, key=KEY),  # its bias has three axes
         [eqx.nn.Linear(4, 2, key=KEY), jax.nn.relu],
     )
+
     class UnbiasedLinear(eqx.Module):
         weight: jax.Array
 

@@ -575,7 +575,9 @@ def test_parquet_files_of_two_sets_in_one_folder(tmp_path):
     for name in ("train2-0", "mnist-train-0", "cifar10-train-0"):
         other = tmp_path / f"{name}.parquet"
         write_parquet(other, gray(2), [0, 1])
-        with pytest.raises(ValueError, match=rf"several data sets, such as .*{name}.*folder of its"):
+        with pytest.raises(
+            ValueError, match=rf"several data sets, such as .*{name}.*folder of its"
+        ):
             read(tmp_path)
         other.unlink()
 

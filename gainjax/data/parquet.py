@@ -55,11 +55,10 @@ def find_parquet(folder: Path) -> dict[str, list[Path]] | None:
             )
         sets = {_without_shard(path.stem.lower(), part): path for path in mine}
         if len(sets) > 1:
+            names = " and ".join(path.name for path in list(sets.values())[:2])
             raise ValueError(
-                f"{folder} holds parquet files of several data sets, such as "
-                f"{' and '.join(path.name for path in list(sets.values())[:2])}: move each set to a "
-                "folder of its own. The parts of one differ only in the numbers after "
-                f"{part!r}"
+                f"{folder} holds parquet files of several data sets, such as {names}: move each "
+                f"set to a folder of its own. Parts of one differ only in numbers after {part!r}"
             )
         found[part] = mine
     return found

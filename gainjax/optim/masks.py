@@ -13,8 +13,8 @@ __all__ = ["default_mask"]  # of the API pages
 
 Mask = Any  # a tree of booleans, a prefix of one, or a function from parameters to one
 
-# Names of parameters (a layer may have any name), and words in names of parameters and of layers. A
-# word ends as the last pattern says: `layernorm` counts, but `normal`, `debias` and `unembed` do not.
+# Names of parameters (a layer may have any name); words in names of parameters and of layers; how
+# else such a word ends: `layernorm` counts, but `normal`, `debias` and `unembed` do not.
 _NO_MATRIX = {"b", "scale", "scales", "offset", "offsets", "shift", "gamma", "beta"}
 _WORDS = {"bn", "ln", "gn", "emb", "wte", "wpe"}
 _ENDS = re.compile(
