@@ -13,6 +13,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.typing import ArrayLike, DTypeLike
 from jaxtyping import Array, Bool, Float
 
@@ -188,11 +189,14 @@ class GainDynamics:
 
 
 def _check_number(name: str, value: object, holds: object, wanted: str) -> None:
-    """Raise if `value` is not a number, or a plain one out of range; arrays and tracers pass."""
+    """Raise if `value` is not a number, or one out of range; what is traced has no value yet."""
     if not (isinstance(value, numbers.Real) or hasattr(value, "dtype")):
         raise TypeError(f"{name} must be a number or an array, {wanted}: got {value!r}")
-    if isinstance(value, numbers.Real) and not holds(value):  # type: ignore[operator]
-        raise ValueError(f"{name} must be {wanted}: got {value!r}")
+    is_known = isinstance(value, numbers.Real | np.ndarray | jax.Array)
+    if is_known and not isinstance(value, jax.core.Tracer):
+        for number in np.ravel(np.asarray(value, float)):
+            if not holds(number):  # type: ignore[operator]
+                raise ValueError(f"{name} must be {wanted}: got {value!r}")
 
 
 def at_least_float32(*dtypes: DTypeLike) -> jnp.dtype:

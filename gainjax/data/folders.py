@@ -129,7 +129,15 @@ def _visible(folder: Path) -> list[Path]:
 
 
 def _classes(folder: Path) -> dict[str, list[Path]]:
-    """Return the image files of every class folder; an empty class is an error."""
+    """Return the image files of every class folder; none is empty, and no image is elsewhere."""
+    inner = (path for sub in _subfolders(folder) for path in _subfolders(sub))
+    deeper = (path for sub in inner for path in sorted(sub.rglob("*")))
+    for path in (*_visible(folder), *deeper):
+        if path.suffix.lower() in SUFFIXES and path.is_file():
+            raise ValueError(
+                f"{path} must be in the folder of its class, directly in {folder}/CLASS, or it "
+                "would silently be left out: move or remove it"
+            )
     classes = {sub.name: _images(sub) for sub in _subfolders(folder)}
     for name, paths in classes.items():
         others = [x for x in _visible(folder / name) if x.suffix.lower() in _OTHER_IMAGES]

@@ -98,17 +98,28 @@ def standard_shapes(dataset: Dataset) -> Dataset:
 
 
 def _read_folder(folder: Path) -> Dataset:
-    """Read the data set in a folder, in the first format that is found."""
+    """Read the data set in a folder."""
     if (folder / "dataset_info.json").exists():
         return prepared.read_prepared(folder)
     if (version := prepared.find_version(folder)) is not None:
         return prepared.read_prepared(version)
-    if has_class_folders(folder):
-        return read_class_folders(folder)
-    if (idx := find_idx(folder)) is not None:
+    idx, parquet = find_idx(folder), find_parquet(folder)
+    kinds = {
+        "folders of images": has_class_folders(folder),
+        "IDX files": idx is not None,
+        "parquet files": parquet is not None,
+    }
+    if len(found := [kind for kind, is_there in kinds.items() if is_there]) > 1:
+        raise ValueError(
+            f"{folder} must hold one data set: it holds {' and '.join(found)}. Move the others "
+            "elsewhere"
+        )
+    if idx is not None:
         return read_idx(idx)
-    if (parquet := find_parquet(folder)) is not None:
+    if parquet is not None:
         return read_parquet(parquet)
+    if found:
+        return read_class_folders(folder)
     inside = sorted(path.name for path in folder.iterdir())
     raise ValueError(
         f"{folder} holds no data set: it needs folders train and test with a folder of images for "

@@ -16,7 +16,7 @@ import optax
 from jax.typing import ArrayLike
 
 from gainjax.gain import GainDynamics
-from gainjax.optim.extra_args import with_extra_args
+from gainjax.optim.extra_args import with_any_extra_args
 from gainjax.optim.modulation import GainRule, gain_modulation, modulate
 
 Hyperparameters = Mapping[str, Any]  # numbers, tracers, schedules (callables) or None, by name
@@ -176,7 +176,7 @@ class Method:
                 f"method {self.name} must return an optax.GradientTransformation such as "
                 f"optax.sgd(0.01): got {base!r}"
             )
-        return with_extra_args(base)
+        return with_any_extra_args(base)
 
     def optimizer(
         self, hyperparameters: Hyperparameters, mask: Any = None
@@ -202,7 +202,7 @@ class Method:
             if name in fixed and callable(value):
                 raise TypeError(f"{name} of {self.name} must be one number: got a schedule")
         wrapped = _call(partial(self.wrap, optimizer), hyperparameters, mask)
-        return with_extra_args(wrapped)
+        return with_any_extra_args(wrapped)
 
     def check(self, hyperparameters: Mapping[str, Any]) -> None:
         """Raise ValueError unless hyperparameters are known and in range.

@@ -57,8 +57,9 @@ def default_mask(params: Any) -> Any:
 
 def _names(path: Any) -> list[str]:
     """Return the names on a path, without indices and the name NNX variables give their array."""
-    names = [str(getattr(key, "key", getattr(key, "name", ""))) for key in path]
-    return [name for name in names if not re.fullmatch(r"[\d_]*|value|raw_value", name)]
+    keys = [str(getattr(key, "key", getattr(key, "name", ""))) for key in path]
+    names = [name for key in keys for name in key.split("/")]  # Haiku: "mlp/~/linear_0"
+    return [name for name in names if not re.fullmatch(r"[\d_]*|~|value|raw_value", name)]
 
 
 def _is_no_matrix(name: str) -> bool:

@@ -328,7 +328,8 @@ def _check_uncertainty(uncertainty: ArrayLike | None) -> jax.Array:
         raise TypeError(
             "gain modulation needs the keyword `uncertainty`: call `optimizer.update(grads, state, "
             "params, uncertainty=gainjax.predictive_entropy(logits))`. (Flax's TrainState does not "
-            "pass it on; use gainjax.TrainState, or call the optimizer yourself.)"
+            "pass it on; use gainjax.TrainState, or call the optimizer yourself. Nor does Optax to "
+            "optax.MultiSteps: wrap that in gainjax.optim.extra_args.with_extra_args.)"
         )
     if isinstance(uncertainty, numbers.Real) and -math.inf < uncertainty < 0:
         raise ValueError(f"uncertainty must be >= 0: got {uncertainty!r}")
