@@ -227,7 +227,7 @@ def test_classes_are_numbered_by_name_or_number_and_none_is_passed_over(tmp_path
 def test_images_of_other_kinds_are_not_passed_over(tmp_path, suffix):
     class_folders(tmp_path, "ab")
     Image.fromarray(gray(1)[0, ..., 0]).save(tmp_path / "b" / f"2.{suffix}")
-    with pytest.raises(ValueError, match=rf"2.{suffix} would silently be left out.*convert"):
+    with pytest.raises(ValueError, match=rf"2.{suffix} must be of a kind that is read.*convert"):
         read(tmp_path)
 
 
@@ -239,7 +239,7 @@ def test_images_that_are_not_directly_in_the_folder_of_a_class(tmp_path, place):
     for folder in (tmp_path / "one", tmp_path / "two" / "train"):
         (folder / place).parent.mkdir(parents=True, exist_ok=True)
         (folder / place).write_bytes((folder / "a" / "0.png").read_bytes())
-        with pytest.raises(ValueError, match=rf"{place} would silently be left out"):
+        with pytest.raises(ValueError, match=rf"{place} must be .*silently be left out"):
             read(tmp_path / folder.relative_to(tmp_path).parts[0])
 
 
@@ -490,7 +490,7 @@ def test_pictures_next_to_files_of_another_format(tmp_path):
         write_parquet(tmp_path / "hub" / "data" / f"{part}-0.parquet", gray(2), [0, 1])
     for name, kind in (("idx", "IDX files"), ("hub", "parquet files")):
         class_folders(tmp_path / name, ["preview"])
-        with pytest.raises(ValueError, match=f"{name} holds folders of images and {kind}"):
+        with pytest.raises(ValueError, match=f"{name} must hold one data set.*images and {kind}"):
             read(tmp_path / name)
 
 

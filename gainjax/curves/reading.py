@@ -8,6 +8,9 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+_ATTRIBUTES = ("spec", "score", "benchmark", "environment")
+_VARIABLES = ("accuracy", "task_end", "diverged_update")
+
 
 def check_rows(dataset: xr.Dataset) -> None:
     """Raise unless a dataset has the rows of curves: settings and seeds, each of them once.
@@ -17,7 +20,8 @@ def check_rows(dataset: xr.Dataset) -> None:
 
     Raises:
         TypeError: If it is not a dataset.
-        ValueError: If it has lost a dimension, or a setting or seed occurs twice or is unknown.
+        ValueError: If it has lost a dimension, attribute or variable, or a setting or seed occurs
+            twice or is unknown.
     """
     if not isinstance(dataset, xr.Dataset):
         raise TypeError(f"curves must be an xarray.Dataset: got {type(dataset)}")
@@ -27,6 +31,14 @@ def check_rows(dataset: xr.Dataset) -> None:
                 f"curves must have the dimension {dim}: select with a list, such as "
                 f"curves.sel({dim}=[...])"
             )
+    lost = [name for name in _ATTRIBUTES if name not in dataset.attrs]
+    lost += [name for name in _VARIABLES if name not in dataset.variables]
+    if lost:
+        raise ValueError(
+            f"curves must have their attributes and variables: {', '.join(lost)} are missing. "
+            "Arithmetic of xarray drops attributes: give them back with "
+            "result.assign_attrs(curves.attrs)"
+        )
     check_labels(dataset, "curves")
 
 

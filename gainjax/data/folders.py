@@ -130,15 +130,21 @@ def _images(folder: Path) -> list[Path]:
 
 
 def _classes(folder: Path) -> dict[str, list[Path]]:
-    """Return the image files of every class folder; an image elsewhere, or none, is an error."""
+    """Return the image files of every class folder; none is empty, and no image is elsewhere."""
     classes = {sub.name: _images(sub) for sub in _subfolders(folder)}
     used = {path for paths in classes.values() for path in paths}
     for path in sorted(folder.rglob("*")):
-        if path not in used and _may_be_image(path, folder):
+        if path in used or not _may_be_image(path, folder):
+            continue
+        if path.suffix.lower() in SUFFIXES:
             raise ValueError(
-                f"{path} would silently be left out, since it is not a file of a kind that is read "
-                f"({', '.join(SUFFIXES)}) in the folder of a class: convert or move it"
+                f"{path} must be in the folder of its class, directly in {folder}/CLASS, or it "
+                "would silently be left out: move or remove it"
             )
+        raise ValueError(
+            f"{path} must be of a kind that is read ({', '.join(SUFFIXES)}), or it would silently "
+            "be left out: convert, rename or remove it"
+        )
     if empty := next((name for name, paths in classes.items() if not paths), None):
         raise ValueError(
             f"{folder / empty} holds no images ({', '.join(SUFFIXES)}): remove it or fill it"

@@ -115,8 +115,8 @@ def _read_folder(folder: Path) -> Dataset:
     found = {kind: there for kind, there in places.items() if there[0] is not None}
     if len(found) > 1:  # the images may be samples, or the data set
         raise ValueError(
-            f"{folder} holds {' and '.join(found)}, of which only one can be the data set: move "
-            "the others to another folder"
+            f"{folder} must hold one data set: it holds {' and '.join(found)}. Move the others "
+            "elsewhere"
         )
     for where, reader in found.values():
         return reader(where)
