@@ -9,7 +9,7 @@ import xarray as xr
 
 from gainjax.curves.aligning import aligned
 from gainjax.curves.difference import difference
-from gainjax.curves.reading import check_rows, spec_of
+from gainjax.curves.reading import check_every_update, check_rows, spec_of
 from gainjax.curves.shape import to_json
 
 Dimension = Literal["setting", "seed"]
@@ -57,6 +57,7 @@ def concat(curves: Sequence[xr.Dataset], dim: Dimension) -> xr.Dataset:
     parts = list(curves)
     for part in parts:
         check_rows(part)
+        check_every_update(part)
     parts = [narrowed(part) for part in parts]
     if dim not in get_args(Dimension):
         raise ValueError(f"dim must be one of {get_args(Dimension)}: got {dim!r}")
