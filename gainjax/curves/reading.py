@@ -101,7 +101,9 @@ def _check_labels(dataset: xr.Dataset, where: str) -> None:
 def _check_evaluated(dataset: xr.Dataset) -> None:
     """Raise unless evaluations are in order and those that metrics count from are there."""
     updates = {
-        name: check_updates(f"{name}s", dataset[name].values, may_be_empty=name == "seen_update")
+        name: check_updates(
+            f"{name}s", dataset[name].values.tolist(), may_be_empty=name == "seen_update"
+        )
         for name in ("task_end", "eval_update", "seen_update")
     }
     check_evaluations(updates)

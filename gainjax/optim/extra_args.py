@@ -60,7 +60,7 @@ def with_extra_args(
 
     def update(updates: Any, state: Any, params: Any = None, **extra_args: Any) -> Any:
         known = {name: value for name, value in extra_args.items() if name in names}
-        return base.update(updates, state, params, **known)  # type: ignore[call-arg]
+        return base.update(updates, state, params, **known)
 
     return optax.GradientTransformationExtraArgs(base.init, update)
 
@@ -142,7 +142,8 @@ def _masked_as(masked: Any, tree: Any) -> Any:
     found = jax.tree.map(
         lambda at, here: at if is_masked(at) else here, masked, tree, is_leaf=is_masked
     )
-    if (given := jax.tree.structure(found)) != (wanted := jax.tree.structure(masked)):
+    given, wanted = (str(jax.tree.structure(nested)) for nested in (found, masked))
+    if given != wanted:
         raise ValueError(
             f"grad and loss_grad must be nested like the gradients, {wanted}: got {given}. "
             "optax.flatten changes the latter: put it inside, gain_modulation(optax.flatten(...))"
