@@ -392,3 +392,10 @@ def test_uncertainty_below_zero_or_complex():
 def test_a_negative_uncertainty_is_refused():
     with pytest.raises(ValueError, match=r"uncertainty must be >= 0: got -0\.1"):
         GainDynamics().step(1.0, -0.1)
+
+
+@pytest.mark.parametrize("make", [np.array, jnp.array, lambda x: np.array([1, x])])
+def test_arrays_out_of_range_are_refused_like_numbers(make):
+    for name, value in (("decay", -0.1), ("baseline", 0.0), ("max_gain", -0.1)):
+        with pytest.raises(ValueError, match=f"^{name} must be"):
+            GainDynamics(**{name: make(value)})

@@ -217,6 +217,14 @@ def test_default_mask_by_names_and_axes(path, shape, expected):
     assert jax.tree.leaves(default_mask(params)) == [expected]
 
 
+@pytest.mark.parametrize(
+    ("layer", "expected"),
+    [("norm_mlp/~/linear_0", True), ("embedder/~/linear", True), ("mlp/~/layer_norm", False)],
+)
+def test_default_mask_of_the_paths_by_which_haiku_names_layers(layer, expected):
+    assert default_mask({layer: {"w": jnp.ones((4, 3))}}) == {layer: {"w": expected}}
+
+
 def test_default_mask_of_what_has_no_names_or_is_no_weight():
     params = [(jnp.ones((4, 3)), jnp.ones(3)), jnp.ones((4, 3), jnp.int32), 2.0, None]
     assert default_mask(params) == [(True, False), False, False, None]

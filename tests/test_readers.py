@@ -222,6 +222,22 @@ def test_images_of_other_kinds_are_not_passed_over(tmp_path, suffix):
         read(tmp_path)
 
 
+@pytest.mark.parametrize("where", ["b/deeper/9.png", "9.png", "b/much/deeper/9.JPG"])
+def test_images_in_other_places_are_not_passed_over(tmp_path, where):
+    class_folders(tmp_path, "ab")
+    (tmp_path / where).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / where).write_bytes((tmp_path / "a" / "0.png").read_bytes())
+    with pytest.raises(ValueError, match=r"9.\w+ must be in the folder of its class"):
+        read(tmp_path)
+
+
+def test_a_folder_with_two_data_sets_is_refused(tmp_path):
+    write_idx(tmp_path)
+    class_folders(tmp_path, ["preview"])
+    with pytest.raises(ValueError, match="one data set: it holds folders of images and IDX files"):
+        read(tmp_path)
+
+
 def test_gray_images_have_one_channel_and_classes_have_names(tmp_path):
     images = gray(6)
     for part, name, i in (

@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from synthetic import synthetic_curves, synthetic_sweep
 
+import gainjax
 from gainjax import curves as results
 from gainjax.curves import Setting, difference, make_curves
 
@@ -113,6 +114,26 @@ def test_divergence_is_the_first_loss_that_is_not_finite():
     arrays["eval_loss"][0, 1, 2:] = np.nan
     curves = make(SETTINGS[:1], arrays, **options)
     assert curves.diverged_update.values.tolist() == [[0, 6, 0, 8]]
+
+
+def test_a_score_without_a_value_before_the_first_update_is_a_divergence():
+    score = np.ones((1, 2, 3, 1))
+    score[0, 1] = np.nan
+    found = make(
+        SETTINGS[:1], {"accuracy": score}, seeds=range(2), seen_updates=(), task_ends=[4, 8],
+        eval_updates=[0, 4, 8], attrs=WHEN["attrs"] | {"score": "return"},
+    )  # fmt: skip
+    assert found.diverged_update.values.tolist() == [[0, 1]]
+
+
+@pytest.mark.parametrize("reader", [gainjax.per_seed, gainjax.table, gainjax.comparison])
+def test_curves_that_lost_what_describes_them_are_told(reader):
+    curves = make()
+    more = () if reader is not gainjax.comparison else ("a",)
+    with pytest.raises(ValueError, match=r"their attributes .*: spec, score, .*assign_attrs"):
+        reader(curves.drop_attrs(), *more)
+    with pytest.raises(ValueError, match="and variables: diverged_update are missing"):
+        reader(curves.drop_vars("diverged_update"), *more)
 
 
 @pytest.mark.parametrize(
