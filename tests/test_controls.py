@@ -152,7 +152,7 @@ def test_rules_are_data_under_vmap():
 
 
 def test_several_gains_are_not_borrowed_as_their_mean(tmp_path):
-    def two(learning_rate=0.1):
+    def two(learning_rate=0.001):
         parts = {"all": gainjax.ngm_sgd(learning_rate), "none": gainjax.ngm_sgd(learning_rate)}
         names = ("layer_0", "layer_1", "layer_2")
         return optax.partition(parts, {n: "all" if n == "layer_0" else "none" for n in names})

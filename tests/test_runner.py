@@ -213,6 +213,16 @@ def test_other_python_code_behind_a_callback_is_another_run(tmp_path):
     with pytest.raises(ValueError, match="but of another program"):
         gainjax.run(digits(constant), out=tmp_path, **options)
     assert gainjax.load(tmp_path).identical(curves)
+    calls = []
+
+    def counting(x):
+        calls.append(0)
+        return np.asarray(x)
+
+    bench = digits(counting)
+    gainjax.run(bench, out=tmp_path / "counting", **options)
+    with pytest.raises(ValueError, match="repeat the call in a new process"):
+        gainjax.run(bench, out=tmp_path / "counting", **options)
     other = gainjax.run(digits(constant), **options)  # nor is it taken from the compiled program
     assert not np.array_equal(other.train_loss, curves.train_loss)
 

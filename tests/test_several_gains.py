@@ -159,7 +159,8 @@ def test_stacked_layers_have_a_gain_each():
             stack = nn.scan(Layer, variable_axes=axes, split_rngs={"params": True}, length=3)
             return stack()(nn.Dense(10)(x.reshape(len(x), -1)), None)[0]
 
-    curves, states = gainjax.run("split-digits", ["sgd"], model=Net(), snapshots=[12], **SHORT)
+    slow = SHORT | {"hyperparameters": {"learning_rate": 0.001}}
+    curves, states = gainjax.run("split-digits", ["sgd"], model=Net(), snapshots=[12], **slow)
     assert curves.sizes["group"] == 3
     gain = jax.tree.leaves(states["sgd"].model_state)[0]
     assert gain.shape == (2, 1, 3, 10)

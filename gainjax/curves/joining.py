@@ -132,7 +132,7 @@ def _check_belong(first: xr.Dataset, other: xr.Dataset, dim: Dimension) -> None:
     names = old.keys() | new.keys()
     if "protocol" not in old or "protocol" not in new:  # curves from elsewhere
         names = old.keys() & new.keys()
-    for name in ("programs", "common", "borrowed"):  # only one of them may have these
+    for name in ("programs", "common", "borrowed", "updates"):  # only one of them may have these
         if not (old.get(name) and new.get(name)):
             names.discard(name)
     if first.attrs["environment"] != other.attrs["environment"]:
@@ -176,6 +176,8 @@ def _described(part: xr.Dataset, dim: Dimension) -> dict[str, Any]:
         found[f"{name}s"] = part[name].values.tolist()
     if part.sizes["seen_update"]:
         found["seen_updates"] = part["seen_update"].values.tolist()
+    if "update" in part.dims:
+        found["updates"] = part["update"].values.tolist()
     other = "seeds" if dim == "setting" else "settings"
     return found | {other: spec[other]}
 
