@@ -312,17 +312,17 @@ def test_models_in_half_precision_are_trained():
     assert average.dtype == jnp.bfloat16
 
 
-@pytest.mark.parametrize("method", ["fixed-gain", "ngm-sgd", "ngm-adam"])
+@pytest.mark.parametrize("method", ["fixed-gain", "ngm-sgd"])
 def test_a_gain_keeps_half_precision(method):
     """The first effective weights are the raw ones times the gain, in the dtype of the weights."""
     bench = _small(model=_linear(jnp.bfloat16))
-    options = {"hyperparameters": {method: {"baseline": 1.25} if "ngm" in method else {}}}
-    _, states = gainjax.run(bench, [method, "sgd"], 2, snapshots=[0, 8], **options)
+    level = "level" if method == "fixed-gain" else "baseline"
+    own = {"hyperparameters": {method: {level: 1.25}}}
+    _, states = gainjax.run(bench, [method, "sgd"], 2, snapshots=[0, 8], **own)
     kernel, raw = (states[name].params["kernel"] for name in (method, "sgd"))
     assert kernel.dtype == jnp.bfloat16
-    gain = bench.defaults(gainjax.get_method(method)) | options["hyperparameters"][method]
-    wanted = raw[:, 0].astype(np.float32) * gain.get("baseline", gain.get("gain"))
-    np.testing.assert_array_equal(kernel[:, 0], wanted.astype(jnp.bfloat16))
+    wanted = (1.25 * raw[:, 0].astype(np.float32)).astype(jnp.bfloat16)
+    np.testing.assert_array_equal(kernel[:, 0], wanted)
 
 
 def test_states_in_half_precision_survive_a_crash_and_are_read_again(tmp_path):
@@ -344,14 +344,16 @@ def test_outputs_in_half_precision_are_measured_in_single_precision(dtype, tmp_p
     x, y = rng.normal(size=(40, 6)), np.arange(40) // 10
     many = np.tile(x, (2500, 1)), np.tile(y, 2500)
     stream = gainjax.data.class_incremental(x, y, *many, tasks=[[0, 1], [2, 3]])
-    model = nn.Dense(4, dtype=dtype)
-    bench = gainjax.Benchmark("b", stream=stream, model=model, updates_per_task=2, batch_size=8)
-    gain = {"sensitivity": 0.4}
-    curves = gainjax.run(bench, ["ngm-sgd"], 1, out=tmp_path, threads=1, hyperparameters=gain)
+    bench = gainjax.Benchmark(
+        "b", stream=stream, model=nn.Dense(4, dtype=dtype), updates_per_task=2, batch_size=8
+    )
+    options = {"seeds": 1, "threads": 1, "hyperparameters": {"sensitivity": 0.4}}
+    curves = gainjax.run(bench, ["ngm-sgd"], out=tmp_path, **options)
+    exact = gainjax.run(bench.replace(model=nn.Dense(4)), ["ngm-sgd"], **options)
     assert (curves.diverged_update == 0).all()
     for name in ("train_loss", "eval_loss", "gain", "uncertainty"):
         assert curves[name].dtype == np.float32
-    np.testing.assert_allclose(curves.eval_loss, 1.4, atol=1)
+    np.testing.assert_allclose(curves.eval_loss, exact.eval_loss, rtol=0.02)
     wanted = [1.0]
     for uncertainty in curves.uncertainty.values[0, 0, :-1]:
         wanted.append(0.9 * wanted[-1] + 0.1 + 0.4 * uncertainty)

@@ -213,6 +213,16 @@ def test_other_python_code_behind_a_callback_is_another_run(tmp_path):
     with pytest.raises(ValueError, match="but of another program"):
         gainjax.run(digits(constant), out=tmp_path, **options)
     assert gainjax.load(tmp_path).identical(curves)
+    calls = []
+
+    def counting(x):
+        calls.append(0)
+        return np.asarray(x)
+
+    bench = digits(counting)
+    gainjax.run(bench, out=tmp_path / "counting", **options)
+    with pytest.raises(ValueError, match="repeat the call in a new process"):
+        gainjax.run(bench, out=tmp_path / "counting", **options)
     other = gainjax.run(digits(constant), **options)  # nor is it taken from the compiled program
     assert not np.array_equal(other.train_loss, curves.train_loss)
 
@@ -274,6 +284,9 @@ def test_a_finished_borrower_needs_its_source_no_more(tmp_path, monkeypatch):
     assert gainjax.run(gain_from=tmp_path / "source", **borrow).equals(curves)
     (tmp_path / "source").rename("moved")
     assert gainjax.resume("borrower").equals(curves)
+    for option, value in (("chnuk", 3), ("chunk", 0), ("threads", -1), ("snapshots", [])):
+        with pytest.raises(ValueError, match=option):  # although nothing is left to do
+            gainjax.resume("borrower", **{option: value})
 
 
 def test_resume_tells_what_to_do_about_a_benchmark_of_ones_own(tmp_path, monkeypatch):
@@ -395,11 +408,14 @@ def test_errors_are_one_line_and_exit_code_2(words, message, capsys, tmp_path):
 def test_settings_of_the_command_line():
     pairs = ("learning_rate=.1", "adam.b1=0.5", "adam.b2=0.6")
     assert parse_settings(pairs) == {"learning_rate": 0.1, "adam": {"b1": 0.5, "b2": 0.6}}
+    for pair in (".learning_rate=1", "learning_rate=1_0"):
+        with pytest.raises(ValueError, match=f"got '{pair}'"):
+            parse_settings((pair,))
 
 
 def test_seeds_of_the_command_line():
     assert [parse_seeds(text) for text in ("5", "5:8", "3,7")] == [5, [5, 6, 7], [3, 7]]
-    for text in ("", "a", "5:", "8:5", "-1:3", "1:2:3", "1,", "0.5"):
+    for text in ("", "a", "5:", "8:5", "-1:3", "1:2:3", "1,", "0.5", "5_10", "1_0:20"):
         with pytest.raises(ValueError, match="--seeds takes a number of seeds"):
             parse_seeds(text)
 

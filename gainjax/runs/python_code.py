@@ -22,6 +22,10 @@ from jax.extend.core import jaxprs_in_params
 
 from gainjax.training.keys import is_key
 
+IF_IT_CHANGES = (
+    "If Python code that it calls back changes what it refers to, such as a cache or a counter, "
+    "repeat the call in a new process"
+)
 _INSTALLED = {"site-packages", "dist-packages"}
 _SIMPLE = (bool, int, float, complex, str, bytes, type(None), type(...))
 _DEPTH = 4  # to which the elements of a set are compared, to order them
@@ -66,9 +70,9 @@ def code_mark(function: Callable[..., Any]) -> bytes:
         function: A function, a partial or bound one, or any callable object.
 
     Example:
-        >>> code_mark(lambda x: x + 1) == code_mark(lambda x: x + 1)
+        >>> code_mark(functools.partial(pow, 2)) == code_mark(functools.partial(pow, 2))
         True
-        >>> code_mark(lambda x: x + 1) == code_mark(lambda x: x + 2)
+        >>> code_mark(functools.partial(pow, 2)) == code_mark(functools.partial(pow, 3))
         False
     """
     digest = hashlib.sha256()

@@ -15,6 +15,7 @@ from gainjax.runs.benchmarks import get_benchmark
 from gainjax.runs.borrow import borrow_gain
 from gainjax.runs.extension import is_interrupted
 from gainjax.runs.plan import How, make_plan
+from gainjax.runs.snapshots import wanted_updates
 from gainjax.runs.spec import RunSpec
 from gainjax.runs.store import stored_header
 from gainjax.training.loop import reproducible
@@ -73,6 +74,7 @@ def resume(directory: str | Path, **options: Any) -> Any:
     else:
         spec, data_dir = header.spec, header.data_dir
         layout = header.environment.get("layout")
+    wanted_updates(given, int(spec.protocol.task_ends(spec.tasks)[-1]))  # for its checks
     nameless = [label for label, found in spec.references.items() if found is None]
     if spec.found_by is None or nameless:
         what = f"the method {nameless[0]!r}" if nameless else f"the benchmark {spec.benchmark!r}"
