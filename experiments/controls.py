@@ -49,7 +49,7 @@ def controls(
     """
     for benchmark in lab.benchmarks(benchmarks):
         curves = _train(lab, benchmark, methods, seeds)
-        rows = _differences(joined(curves))
+        rows = _differences(concat(curves, "setting"))
         rows.insert(1, "learning_rate", [_learning_rate(one) for one in curves])
         lab.write(f"controls-{benchmark.name}", rows, curves)
         lab.draw(f"controls-{benchmark.name}", _plot(rows))
@@ -76,20 +76,6 @@ def _learning_rate(curves: xr.Dataset) -> float:
     """Return the learning rate of a run of one method."""
     (row,) = json.loads(curves.attrs["spec"])["settings"]
     return row["hyperparameters"]["learning_rate"]
-
-
-def joined(curves: Sequence[xr.Dataset]) -> xr.Dataset:
-    """Return all curves as those of one run, regardless of the gain that they borrowed.
-
-    Args:
-        curves: Curves of one benchmark.
-    """
-    fields = [json.loads(one.attrs["spec"]) for one in curves]
-    same = [
-        one.assign_attrs(spec=json.dumps(spec | {"borrowed": None}))
-        for one, spec in zip(curves, fields, strict=True)
-    ]
-    return concat(same, "setting")
 
 
 def _plot(rows: pd.DataFrame) -> Figure:

@@ -1,6 +1,13 @@
-"""Argument checks that many modules share."""
+"""Argument checks that many modules share, and the limit of memory."""
 
+import difflib
 import numbers
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TypeVar
+
+T = TypeVar("T")
 
 
 def check_integer(name: str, value: object, least: int, most: int = 2**31 - 1) -> None:
@@ -22,3 +29,40 @@ def check_integer(name: str, value: object, least: int, most: int = 2**31 - 1) -
         raise ValueError(f"{name} must be an integer of at least {least}: got {value!r}")
     if int(value) > most:
         raise ValueError(f"{name} must be at most {most}: got {value!r}")
+
+
+def lookup(registry: Mapping[str, T], kind: str, name: object) -> T:
+    """Return an entry of a registry, or raise with the nearest name.
+
+    Args:
+        registry: Entries by name.
+        kind: What they are, for the message.
+        name: The wanted name.
+
+    Raises:
+        ValueError: If there is no such entry.
+
+    Example:
+        >>> lookup({"cifar-10": 10, "mnist": 28}, "data set", "CIFAR10")
+        Traceback (most recent call last):
+        ValueError: unknown data set 'CIFAR10': did you mean 'cifar-10'? Known: cifar-10, mnist
+    """
+    if isinstance(name, str) and name in registry:
+        return registry[name]
+    nearest = difflib.get_close_matches(str(name).lower(), registry, n=1)
+    hint = f"did you mean {nearest[0]!r}? " if nearest else ""
+    raise ValueError(f"unknown {kind} {name!r}: {hint}Known: {', '.join(registry)}")
+
+
+def memory_bytes() -> int:
+    """Return the memory of this machine, or the limit of this process's container, in bytes.
+
+    Example:
+        >>> memory_bytes() > 10**8
+        True
+    """
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    try:
+        return min(memory, int(Path("/sys/fs/cgroup/memory.max").read_text()))
+    except (OSError, ValueError):  # no such limit
+        return memory

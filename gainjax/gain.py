@@ -8,11 +8,12 @@ import dataclasses
 import functools
 import math
 import numbers
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.typing import ArrayLike, DTypeLike
 from jaxtyping import Array, Bool, Float
 
@@ -26,7 +27,7 @@ class GainDynamics:
 
     with :math:`\gamma` = ``decay``, :math:`g_0` = ``baseline``, :math:`\eta` = ``sensitivity`` and
     :math:`H_t` the uncertainty, in nats. The object is a pytree: its numbers may be traced, so one
-    program covers a whole grid of settings under :func:`jax.vmap`. Only plain numbers are checked.
+    program covers a whole grid of settings under :func:`jax.vmap`. Traced numbers are not checked.
 
     Args:
         decay: Decay of the phasic part toward the baseline per update, in [0, 1).
@@ -35,7 +36,7 @@ class GainDynamics:
         max_gain: Upper bound on the gain, greater than or equal to the baseline, or None.
 
     Raises:
-        ValueError: If a plain number is out of its range or not finite.
+        ValueError: If a number that is not traced is out of its range or not finite.
         TypeError: If an argument is neither a number nor an array.
 
     Example:
@@ -65,7 +66,7 @@ class GainDynamics:
         if self.max_gain is not None:
             _check_number("max_gain", self.max_gain, lambda x: x > 0, "> 0, or None for no bound")
             bounds = (self.max_gain, self.baseline)
-            if all(isinstance(x, numbers.Real) for x in bounds) and bounds[0] < bounds[1]:  # type: ignore[operator]
+            if all(map(_is_concrete, bounds)) and np.less(*map(np.asarray, bounds)).any():
                 raise ValueError(
                     f"max_gain must be at least the baseline, {self.baseline}: got {self.max_gain}"
                 )
@@ -187,12 +188,24 @@ class GainDynamics:
         return gain if self.max_gain is None else jnp.minimum(gain, self.max_gain)
 
 
-def _check_number(name: str, value: object, holds: object, wanted: str) -> None:
-    """Raise if `value` is not a number, or a plain one out of range; arrays and tracers pass."""
+def _check_number(name: str, value: Any, holds: Callable[[Any], bool], wanted: str) -> None:
+    """Raise if `value` is not a number or an array, or is out of range; tracers pass."""
     if not (isinstance(value, numbers.Real) or hasattr(value, "dtype")):
         raise TypeError(f"{name} must be a number or an array, {wanted}: got {value!r}")
-    if isinstance(value, numbers.Real) and not holds(value):  # type: ignore[operator]
+    if not _is_concrete(value):
+        return
+    array = np.asarray(value)
+    if array.dtype.kind in "cSU":
+        raise TypeError(f"{name} must be a number or an array, {wanted}: got {value!r}")
+    if not all(map(holds, [value] if isinstance(value, numbers.Real) else array.ravel().tolist())):
         raise ValueError(f"{name} must be {wanted}: got {value!r}")
+
+
+def _is_concrete(value: Any) -> bool:
+    """Tell whether the values of a number or an array are known, and here."""
+    if isinstance(value, jax.Array):
+        return not isinstance(value, jax.core.Tracer) and value.is_fully_addressable
+    return isinstance(value, numbers.Real | np.ndarray | np.generic)
 
 
 def at_least_float32(*dtypes: DTypeLike) -> jnp.dtype:

@@ -3,6 +3,7 @@
 import importlib
 import importlib.util
 import sys
+import zlib
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -65,14 +66,17 @@ def absolute(reference: str) -> str:
 def _module_from(path: Path) -> Any:
     if not path.is_file():
         raise FileNotFoundError(f"there is no file {path}")
-    stamp = path.stat()  # an edited file is imported again
-    identity = (path.resolve(), stamp.st_mtime_ns, stamp.st_size)
-    name = f"_gainjax_{path.stem}_{abs(hash(identity))}"
-    if name in sys.modules:
-        return sys.modules[name]
+    status = path.stat()
+    stamp = status.st_mtime_ns, status.st_size  # an edited file is imported again
+    # The same name in every process: it may be part of what identifies a run.
+    name = f"_gainjax_{path.stem}_{zlib.crc32(str(path.resolve()).encode()):08x}"
+    before = sys.modules.get(name)
+    if before is not None and before.__spec__ and before.__spec__.loader_state == stamp:
+        return before
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         raise ImportError(f"{path} is not a Python file")
+    spec.loader_state = stamp
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     here = str(path.resolve().parent)  # as `python mine.py` does

@@ -3,6 +3,7 @@
 import contextlib
 import ctypes
 import errno
+import fcntl
 import json
 import os
 import shutil
@@ -680,3 +681,25 @@ def test_writing_fails_in_the_middle(tmp_path, monkeypatch, uninterrupted, file)
     assert str(tmp_path) in str(caught.value)
     assert_same(go(tmp_path), uninterrupted)
     assert_tidy(tmp_path)
+
+
+def test_a_look_at_the_lock_stops_nobody(tmp_path):
+    """It holds the lock for a moment; whoever holds it for long keeps others out."""
+    with guard.lock(tmp_path):
+        assert guard.is_locked(tmp_path)
+    look = (tmp_path / ".lock").open("rb")
+    fcntl.flock(look, fcntl.LOCK_SH)
+    threading.Timer(0.06, look.close).start()
+    with guard.lock(tmp_path):
+        assert guard.is_locked(tmp_path)
+    with (tmp_path / ".lock").open("rb") as other:
+        fcntl.flock(other, fcntl.LOCK_SH)
+        with pytest.raises(BlockingIOError), guard.lock(tmp_path):
+            pass
+
+
+def test_a_pipe_in_place_of_a_lock_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / ".lock")
+    assert not guard.is_locked(tmp_path)
+    with pytest.raises(OSError, match="the lock is not a file: remove it"), guard.lock(tmp_path):
+        pass

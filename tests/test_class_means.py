@@ -9,7 +9,7 @@ import pytest
 import gainjax
 from gainjax.methods import get_method
 from gainjax.methods.class_means import read_by_nearest_mean
-from gainjax.optim import class_means
+from gainjax.optim import class_means, losses
 
 SHORT = {"updates_per_task": 12, "batch_size": 16, "eval_examples": 50, "threads": 1}
 
@@ -168,6 +168,12 @@ def test_what_has_no_class_means_is_refused():
         optimizer.update(
             net.params, optimizer.init(net.params), net.params, is_switch=True,
             loss_grad=net.loss_grad(x, y), seen_classes=jnp.ones(9, bool),
+        )  # fmt: skip
+    unseen = losses.without_unseen(optax.sgd(0.1))
+    with pytest.raises(ValueError, match="an output for each class: got 5 outputs for 9"):
+        unseen.update(
+            net.params, unseen.init(net.params), net.params, loss_grad=net.loss_grad(x, y),
+            seen_classes=jnp.ones(9, bool),
         )  # fmt: skip
     with pytest.raises(ValueError, match="schedule-free is not"):
         read_by_nearest_mean(get_method("schedule-free"))

@@ -155,3 +155,14 @@ def test_rules_are_data_under_vmap():
 
     traces = jnp.array([[1.0, 2.0, 3.0], [1.0, 1.5, 1.25]])
     np.testing.assert_allclose(jax.vmap(final_gain)(traces), [3.0, 1.25])
+
+
+def test_several_gains_are_not_borrowed_as_their_mean(tmp_path):
+    def two(learning_rate=0.001):
+        parts = {"all": gainjax.ngm_sgd(learning_rate), "none": gainjax.ngm_sgd(learning_rate)}
+        names = ("layer_0", "layer_1", "layer_2")
+        return optax.partition(parts, {n: "all" if n == "layer_0" else "none" for n in names})
+
+    gainjax.run("split-digits", {"two": two}, out=tmp_path, **SHORT)
+    with pytest.raises(ValueError, match=r"must hold a run with one gain: two .* of all, none"):
+        gainjax.run("split-digits", ["constant-gain"], gain_from=tmp_path, **SHORT)

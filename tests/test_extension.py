@@ -10,6 +10,7 @@ from flax import nnx
 from interruptions import crash, numbers
 
 import gainjax
+from gainjax.curves import spec_of
 from gainjax.runs import execution, extension
 from gainjax.runs.part_store import CheckpointWarning
 
@@ -170,3 +171,28 @@ def test_states_of_a_run_without_them_are_trained_again_with_a_word(tmp_path, mo
         _, states = run(tmp_path, return_states=True)
     monkeypatch.setattr(execution, "train", lambda *_, **__: pytest.fail("it trains again"))
     assert list(run(tmp_path, return_states=True)[1]) == list(states)
+
+
+def test_a_borrower_is_extended_and_repeated_after_its_source(tmp_path):
+    source, mine, other = (tmp_path / name for name in ("source", "mine", "other"))
+    run(source, ["ngm-sgd"])
+    first = run(mine, ["replayed-gain"], gain_from=source)
+    run(source, ["ngm-sgd"], seeds=3, extend=True)
+    assert run(mine, ["replayed-gain"], gain_from=source).identical(first)
+    run(other, ["ngm-sgd"], seeds=3, hyperparameters={"sensitivity": 0.1})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(execution, "train", lambda *_, **__: pytest.fail("it trains"))
+        with pytest.raises(ValueError, match=r"differs in borrowed\.crc32\.0"):
+            run(mine, ["replayed-gain"], gain_from=other, seeds=3, extend=True)
+    found = run(mine, ["replayed-gain"], gain_from=source, seeds=3, extend=True)
+    wanted = run(None, ["replayed-gain"], gain_from=source, seeds=3)
+    assert numbers(found).identical(numbers(wanted))
+    assert spec_of(found)["borrowed"] == spec_of(wanted)["borrowed"]
+    source.rename(tmp_path / "moved")  # the same gain
+    moved = {"gain_from": tmp_path / "moved", "seeds": 3}
+    assert run(mine, ["replayed-gain"], **moved).identical(found)
+    joined = gainjax.concat([first, found.sel(seed=[2])], "seed")
+    assert spec_of(joined)["borrowed"] == spec_of(found)["borrowed"]
+    foreign = run(None, ["constant-gain"], gain_from=other, seeds=3)
+    with pytest.raises(ValueError, match=r"differ in borrowed\.crc32"):
+        gainjax.concat([found, foreign], "setting")

@@ -59,6 +59,21 @@ def test_numbers_are_those_of_the_arrays(tmp_path):
     xr.testing.assert_identical(load(save(curves, tmp_path)), curves)
 
 
+def test_an_evaluation_before_the_first_update_may_be_of_seen_tasks_too():
+    """It is recorded, and no metric counts it: none of its updates had been trained."""
+    accuracy, seen_accuracy = np.array([[0.1], [0.9], [0.8]]), np.array([0.5, 0.9, 0.7])
+    when = {"task_ends": [10, 20], "benchmark": "b"}
+    curves = from_curves(
+        {"er": accuracy}, seen_accuracy={"er": seen_accuracy}, eval_updates=[0, 10, 20], **when
+    )
+    assert curves.seen_update.values.tolist() == [0, 10, 20]
+    later = from_curves(
+        {"er": accuracy[1:]}, seen_accuracy={"er": seen_accuracy[1:]}, eval_updates=[10, 20], **when
+    )
+    names = ["anytime_accuracy", "final_accuracy", "avg_sg"]
+    np.testing.assert_array_equal(per_seed(curves)[names], per_seed(later)[names])
+
+
 def test_all_tables_figures_and_tests_take_them(tmp_path):
     curves = from_curves(arrays(), seen_accuracy=seen(), benchmark="torch", **EVERY)
     text = printed(show.print_table, curves)

@@ -158,6 +158,20 @@ def test_plain_numbers_are_checked(name, values):
             GainDynamics(**{name: value})
 
 
+@pytest.mark.parametrize("array", [np.array, jnp.array, jnp.bfloat16])
+def test_arrays_whose_values_are_known_are_checked(array):
+    for name, value in (("decay", -0.1), ("baseline", np.nan), ("max_gain", -0.1)):
+        with pytest.raises(ValueError, match=rf"^{name} must be .*: got "):
+            GainDynamics(**{name: array(value)})
+    with pytest.raises(ValueError, match=r"^sensitivity must be finite"):
+        GainDynamics(sensitivity=jnp.array([0.1, -0.1]))
+    with pytest.raises(ValueError, match=r"^max_gain must be at least the baseline, 2.*: got 1.5"):
+        GainDynamics(baseline=array(2.0), max_gain=array(1.5))
+    with pytest.raises(TypeError, match=r"^decay must be a number"):
+        GainDynamics(np.array(0.5j))
+    assert GainDynamics(array(0.5), array(1.0), array(0.0), array(1.0)).step(1.0, 1.0) == 1
+
+
 def test_bounds_that_are_allowed():
     GainDynamics(decay=0.0, sensitivity=0.0, baseline=1e-9, max_gain=1e-9)
     GainDynamics(decay=0, baseline=1, sensitivity=0, max_gain=np.inf)

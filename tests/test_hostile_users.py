@@ -1,8 +1,10 @@
 """What users bring that goes wrong: told before training, or measured as it is."""
 
+import dataclasses
 import os
 import time
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -235,6 +237,12 @@ def test_factories_that_need_plain_numbers_say_which():
     with pytest.raises(TypeError, match="'counted' needs a plain number"):
         gainjax.run("split-digits", {"x": counted}, **SHORT)
 
+    def accumulated(learning_rate=0.1, k=2):  # MultiSteps takes any k but an int for a schedule
+        return optax.MultiSteps(optax.sgd(learning_rate), k)
+
+    with pytest.raises(TypeError, match="'accumulated' needs a plain number"):
+        gainjax.run("split-digits", {"accumulated": accumulated}, **SHORT)
+
     def doubled(learning_rate=0.1):
         return optax.sgd(learning_rate * 2)
 
@@ -243,6 +251,26 @@ def test_factories_that_need_plain_numbers_say_which():
             "split-digits", {"x": doubled},
             hyperparameters={"learning_rate": lambda count: 0.1}, **SHORT,
         )  # fmt: skip
+
+
+def test_optimizers_that_do_not_fit_a_method_say_why():
+    made = gainjax.ngm_sgd(0.1)
+    for optimizer, message in (
+        (optax.lookahead(made, 2, 0.5), "method x cannot train .*'fast'.*optax.lookahead"),
+        (optax.contrib.sam(made, optax.sgd(0.01)), "optax.contrib.sam belongs inside the gain"),
+    ):
+        with pytest.raises(TypeError, match=message):
+            gainjax.run("split-digits", {"x": optimizer}, **SHORT)
+
+
+def test_an_optimizer_that_names_its_extra_arguments_gets_these():
+    def update(grads, state, params=None, *, uncertainty):
+        del params
+        return jax.tree.map(lambda g: -0.1 * g, grads), uncertainty
+
+    mine = optax.GradientTransformation(lambda params: jnp.zeros(()), update)
+    curves = gainjax.run("split-digits", {"mine": mine, "same": optax.sgd(0.1)}, **SHORT)
+    np.testing.assert_allclose(*curves.train_loss.values, rtol=1e-6)
 
 
 def test_seeds_as_arrays():
@@ -284,6 +312,56 @@ def test_models_in_half_precision_are_trained():
     assert average.dtype == jnp.bfloat16
 
 
+@pytest.mark.parametrize("method", ["fixed-gain", "ngm-sgd"])
+def test_a_gain_keeps_half_precision(method):
+    """The first effective weights are the raw ones times the gain, in the dtype of the weights."""
+    bench = _small(model=_linear(jnp.bfloat16))
+    level = "level" if method == "fixed-gain" else "baseline"
+    own = {"hyperparameters": {method: {level: 1.25}}}
+    _, states = gainjax.run(bench, [method, "sgd"], 2, snapshots=[0, 8], **own)
+    kernel, raw = (states[name].params["kernel"] for name in (method, "sgd"))
+    assert kernel.dtype == jnp.bfloat16
+    wanted = (1.25 * raw[:, 0].astype(np.float32)).astype(jnp.bfloat16)
+    np.testing.assert_array_equal(kernel[:, 0], wanted)
+
+
+def test_states_in_half_precision_survive_a_crash_and_are_read_again(tmp_path):
+    bench = _small(model=_linear(jnp.bfloat16))
+    options = {"seeds": 2, "threads": 1, "chunk": 2, "return_states": True}
+    wanted = gainjax.run(bench, ["msgd"], **options)
+    crash(4, bench, ["msgd"], out=tmp_path, **options)
+    for _ in range(2):  # resumed, then read
+        curves, states = gainjax.run(bench, ["msgd"], out=tmp_path, **options)
+        assert numbers(curves).identical(numbers(wanted[0]))
+        assert states["msgd"].params["kernel"].dtype == jnp.bfloat16
+        jax.tree.map(np.testing.assert_array_equal, states, wanted[1])
+
+
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
+def test_outputs_in_half_precision_are_measured_in_single_precision(dtype, tmp_path):
+    """The loss of a test set, summed in float16, would be infinite, and the gain is rounded."""
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(40, 6)), np.arange(40) // 10
+    many = np.tile(x, (2500, 1)), np.tile(y, 2500)
+    stream = gainjax.data.class_incremental(x, y, *many, tasks=[[0, 1], [2, 3]])
+    bench = gainjax.Benchmark(
+        "b", stream=stream, model=nn.Dense(4, dtype=dtype), updates_per_task=2, batch_size=8
+    )
+    options = {"seeds": 1, "threads": 1, "hyperparameters": {"sensitivity": 0.4}}
+    curves = gainjax.run(bench, ["ngm-sgd"], out=tmp_path, **options)
+    exact = gainjax.run(bench.replace(model=nn.Dense(4)), ["ngm-sgd"], **options)
+    assert (curves.diverged_update == 0).all()
+    for name in ("train_loss", "eval_loss", "gain", "uncertainty"):
+        assert curves[name].dtype == np.float32
+    np.testing.assert_allclose(curves.eval_loss, exact.eval_loss, rtol=0.02)
+    wanted = [1.0]
+    for uncertainty in curves.uncertainty.values[0, 0, :-1]:
+        wanted.append(0.9 * wanted[-1] + 0.1 + 0.4 * uncertainty)
+    decay = bench.defaults(gainjax.get_method("ngm-sgd"))["decay"]
+    assert decay == 0.9
+    np.testing.assert_allclose(curves.gain[0, 0], wanted, rtol=1e-6)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -291,6 +369,8 @@ def test_models_in_half_precision_are_trained():
         ({"preprocess": lambda x: x[:1]}, r"preprocess .* an input for each .* returns \(1, 6\)"),
         ({"preprocess": lambda x: x - x.mean(0)}, "preprocess of .* must treat each input indepen"),
         ({"preprocess": lambda x: x.no}, "preprocess of benchmark 'b' cannot take .* AttributeErr"),
+        ({"loss": lambda o, t: t}, "loss of benchmark 'b' must return real numbers, of a floating"),
+        ({"score": lambda o, t: t * 1j}, "score of benchmark 'b' must return real .* got complex"),
         ({"augment": lambda x: x}, "augment of benchmark 'b' cannot take a key and .* TypeError"),
     ],
 )
@@ -335,3 +415,58 @@ def test_a_reference_to_a_stream_is_refused_in_one_line(tmp_path):
     )
     with pytest.raises(ValueError, match=r"must be a gainjax\.Benchmark, .*of type Stream$"):
         gainjax.get_benchmark(f"{tmp_path}/mine.py:tasks")
+
+
+def test_an_uncertainty_may_be_a_plain_number():
+    curves = gainjax.run(_small(uncertainty=lambda outputs: 0.5), ["ngm-sgd"], 1)
+    np.testing.assert_array_equal(curves.uncertainty, np.full((1, 1, 8), 0.5))
+
+
+def test_a_score_that_is_not_finite_is_not_called_a_loss():
+    bench = _small(score=lambda outputs, targets: jnp.full(len(targets), jnp.nan))
+    with pytest.warns(DivergenceWarning, match="update 1: the loss or the score is not finite"):
+        gainjax.run(bench, ["sgd"], 1)
+
+
+@pytest.mark.parametrize(
+    ("gains", "error", "message"),
+    [
+        (jnp.ones(3), TypeError, "gains_of of a model must return gains by name, a dict"),
+        ({"mine": jnp.ones(3)}, ValueError, r"one real number .* shape \(3,\) for 'mine'"),
+        ({"mine": 1j}, ValueError, "one real number .* got complex"),
+    ],
+)
+def test_gains_that_cannot_be_recorded_are_refused_at_once(gains, error, message, tmp_path):
+    model = dataclasses.replace(_linear(), gains_of=lambda state: gains)
+    with pytest.raises(error, match=message):
+        gainjax.run(_small(model=model), ["sgd"], 1, out=tmp_path)
+
+
+def test_an_optimizer_may_take_some_extra_arguments_only():
+    def follows(learning_rate=0.1):
+        base = optax.sgd(learning_rate)
+
+        def update(grads, state, params=None, *, uncertainty):
+            return base.update(jax.tree.map(lambda g: g * uncertainty, grads), state, params)
+
+        return optax.GradientTransformationExtraArgs(base.init, update)
+
+    bench = _small(uncertainty=lambda outputs: 0.5)
+    rates = {"hyperparameters": {"sgd": {"learning_rate": 0.05}}}
+    curves = gainjax.run(bench, {"mine": follows, "sgd": "sgd"}, 1, **rates)
+    np.testing.assert_allclose(curves.train_loss[0], curves.train_loss[1], rtol=1e-6)
+
+
+def test_the_default_model_has_the_classes_of_its_stream():
+    def tasks(data_dir=None, eval_examples=None):
+        classes = int(data_dir)
+        x, y = np.zeros((2 * classes, 3)), np.repeat(np.arange(classes), 2)
+        halves = [list(range(classes // 2)), list(range(classes // 2, classes))]
+        return gainjax.data.class_incremental(x, y, x, y, tasks=halves)
+
+    bench = gainjax.Benchmark("b", stream=tasks, updates_per_task=1, batch_size=2)
+    for classes in (4, 6):
+        model = bench.model_for(bench.load(str(classes)))
+        params, _ = model.init(jax.random.key(0), jnp.zeros((1, 3)))
+        assert jax.tree.leaves(params)[-1].shape[-1] == classes
+    assert bench.model_for(bench.load("4")) is bench.model_for(bench.load("4"))

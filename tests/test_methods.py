@@ -446,3 +446,14 @@ def test_a_layer_without_one_input_is_left_out_and_a_network_of_them_is_refused(
             params, optimizer.init(params), params,
             layer_inputs=lambda: inputs, is_new=jnp.array([True, False]),
         )  # fmt: skip
+
+
+def test_a_method_in_a_file_is_the_same_object_each_time(tmp_path):
+    """Compiled programs are cached by it."""
+    path = tmp_path / "mine.py"
+    path.write_text("import optax\ndef mine(learning_rate=0.1): return optax.sgd(learning_rate)\n")
+    first = gainjax.methods.as_method(f"{path}:mine")
+    assert gainjax.methods.as_method(f"{path}:mine") is first
+    assert first.reference == f"{path}:mine"
+    path.write_text("import optax\ndef mine(learning_rate=0.2): return optax.sgd(learning_rate)\n")
+    assert gainjax.methods.as_method(f"{path}:mine").hyperparameters == {"learning_rate": 0.2}

@@ -209,12 +209,58 @@ def test_default_mask_marks_the_two_matrices(library):
         ("bottleneck/kernel", (4, 3), True),
         ("b/kernel", (4, 3), True),  # a layer may have any name
         ("scale/w", (4, 3), True),
+        # Words count as a whole, or by their end:
+        ("layernorm_before/w", (1, 3), False),
+        ("layer_normalization/w", (1, 3), False),
+        ("RMSNorm/w", (1, 3), False),
+        ("attnLN2/w", (1, 3), False),
+        ("in_proj_bias", (2, 3), False),
+        ("biases", (2, 3), False),
+        ("tokenEmbeddings/weight", (100, 8), False),
+        ("wte/w", (100, 8), False),
+        ("token_emb/w", (100, 8), False),
+        ("norm/shift", (1, 3), False),
+        ("normal_head/kernel", (4, 3), True),
+        ("enormous/kernel", (4, 3), True),
+        ("abnormal", (4, 3), True),
+        ("debias/kernel", (4, 3), True),
+        ("unbiased_w", (4, 3), True),
+        ("unembed/kernel", (4, 3), True),
+        ("members/kernel", (4, 3), True),
+        ("kernel_scale", (4, 3), True),
+        ("patch_embed/kernel", (4, 3), False),  # no word tells it from `pos_embed`
     ],
 )
 def test_default_mask_by_names_and_axes(path, shape, expected):
     leaf = jax.ShapeDtypeStruct(shape, jnp.float32)
     params = functools.reduce(lambda tree, name: {name: tree}, reversed(path.split("/")), leaf)
-    assert jax.tree.leaves(default_mask(params)) == [expected]
+    flat = [{path: leaf}, {path.replace("/", "."): leaf}]
+    for tree in (params, *flat):
+        assert jax.tree.leaves(default_mask(tree)) == [expected]
+
+
+def test_default_mask_of_haiku():
+    """A layer's name is its whole path there, of which only the end counts."""
+    shapes = {
+        "norm_mlp/~/linear_0": {"w": (4, 3), "b": (1, 3)},
+        "debiased_block/~_build/linear": {"w": (4, 3)},
+        "embedder/~/embed": {"embeddings": (9, 3)},
+        "net/~/layer_norm": {"w": (2, 3)},
+    }
+    params = {name: {k: jnp.ones(x) for k, x in layer.items()} for name, layer in shapes.items()}
+    assert default_mask(params) == {
+        "norm_mlp/~/linear_0": {"w": True, "b": False},
+        "debiased_block/~_build/linear": {"w": True},
+        "embedder/~/embed": {"embeddings": False},
+        "net/~/layer_norm": {"w": False},
+    }
+
+
+def test_default_mask_marks_both_arrays_of_weight_normalization():
+    """As documented: no name tells that a norm divides the matrix."""
+    eqx = pytest.importorskip("equinox")
+    marks = default_mask(eqx.nn.WeightNorm(eqx.nn.Linear(3, 2, key=KEY)))
+    assert [marks.layer.weight, marks.layer.bias, marks.g] == [True, False, True]
 
 
 def test_default_mask_of_what_has_no_names_or_is_no_weight():
@@ -244,6 +290,11 @@ def test_default_mask_knows_layers_of_equinox_by_class():
         eqx.nn.Conv2d(1, 2, 3, key=KEY),  # its bias has three axes
         [eqx.nn.Linear(4, 2, key=KEY), jax.nn.relu],
     )
+
+    class UnbiasedLinear(eqx.Module):
+        weight: jax.Array
+
+    assert default_mask(UnbiasedLinear(jnp.ones((4, 3)))).weight
     marks = default_mask(model)
     assert [marks.table.weight, marks.grid.weight, marks.grid.bias] == [False] * 3
     assert [marks.mix.weight, marks.mix.bias] == [True, False]

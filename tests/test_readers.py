@@ -128,6 +128,15 @@ def test_npz_whose_archive_lies_about_sizes(tmp_path):
             read(path)
 
 
+def test_npz_with_an_array_twice(tmp_path):
+    path = tmp_path / "twice.npz"
+    np.savez(path, **dict.fromkeys(KEYS, np.arange(3)))
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("y_train", npy())
+    with pytest.raises(ValueError, match=r"twice.npz .*it holds y_train twice"):
+        read(path)
+
+
 # --- what is no regular file
 
 
@@ -220,6 +229,26 @@ def test_images_of_other_kinds_are_not_passed_over(tmp_path, suffix):
     Image.fromarray(gray(1)[0, ..., 0]).save(tmp_path / "b" / f"2.{suffix}")
     with pytest.raises(ValueError, match=rf"2.{suffix} must be of a kind that is read.*convert"):
         read(tmp_path)
+
+
+@pytest.mark.parametrize("place", ["9.png", "a/more/9.png", "a/more/still/9.JPG", "a/9"])
+def test_images_that_are_not_directly_in_the_folder_of_a_class(tmp_path, place):
+    class_folders(tmp_path / "one", "ab")
+    class_folders(tmp_path / "two" / "train", "ab")
+    class_folders(tmp_path / "two" / "test", "ab")
+    for folder in (tmp_path / "one", tmp_path / "two" / "train"):
+        (folder / place).parent.mkdir(parents=True, exist_ok=True)
+        (folder / place).write_bytes((folder / "a" / "0.png").read_bytes())
+        with pytest.raises(ValueError, match=rf"{place} must be .*silently be left out"):
+            read(tmp_path / folder.relative_to(tmp_path).parts[0])
+
+
+def test_files_that_are_no_images_and_hidden_ones_do_not_matter(tmp_path):
+    class_folders(tmp_path, "ab")
+    for name in ("LICENSE", "a/notes.txt", "a/._0.png", ".cache/9.png", "a/__MACOSX/9.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    assert read(tmp_path).x_train.shape == (2, 4, 5, 1)
 
 
 def test_gray_images_have_one_channel_and_classes_have_names(tmp_path):
@@ -454,6 +483,17 @@ def test_gzip_bombs_are_read_no_further_than_the_header_says(tmp_path):
         read_idx_file(path)
 
 
+def test_pictures_next_to_files_of_another_format(tmp_path):
+    """Neither is taken for the data set: the pictures may be samples, or the data."""
+    write_idx(tmp_path / "idx")
+    for part in ("train", "test"):
+        write_parquet(tmp_path / "hub" / "data" / f"{part}-0.parquet", gray(2), [0, 1])
+    for name, kind in (("idx", "IDX files"), ("hub", "parquet files")):
+        class_folders(tmp_path / name, ["preview"])
+        with pytest.raises(ValueError, match=f"{name} must hold one data set.*images and {kind}"):
+            read(tmp_path / name)
+
+
 # --- parquet
 
 
@@ -528,6 +568,20 @@ def test_parquet_whose_parts_mean_different_labels(tmp_path):
         read(tmp_path)
 
 
+def test_parquet_files_of_two_sets_in_one_folder(tmp_path):
+    for i, name in enumerate(["train-0", "train-1", "test-0"]):
+        write_parquet(tmp_path / f"{name}.parquet", gray(2, seed=i), [0, 1])
+    assert_same(read(tmp_path), {"x_train": np.concatenate([gray(2), gray(2, seed=1)])})
+    for name in ("train2-0", "mnist-train-0", "cifar10-train-0"):
+        other = tmp_path / f"{name}.parquet"
+        write_parquet(other, gray(2), [0, 1])
+        with pytest.raises(
+            ValueError, match=rf"several data sets, such as .*{name}.*folder of its"
+        ):
+            read(tmp_path)
+        other.unlink()
+
+
 def test_parquet_with_superclasses_in_folders(tmp_path):
     for part in ("train", "test"):
         write_parquet(
@@ -557,6 +611,10 @@ BAD_PARQUET = {
     "no image": (pa.table({"text": ["a", "b"], "label": LABELS}), "it has text, label"),
     "no label": (pa.table({"image": CELLS}), "one named label"),
     "text label": (pa.table({"image": CELLS, "label": ["a", "b"]}), "label must be integers"),
+    "huge label": (
+        pa.table({"image": CELLS, "label": pa.array([0, 2**63], pa.uint64())}),
+        "train-0.parquet .*9223372036854775808 not in range",
+    ),
     "null label": (
         pa.table({"image": CELLS, "label": pa.array([0, None], pa.int64())}),
         "an example for train has no label",

@@ -115,6 +115,16 @@ def test_divergence_is_the_first_loss_that_is_not_finite():
     assert curves.diverged_update.values.tolist() == [[0, 6, 0, 8]]
 
 
+def test_a_score_without_a_value_before_the_first_update_is_a_divergence():
+    score = np.ones((1, 2, 3, 1))
+    score[0, 1] = np.nan
+    found = make(
+        SETTINGS[:1], {"accuracy": score}, seeds=range(2), seen_updates=(), task_ends=[4, 8],
+        eval_updates=[0, 4, 8], attrs=WHEN["attrs"] | {"score": "return"},
+    )  # fmt: skip
+    assert found.diverged_update.values.tolist() == [[0, 1]]
+
+
 @pytest.mark.parametrize(
     ("rows", "arrays", "changes", "message"),
     [

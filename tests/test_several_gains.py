@@ -138,3 +138,32 @@ def test_gains_in_one_layer_alone_are_one():
     _, state = layer.init(jax.random.key(0), np.ones((2, 4), np.float32))
     assert list(layer.gains_of(state)) == ["gain"]
     assert_array_equal(layer.gains_of(state)["gain"], np.float32(1.2))
+
+
+@pytest.mark.slow
+def test_stacked_layers_have_a_gain_each():
+    """One variable holds the gains of all layers of `nn.scan`."""
+
+    class Layer(nn.Module):
+        @nn.compact
+        def __call__(self, h, _):
+            dense = gainjax.GainDense(10, DYNAMICS["head"], name="dense")
+            h = dense(h)
+            dense.advance(gainjax.predictive_entropy(h))
+            return h, None
+
+    class Net(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            axes = {"params": 0, "gain": 0}
+            stack = nn.scan(Layer, variable_axes=axes, split_rngs={"params": True}, length=3)
+            return stack()(nn.Dense(10)(x.reshape(len(x), -1)), None)[0]
+
+    slow = SHORT | {"hyperparameters": {"learning_rate": 0.001}}
+    curves, states = gainjax.run("split-digits", ["sgd"], model=Net(), snapshots=[12], **slow)
+    assert curves.sizes["group"] == 3
+    gain = jax.tree.leaves(states["sgd"].model_state)[0]
+    assert gain.shape == (2, 1, 3, 10)
+    recorded = curves.gains.sel(setting="sgd", update=13).sortby("group")  # the one after
+    assert_allclose(recorded.transpose("seed", "group"), gain[:, 0, :, 0], rtol=1e-6)
+    assert len(np.unique(gain)) > 3

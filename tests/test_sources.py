@@ -463,7 +463,7 @@ def test_download(tmp_path, monkeypatch):
     ],
 )
 def test_unknown_name_suggests_the_nearest(name, nearest):
-    with pytest.raises(ValueError, match=f"Did you mean '{nearest}'"):
+    with pytest.raises(ValueError, match=f"did you mean '{nearest}'"):
         load_source(name)
 
 

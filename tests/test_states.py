@@ -44,7 +44,9 @@ def burst(optimizer, params):
 
 PARAMS = {"body": jnp.ones((2, 2)), "head": jnp.ones((2, 2)), "bias": jnp.ones(2)}
 LABELS = {"body": "slow", "head": "fast", "bias": "plain"}
+EMPTY = {"body": "", "head": "fast", "bias": ""}
 GROUPS = {"slow": ngm_sgd(0.1, baseline=2.0), "fast": ngm_sgd(0.1, baseline=3.0)}
+PARTITION = optax.partition(GROUPS | {"plain": optax.sgd(0.1)}, LABELS)
 
 
 def only(name):
@@ -57,17 +59,25 @@ def only(name):
         (optax.sgd(0.1), {}),
         (ngm_sgd(0.1, baseline=2.0), {"gain": 2}),
         (optax.chain(optax.clip(1.0), ngm_sgd(0.1)), {"gain": 1}),
-        (optax.partition(GROUPS | {"plain": optax.sgd(0.1)}, LABELS), {"fast": 3, "slow": 2}),
+        (PARTITION, {"fast": 3, "slow": 2}),
         (
             optax.chain(
                 optax.clip(1.0),
                 optax.masked(GROUPS["fast"], only("head")),
                 optax.masked(GROUPS["slow"], only("body")),
             ),
-            {"1/inner_state": 3, "2/inner_state": 2},
+            {"1": 3, "2": 2},
+        ),
+        (
+            optax.partition({"": GROUPS["slow"], "fast": GROUPS["fast"]}, EMPTY),
+            {"": 2, "fast": 3},
+        ),
+        (  # whose own state is a dictionary
+            optax.GradientTransformation(lambda p: {"inner": PARTITION.init(p)}, PARTITION.update),
+            {"fast": 3, "slow": 2},
         ),
     ],
-    ids=["none", "one", "one in a chain", "partition", "chain of masks"],
+    ids=["none", "one", "one in a chain", "partition", "chain of masks", "no label", "wrapper"],
 )
 def test_gains_have_names(optimizer, expected):
     state = optimizer.init(PARAMS)
@@ -78,9 +88,7 @@ def test_gains_have_names(optimizer, expected):
 def test_equal_labels_are_told_apart_by_their_place():
     inner = optax.partition({"a": ngm_sgd(0.1)}, lambda p: jax.tree.map(lambda _: "a", p))
     optimizer = optax.chain(optax.masked(inner, only("head")), optax.masked(inner, only("body")))
-    assert list(get_gains(optimizer.init(PARAMS))) == [
-        f"{i}/inner_state/inner_states/a/inner_state" for i in range(2)
-    ]
+    assert list(get_gains(optimizer.init(PARAMS))) == ["0/a", "1/a"]
 
 
 def test_each_group_follows_its_own_dynamics():

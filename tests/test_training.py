@@ -13,6 +13,7 @@ from gainjax.data import normalize
 from gainjax.methods import get_method
 from gainjax.runs.benchmarks import get_benchmark
 from gainjax.training import Protocol, collect, make_layout, train
+from gainjax.training.loop import abstract_states
 from gainjax.training.program import init_runs, one_input
 from gainjax.training.sampling import fill_buffer, sample
 from gainjax.training.threads import run_all
@@ -491,3 +492,14 @@ def test_no_further_part_begins_after_one_has_failed():
     # next part at once.
     assert where[0].startswith("gainjax")
     assert run_all([lambda: 1, lambda: 2, lambda: 3], 2, stop) == [1, 2, 3]
+
+
+def test_stops_and_shapes_do_not_depend_on_how_jax_promotes(stream):
+    program = make_program(stream, "ngm-sgd")
+    values = BENCHMARK.defaults(program.method)
+    with jax.numpy_dtype_promotion("strict"), jax.numpy_rank_promotion("raise"):
+        first = next(train(program, stream, [0], values, stops=[0]))
+        shapes = abstract_states(program, stream, values)
+    assert (first.start, first.done, first.records.accuracy.shape) == (0, 0, (1, 0, 1))
+    found = jax.tree.map(lambda x: (x.shape[1:], x.dtype), first.states)
+    assert found == jax.tree.map(lambda x: (x.shape, x.dtype), shapes)

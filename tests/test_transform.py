@@ -605,6 +605,11 @@ def test_update_without_its_arguments():
         optimizer.update(params, state, params)
     with pytest.raises(ValueError, match="needs the parameters"):
         optimizer.update(params, state, uncertainty=1.0)
+    within = optax.chain(optax.clip(1.0), optax.MultiSteps(optimizer, 2))
+    with pytest.raises(
+        TypeError, match=r"wrappers do not pass it to optax.MultiSteps: put that in"
+    ):
+        within.update(params, within.init(params), params, uncertainty=1.0)
     for shape in ((1,), (3, 2)):
         with pytest.raises(ValueError, match=rf"uncertainty must be a scalar.*\({shape[0]},"):
             optimizer.update(params, state, params, uncertainty=np.ones(shape))
@@ -629,6 +634,32 @@ def test_ranges_are_checked_at_once(make):
     ):
         with pytest.raises(ValueError, match=f"^{name} must be"):
             make(**options, **{name: value})
+
+
+def test_one_gain_has_one_number_of_each_kind():
+    options = {"decay": 0.5, "baseline": 0.9, "sensitivity": 0.1}
+    for name in (*options, "max_gain"):
+        with pytest.raises(ValueError, match=rf"^{name} must be one number: got .*shape \(1,\)"):
+            gain_modulation(optax.sgd(0.1), **options | {name: np.array([0.9])})
+    with pytest.raises(ValueError, match=r"^decay must be in \[0, 1\)"):
+        gain_modulation(optax.sgd(0.1), jnp.array(-0.1))
+
+
+def test_an_optimizer_that_flattens_belongs_inside():
+    params = make_params(dtype=np.float32)
+    outside = optax.flatten(ngm_sgd(0.1, mask=True))
+    state = outside.init(params)
+    with pytest.raises(ValueError, match=r"Put optax.flatten.* inside the gain modulation"):
+        slow_params(params, state)
+    with pytest.raises(ValueError, match=r"grad and loss_grad must be nested.*optax.flatten"):
+        outside.update(params, state, params, uncertainty=1.0, grad=params)
+    inside = gain_modulation(optax.flatten(optax.sgd(0.1)), sensitivity=0.4, mask=True)
+    both = inside, ngm_sgd(0.1, mask=True)
+    found, wanted = (
+        one.update(params, one.init(params), params, uncertainty=1.0, grad=params)[0]
+        for one in both
+    )
+    jax.tree.map(functools.partial(assert_allclose, rtol=1e-6), found, wanted)
 
 
 def test_masks_that_do_not_fit():

@@ -13,10 +13,9 @@ from typing import Annotated, Any
 import pandas as pd
 import tyro
 
-from experiments.controls import joined
 from experiments.lab import Lab
 from experiments.league.contest import settings_of_league
-from gainjax import get_method
+from gainjax import concat, get_method
 from gainjax.analysis import CLAIMS, judge_claims
 
 OWNER = "ngm-sgd"  # the method whose gain others borrow
@@ -50,7 +49,7 @@ def gain_claims(
             if get_method(method).borrows_gain:
                 options["gain_from"] = lab.runs / folder / OWNER
             curves.append(lab.run(f"{folder}/{method}", benchmark, [method], seeds, **options))
-        table = judge_claims(joined(curves))
+        table = judge_claims(concat(curves, "setting"))
         table.insert(0, "benchmark", benchmark.name)
         tables.append(table)
         every += curves

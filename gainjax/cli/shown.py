@@ -17,10 +17,11 @@ from rich.table import Table
 from rich.text import Text
 
 from gainjax import show
+from gainjax.checks import lookup
 from gainjax.cli.options import Output
 from gainjax.curves import FILE, swept_names
 from gainjax.files import expanded, write_file
-from gainjax.methods import METHODS, Method, as_method, lookup
+from gainjax.methods import METHODS, Method, as_method
 from gainjax.methods.method import FINITE, RANGES
 from gainjax.references import imported
 from gainjax.runs import guard

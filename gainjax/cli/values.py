@@ -23,11 +23,11 @@ def parse_seeds(text: str) -> int | list[int]:
     """
     try:
         if ":" in text:
-            first, end = map(int, text.split(":"))
+            first, end = map(_integer, text.split(":"))
             if not 0 <= first < end or end - first > 10**6:
                 raise ValueError
             return list(range(first, end))
-        return [int(word) for word in text.split(",")] if "," in text else int(text)
+        return [_integer(word) for word in text.split(",")] if "," in text else _integer(text)
     except ValueError:
         raise ValueError(
             "--seeds takes a number of seeds (5), a range that excludes its end (5:10) or the "
@@ -84,8 +84,10 @@ def parse_settings(
     settings: dict[str, Any] = {}
     for pair in pairs:
         key, _, text = pair.partition("=")
-        method, _, name = key.rpartition(".")
+        method, dot, name = key.rpartition(".")
         try:
+            if dot and not method:
+                raise ValueError("no method before the dot")
             value = (parse or _number)(text)
         except ValueError as error:
             example = "0.1,0.03 or, with --draws, log:1e-4:1" if parse else "0.1"
@@ -114,11 +116,22 @@ def parse_values(text: str) -> Any:
     kind, *bounds = text.split(":")
     if not bounds:
         return [_number(word) for word in text.split(",")]
-    low, high = map(float, bounds)
+    low, high = (float(_without_underscore(bound)) for bound in bounds)
     if kind not in ("log", "uniform") or not low < high or (kind == "log" and low <= 0):
         raise ValueError(f"no such distribution: {text}")
     return loguniform(low, high) if kind == "log" else uniform(low, high - low)
 
 
 def _number(text: str) -> float | None:
-    return None if text.lower() == "none" else float(text)
+    return None if text.lower() == "none" else float(_without_underscore(text))
+
+
+def _integer(text: str) -> int:
+    return int(_without_underscore(text))
+
+
+def _without_underscore(text: str) -> str:
+    """Return the text; Python would read 5_10, which may have been meant as 5:10, as 510."""
+    if "_" in text:
+        raise ValueError(f"a number has no underscores: got {text!r}")
+    return text

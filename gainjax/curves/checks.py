@@ -41,7 +41,7 @@ def check_updates(name: str, values: Sequence[int], *, may_be_empty: bool = Fals
     if array.size and array.dtype.kind not in "iu":
         raise ValueError(f"{name} must be integers: got dtype {array.dtype}")
     array = array.astype(np.int64)
-    least = 0 if name == "eval_updates" else 1  # networks may be evaluated before the first update
+    least = 1 if name == "task_ends" else 0  # networks may be evaluated before the first update
     if (array < least).any() or (np.diff(array) <= 0).any():
         raise ValueError(
             f"{name} must be strictly increasing, from {least} on: got {array.tolist()}"

@@ -12,7 +12,7 @@ import xarray as xr
 from gainjax.curves.dims import ATTRS, COORDS, DIMS, FORMAT
 from gainjax.curves.format1 import from_format_1
 from gainjax.curves.joining import narrowed
-from gainjax.curves.reading import check_labels
+from gainjax.curves.reading import check_every_update, check_rows
 from gainjax.files import expanded, read_regular, write_file
 
 FILE = "curves.nc"
@@ -121,7 +121,8 @@ def check_form(dataset: xr.Dataset, where: str) -> None:
         raise ValueError(
             f"{where} does not hold gainjax curves: its environment is invalid ({error})"
         ) from error
-    check_labels(dataset, where)
+    check_rows(dataset, where)
+    check_every_update(dataset, where)
 
 
 def _file(path: str | Path) -> Path:

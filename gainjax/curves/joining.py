@@ -2,22 +2,22 @@
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, get_args
 
 import xarray as xr
 
 from gainjax.curves.aligning import aligned
 from gainjax.curves.difference import difference
-from gainjax.curves.reading import check_rows, spec_of
+from gainjax.curves.reading import check_every_update, check_rows, spec_of
 from gainjax.curves.shape import to_json
 
 Dimension = Literal["setting", "seed"]
 
-# Attributes that may differ between parts: `_joined_spec` merges them.
+# Attributes that may differ between parts: `_joined_attrs` merges them.
 _OF_PARTS = (
     "settings", "seeds", "programs", "references", "found_by", "borrowed", "elsewhere", "dynamics",
-    "classes_seen",
+    "borrowed_from", "classes_seen",
 )  # fmt: skip
 
 
@@ -57,6 +57,7 @@ def concat(curves: Sequence[xr.Dataset], dim: Dimension) -> xr.Dataset:
     parts = list(curves)
     for part in parts:
         check_rows(part)
+        check_every_update(part)
     parts = [narrowed(part) for part in parts]
     if dim not in get_args(Dimension):
         raise ValueError(f"dim must be one of {get_args(Dimension)}: got {dim!r}")
@@ -106,9 +107,24 @@ def narrowed(dataset: xr.Dataset) -> xr.Dataset:
         spec[name] = {k: v for k, v in spec[name].items() if k in methods}
     if "dynamics" in spec:
         spec["dynamics"] = {k: v for k, v in spec["dynamics"].items() if k in labels}
+    if spec.get("borrowed"):
+        spec["borrowed"] = of_seeds(spec["borrowed"], seeds)
     if "elsewhere" in spec:
         spec["elsewhere"] = [label for label in spec["elsewhere"] if label in labels]
     return dataset.assign_attrs(spec=to_json("spec", spec))
+
+
+def of_seeds(borrowed: Mapping[str, Any], seeds: Iterable[Any]) -> dict[str, Any]:
+    """Return the description of a borrowed gain with the checksums of some seeds only.
+
+    Args:
+        borrowed: The description; in earlier versions it has one checksum, of all seeds.
+        seeds: The seeds; those that it lacks are left out.
+    """
+    marks, wanted = borrowed["crc32"], {str(seed) for seed in seeds}
+    if isinstance(marks, str) or isinstance(seeds, str):
+        return dict(borrowed)
+    return {**borrowed, "crc32": {seed: mark for seed, mark in marks.items() if seed in wanted}}
 
 
 def _check_belong(first: xr.Dataset, other: xr.Dataset, dim: Dimension) -> None:
@@ -126,6 +142,10 @@ def _check_belong(first: xr.Dataset, other: xr.Dataset, dim: Dimension) -> None:
     if "programs" in names:
         theirs, ours = old["programs"], new["programs"]
         old["programs"], new["programs"] = _shared(theirs, ours), _shared(ours, theirs)
+    if "borrowed" in names:
+        theirs, ours = old["borrowed"], new["borrowed"]
+        old["borrowed"] = of_seeds(theirs, ours["crc32"])
+        new["borrowed"] = of_seeds(ours, theirs["crc32"])
     if old != new:
         hint = ""
         if ("protocol" in spec_of(first)) != ("protocol" in spec_of(other)):
@@ -175,7 +195,11 @@ def _joined_attrs(parts: Sequence[xr.Dataset], dim: Dimension) -> dict[str, Any]
         for label, found in [item for s in specs for item in s.get("programs", {}).items()]:
             programs[label] = programs.get(label, {}) | found
         joined["programs"] = programs
-    for name in ("borrowed", "classes_seen"):  # the same in all that have it
+    if borrowed := [spec["borrowed"] for spec in specs if spec.get("borrowed")]:
+        joined["borrowed"] = dict(borrowed[0])
+        if not isinstance(borrowed[0]["crc32"], str):
+            joined["borrowed"]["crc32"] = {k: v for b in borrowed for k, v in b["crc32"].items()}
+    for name in ("borrowed_from", "classes_seen"):
         if any(name in spec for spec in specs):
             joined[name] = next((s[name] for s in specs if s.get(name)), None)
     if elsewhere := dict.fromkeys(label for s in specs for label in s.get("elsewhere", [])):

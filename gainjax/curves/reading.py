@@ -8,58 +8,87 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from gainjax.curves.checks import check_evaluations, check_score, check_updates
+from gainjax.curves.dims import COORDS, ROWS
 
-def check_rows(dataset: xr.Dataset) -> None:
-    """Raise unless a dataset has the rows of curves: settings and seeds, each of them once.
+_ATTRIBUTES = ("spec", "score", "benchmark", "environment", "wall_time_seconds")
+_VARIABLES = ("accuracy", "diverged_update", *COORDS)
+
+
+def check_rows(dataset: xr.Dataset, where: str = "curves") -> None:
+    """Raise unless a dataset has all that readers of curves need; each of them calls this first.
+
+    Updates may be a selection here: see :func:`check_every_update`.
 
     Args:
         dataset: The dataset to check.
+        where: Where it comes from, for the message.
 
     Raises:
         TypeError: If it is not a dataset.
-        ValueError: If it has lost a dimension, or a setting or seed occurs twice or is unknown.
+        ValueError: If it has lost a dimension, attribute or variable, a setting or seed occurs
+            twice or is unknown, evaluations are out of order or the end of a task was not
+            evaluated, or a value is not possible.
     """
     if not isinstance(dataset, xr.Dataset):
-        raise TypeError(f"curves must be an xarray.Dataset: got {type(dataset)}")
-    for dim in ("setting", "seed"):
+        raise TypeError(f"{where} must be an xarray.Dataset: got {type(dataset)}")
+    for dim in ROWS:
         if dim not in dataset.dims:
             raise ValueError(
-                f"curves must have the dimension {dim}: select with a list, such as "
+                f"{where} must have the dimension {dim}: select with a list, such as "
                 f"curves.sel({dim}=[...])"
             )
-    check_labels(dataset, "curves")
+    lost = [name for name in _ATTRIBUTES if name not in dataset.attrs]
+    lost += [name for name in _VARIABLES if name not in dataset.variables]
+    if lost:
+        raise ValueError(
+            f"{where} must have their attributes and variables: {', '.join(lost)} are missing. "
+            "Arithmetic of xarray drops attributes: give them back with "
+            "result.assign_attrs(curves.attrs)"
+        )
+    _check_labels(dataset, where)
+    try:
+        _check_evaluated(dataset)
+        _check_values(dataset)
+    except ValueError as error:
+        raise ValueError(f"{where} must be as they were recorded: {error}") from None
 
 
-def check_labels(dataset: xr.Dataset, where: str) -> None:
-    """Raise unless settings and seeds are different ones that the description of the run has.
-
-    Statistics would count a seed that occurs twice as two.
+def check_every_update(dataset: xr.Dataset, where: str = "curves") -> None:
+    """Raise unless curves have every update of the run, as metrics, files and joining need.
 
     Args:
         dataset: Curves.
         where: Where they come from, for the message.
 
     Raises:
-        ValueError: If a label or seed occurs twice, none is there, or the description lacks one
-            or is invalid. Without any description, whatever differs is accepted.
+        ValueError: If updates are missing or out of order.
     """
-    known: dict[str, set[Any]] = {}
-    if "spec" in dataset.attrs:
-        try:
-            spec = spec_of(dataset)
-            known = {
-                "setting": {row["label"] for row in spec["settings"]},
-                "seed": set(spec["seeds"]),
-            }
-        except (ValueError, KeyError, TypeError, RecursionError) as error:
-            raise ValueError(
-                f"{where} does not hold gainjax curves: its spec is invalid ({error})"
-            ) from error
-    for dim in ("setting", "seed"):
+    last = int(task_ends(dataset)[-1])
+    if dataset["update"].values.tolist() != list(range(1, last + 1)):
+        raise ValueError(
+            f"{where} must have every update from 1 to {last}: got {dataset.sizes['update']} of "
+            "them. Select updates of a single variable instead, such as curves.gain.sel(...)"
+        )
+
+
+def _check_labels(dataset: xr.Dataset, where: str) -> None:
+    """Raise unless settings and seeds are different ones that the description of the run has.
+
+    Statistics would count a seed that occurs twice as two.
+    """
+    try:
+        spec = spec_of(dataset)
+        known = {"setting": {row["label"] for row in spec["settings"]}, "seed": set(spec["seeds"])}
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise ValueError(
+            f"{where} does not hold gainjax curves: its spec is invalid ({error})"
+        ) from error
+    for dim in ROWS:
         there = dataset[dim].values.tolist()
         counts = Counter(there)
         twice = next((label for label in there if counts[label] > 1), None)
-        unknown = next((label for label in there if label not in known.get(dim, counts)), None)
+        unknown = next((label for label in there if label not in known[dim]), None)
         if not there or twice is not None or unknown is not None:
             fault = "got none" if not there else f"{unknown!r} is not among them"
             raise ValueError(
@@ -67,6 +96,30 @@ def check_labels(dataset: xr.Dataset, where: str) -> None:
                 f"{fault if twice is None else f'{twice!r} occurs twice'}. Join curves with "
                 "gainjax.concat, and select with lists of different labels"
             )
+
+
+def _check_evaluated(dataset: xr.Dataset) -> None:
+    """Raise unless evaluations are in order and those that metrics count from are there."""
+    updates = {
+        name: check_updates(
+            f"{name}s", dataset[name].values.tolist(), may_be_empty=name == "seen_update"
+        )
+        for name in ("task_end", "eval_update", "seen_update")
+    }
+    check_evaluations(updates)
+    tasks = dataset["eval_task"].values
+    if tasks[:1].tolist() != [1] or (np.diff(tasks) <= 0).any():
+        raise ValueError(f"eval_task must be in order, from task 1 on: got {tasks.tolist()}")
+
+
+def _check_values(dataset: xr.Dataset) -> None:
+    """Raise unless scores, where there are any, and the updates of divergence are possible."""
+    scores, diverged = dataset["accuracy"].values, dataset["diverged_update"].values
+    if scores.dtype.kind not in "buif" or diverged.dtype.kind not in "iuf":
+        raise ValueError(f"accuracy and diverged_update must be numbers: got {scores.dtype}")
+    check_score("accuracy", scores[~np.isnan(scores)], dataset.attrs["score"])
+    if not (diverged >= 0).all():
+        raise ValueError(f"diverged_update must be 0 or an update: got {diverged.tolist()}")
 
 
 def task_ends(dataset: xr.Dataset) -> np.ndarray:

@@ -6,7 +6,14 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from gainjax.curves.reading import check_rows, has, recorded, swept_names, task_ends
+from gainjax.curves.reading import (
+    check_every_update,
+    check_rows,
+    has,
+    recorded,
+    swept_names,
+    task_ends,
+)
 from gainjax.metrics import METRICS, Convention, Metric
 
 
@@ -66,6 +73,7 @@ def measure(curves: xr.Dataset, convention: Convention | None = None) -> dict[st
             the first was evaluated.
     """
     check_rows(curves)
+    check_every_update(curves)
     ends = task_ends(curves)
     if len(ends) < 2:
         raise ValueError(

@@ -247,5 +247,5 @@ def _diverged_update(arrays: Mapping[str, np.ndarray], eval_updates: np.ndarray)
         bad = ~np.isfinite(arrays["train_loss"])
         found = np.where(bad.any(axis=-1), bad.argmax(axis=-1) + 1, found)
     bad = np.isnan(arrays["accuracy"]).any(axis=-1) & (found == 0)[..., None]
-    found = np.where(bad.any(axis=-1), eval_updates[bad.argmax(axis=-1)], found)
+    found = np.where(bad.any(axis=-1), np.maximum(eval_updates[bad.argmax(axis=-1)], 1), found)
     return found.astype(np.int32)

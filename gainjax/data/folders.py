@@ -13,6 +13,7 @@ _OTHER_IMAGES = {
     ".avif", ".gif", ".heic", ".jfif", ".jp2", ".jpe", ".pbm", ".pgm", ".ppm", ".svg", ".tga",
     ".tif", ".tiff", ".webp",
 }  # fmt: skip
+_HIDDEN = (".", "__")  # folders, such as __MACOSX
 
 
 def has_class_folders(folder: Path) -> bool:
@@ -55,8 +56,9 @@ def read_class_folders(folder: Path, channels: int | None = None) -> Dataset:
         The data set; images are uint8 of shape (N, H, W, C).
 
     Raises:
-        ValueError: If classes or images are missing, or an image is damaged, of another kind or
-            differs in size from the first.
+        ValueError: If classes or images are missing, an image is damaged, of another kind or
+            differs in size from the first, or one would be left out: it is next to the folders of
+            the classes, in a folder inside of one, or has no suffix.
 
     Example:
         >>> import tempfile
@@ -112,8 +114,7 @@ def _divided(folder: Path) -> tuple[dict[str, list[Path]], dict[str, list[Path]]
 
 def _subfolders(folder: Path) -> list[Path]:
     """Return the visible sub-folders by name, or by number if all names are numbers."""
-    hidden = (".", "__")  # __MACOSX
-    found = [x for x in folder.iterdir() if x.is_dir() and not x.name.startswith(hidden)]
+    found = [x for x in folder.iterdir() if x.is_dir() and not x.name.startswith(_HIDDEN)]
     if all(re.fullmatch("[0-9]+", sub.name) for sub in found):
         return sorted(found, key=lambda sub: (int(sub.name), sub.name))
     return sorted(found)
@@ -121,25 +122,39 @@ def _subfolders(folder: Path) -> list[Path]:
 
 def _images(folder: Path) -> list[Path]:
     """Return the visible image files of a folder by name."""
-    return [path for path in _visible(folder) if path.suffix.lower() in SUFFIXES]
-
-
-def _visible(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+    return sorted(
+        path
+        for path in folder.iterdir()
+        if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
+    )
 
 
 def _classes(folder: Path) -> dict[str, list[Path]]:
-    """Return the image files of every class folder; an empty class is an error."""
+    """Return the image files of every class folder; none is empty, and no image is elsewhere."""
     classes = {sub.name: _images(sub) for sub in _subfolders(folder)}
-    for name, paths in classes.items():
-        others = [x for x in _visible(folder / name) if x.suffix.lower() in _OTHER_IMAGES]
-        if others:
+    used = {path for paths in classes.values() for path in paths}
+    for path in sorted(folder.rglob("*")):
+        if path in used or not _may_be_image(path, folder):
+            continue
+        if path.suffix.lower() in SUFFIXES:
             raise ValueError(
-                f"{others[0]} must be of a kind that is read ({', '.join(SUFFIXES)}), or it would "
-                "silently be left out: convert such images"
+                f"{path} must be in the folder of its class, directly in {folder}/CLASS, or it "
+                "would silently be left out: move or remove it"
             )
-        if not paths:
-            raise ValueError(
-                f"{folder / name} holds no images ({', '.join(SUFFIXES)}): remove it or fill it"
-            )
+        raise ValueError(
+            f"{path} must be of a kind that is read ({', '.join(SUFFIXES)}), or it would silently "
+            "be left out: convert, rename or remove it"
+        )
+    if empty := next((name for name, paths in classes.items() if not paths), None):
+        raise ValueError(
+            f"{folder / empty} holds no images ({', '.join(SUFFIXES)}): remove it or fill it"
+        )
     return classes
+
+
+def _may_be_image(path: Path, folder: Path) -> bool:
+    """Tell whether a visible file could be an image: by its suffix or, below a class, without."""
+    parts = path.relative_to(folder).parts
+    kinds = {*SUFFIXES, *_OTHER_IMAGES, *([""] if len(parts) > 1 else [])}
+    is_hidden = any(part.startswith(_HIDDEN) for part in parts[:-1]) or parts[-1].startswith(".")
+    return path.suffix.lower() in kinds and not is_hidden and not path.is_dir()

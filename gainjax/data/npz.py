@@ -32,7 +32,7 @@ def read_npz(path: Path) -> dict[str, Any]:
     Raises:
         FileNotFoundError: If there is no such file.
         ValueError: If it is not an ``.npz`` file, is damaged, holds pickled objects, lacks an
-            array, or claims to need more memory than there is.
+            array or has one twice, or claims to need more memory than there is.
 
     Example:
         >>> import tempfile
@@ -53,7 +53,10 @@ def read_npz(path: Path) -> dict[str, Any]:
 
 def _read_archive(file: BinaryIO) -> dict[str, np.ndarray]:
     with zipfile.ZipFile(file) as archive:
-        members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
+        names = [info.filename.removesuffix(".npy") for info in archive.infolist()]
+        members = dict(zip(names, archive.infolist(), strict=True))
+        if twice := [key for key in KEYS + COARSE_KEYS if names.count(key) > 1]:
+            raise ValueError(f"it holds {twice[0]} twice: write the arrays again with numpy.savez")
         missing = [key for key in KEYS if key not in members]
         if missing:
             raise ValueError(

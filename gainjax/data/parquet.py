@@ -53,8 +53,21 @@ def find_parquet(folder: Path) -> dict[str, list[Path]] | None:
                 else f"{folder} must hold parquet files named {part}-...: it holds "
                 f"{', '.join(str(path.relative_to(folder)) for path in files[:5])}"
             )
+        sets = {_without_shard(path.stem.lower(), part): path for path in mine}
+        if len(sets) > 1:
+            names = " and ".join(path.name for path in list(sets.values())[:2])
+            raise ValueError(
+                f"{folder} holds parquet files of several data sets, such as {names}: move each "
+                f"set to a folder of its own. Parts of one differ only in numbers after {part!r}"
+            )
         found[part] = mine
     return found
+
+
+def _without_shard(stem: str, part: str) -> str:
+    """Return the name of a file without the numbers that count the files of one data set."""
+    before, word, after = stem.rpartition(part)
+    return before + word + re.sub(r"\d+", "#", after)
 
 
 def _part(path: Path) -> str | None:
@@ -102,6 +115,9 @@ def read_parquet(files: dict[str, list[Path]]) -> Dataset:
                     table, own, named = _read_table(pyarrow.parquet.ParquetFile(file))
                     images += _encoded(table.column(0))
                     columns, class_names = columns or own, class_names or named
+                    for key, column in zip(("", "_coarse"), own, strict=False):
+                        numbers = table.column(column).cast("int64")  # an error if one is too large
+                        labels.setdefault(key, []).extend(numbers.to_pylist())
                     if own != columns or (named or class_names) != class_names:
                         raise ValueError(
                             f"its labels, {', '.join(own)}, are not those of the files before it: "
@@ -110,8 +126,6 @@ def read_parquet(files: dict[str, list[Path]]) -> Dataset:
                 except Exception as error:  # pyarrow raises several kinds for damaged files
                     raise ValueError(f"{path} cannot be read as an image set: {error}") from error
             names += [f"image {i} of {path}" for i in range(len(table))]
-            for key, column in zip(("", "_coarse"), columns, strict=False):
-                labels.setdefault(key, []).extend(table.column(column).to_pylist())
         arrays[f"x_{part}"] = (names, images)
         for key, values in labels.items():
             if None in values:

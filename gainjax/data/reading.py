@@ -1,7 +1,9 @@
 """Reading a data set in any supported format, detected from the path."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -44,8 +46,9 @@ def read(path: str | os.PathLike[str]) -> Dataset:
 
     Raises:
         FileNotFoundError: If nothing exists at that path.
-        ValueError: If there is no such data set, or a file is damaged or not a regular file. The
-            message names it. Nothing in a file is executed or read from elsewhere.
+        ValueError: If there is no such data set, there are several, or a file is damaged or not a
+            regular file. The message names it. Nothing in a file is executed or read from
+            elsewhere.
         ImportError: If pyarrow is needed but not installed.
 
     Example:
@@ -98,17 +101,25 @@ def standard_shapes(dataset: Dataset) -> Dataset:
 
 
 def _read_folder(folder: Path) -> Dataset:
-    """Read the data set in a folder, in the first format that is found."""
-    if (folder / "dataset_info.json").exists():
-        return prepared.read_prepared(folder)
-    if (version := prepared.find_version(folder)) is not None:
-        return prepared.read_prepared(version)
-    if has_class_folders(folder):
-        return read_class_folders(folder)
-    if (idx := find_idx(folder)) is not None:
-        return read_idx(idx)
-    if (parquet := find_parquet(folder)) is not None:
-        return read_parquet(parquet)
+    """Read the data set in a folder that holds one, in any format."""
+    is_version = (folder / "dataset_info.json").exists()
+    places: dict[str, tuple[Any, Callable[[Any], Dataset]]] = {
+        "prepared TensorFlow Datasets": (
+            folder if is_version else prepared.find_version(folder),
+            prepared.read_prepared,
+        ),
+        "folders of images": (folder if has_class_folders(folder) else None, read_class_folders),
+        "IDX files": (find_idx(folder), read_idx),
+        "parquet files": (find_parquet(folder), read_parquet),
+    }
+    found = {kind: there for kind, there in places.items() if there[0] is not None}
+    if len(found) > 1:  # the images may be samples, or the data set
+        raise ValueError(
+            f"{folder} must hold one data set: it holds {' and '.join(found)}. Move the others "
+            "elsewhere"
+        )
+    for where, reader in found.values():
+        return reader(where)
     inside = sorted(path.name for path in folder.iterdir())
     raise ValueError(
         f"{folder} holds no data set: it needs folders train and test with a folder of images for "

@@ -5,13 +5,13 @@ TensorFlow Datasets folder (read without TensorFlow), and finally a download, wh
 TensorFlow. Arrays of any origin pass the same checks before training.
 """
 
-import difflib
 import os
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from gainjax.checks import lookup
 from gainjax.data import prepared
 from gainjax.data.dataset import Dataset, check_dataset
 from gainjax.data.folders import has_class_folders, read_class_folders
@@ -106,10 +106,7 @@ def load_source(name: str, data_dir: str | os.PathLike[str] | None = None) -> Da
     References:
         Normalization as in the experiments of Rodriguez-Garcia et al., arXiv 2507.14056.
     """
-    if name not in _FACTS:
-        near = difflib.get_close_matches(str(name).lower(), SOURCES, n=1, cutoff=0.4)
-        hint = f" Did you mean {near[0]!r}?" if near else ""
-        raise ValueError(f"name must be one of {', '.join(SOURCES)}: got {name!r}.{hint}")
+    lookup(_FACTS, "data set", name)
     origin, dataset = ("scikit-learn", _digits()) if name == "digits" else _read(name, data_dir)
     try:
         return _standard(name, dataset)

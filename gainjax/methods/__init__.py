@@ -7,7 +7,6 @@ from gainjax.methods.registry import (
     as_method,
     as_methods,
     get_method,
-    lookup,
     register,
 )
 
@@ -21,7 +20,6 @@ __all__ = [
     "as_methods",
     "averaged",
     "get_method",
-    "lookup",
     "register",
     "schedule",
 ]

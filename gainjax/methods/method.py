@@ -1,7 +1,6 @@
 """A training method: an Optax transformation with named hyperparameters."""
 
 import dataclasses
-import inspect
 import math
 import numbers
 from collections.abc import Callable, Mapping
@@ -16,7 +15,7 @@ import optax
 from jax.typing import ArrayLike
 
 from gainjax.gain import GainDynamics
-from gainjax.optim.extra_args import with_extra_args
+from gainjax.methods.factories import call, explained, parameters
 from gainjax.optim.modulation import GainRule, gain_modulation, modulate
 
 Hyperparameters = Mapping[str, Any]  # numbers, tracers, schedules (callables) or None, by name
@@ -137,7 +136,7 @@ class Method:
     @property
     def borrows_gain(self) -> bool:
         """Whether another run's gain is among its arguments."""
-        return any(TRACE in _parameters(f) for f in (self.make, self.gain) if f is not None)
+        return any(TRACE in parameters(f) for f in (self.make, self.gain) if f is not None)
 
     def dynamics(self, hyperparameters: Hyperparameters) -> GainDynamics | None:
         """Return how uncertainty moves the gain of a model, or None without a gain.
@@ -170,13 +169,13 @@ class Method:
         Raises:
             TypeError: If the factory does not return an optimizer.
         """
-        base = _call(self.make, hyperparameters, mask)
+        base = call(self.make, hyperparameters, mask)
         if not (hasattr(base, "init") and hasattr(base, "update")):
             raise TypeError(
                 f"method {self.name} must return an optax.GradientTransformation such as "
                 f"optax.sgd(0.01): got {base!r}"
             )
-        return with_extra_args(base)
+        return explained(base, self.name)
 
     def optimizer(
         self, hyperparameters: Hyperparameters, mask: Any = None
@@ -197,12 +196,12 @@ class Method:
             )
         if self.wrap is None:
             return optimizer
-        fixed = _parameters(partial(self.wrap, optimizer))
+        fixed = parameters(partial(self.wrap, optimizer))
         for name, value in hyperparameters.items():
             if name in fixed and callable(value):
                 raise TypeError(f"{name} of {self.name} must be one number: got a schedule")
-        wrapped = _call(partial(self.wrap, optimizer), hyperparameters, mask)
-        return with_extra_args(wrapped)
+        wrapped = call(partial(self.wrap, optimizer), hyperparameters, mask)
+        return explained(wrapped, self.name)
 
     def check(self, hyperparameters: Mapping[str, Any]) -> None:
         """Raise ValueError unless hyperparameters are known and in range.
@@ -234,17 +233,10 @@ class Method:
         """Return what moves the gain, or None without a gain; arguments as for :meth:`base`."""
         if self.gain is None:
             return None
-        names = _parameters(self.gain)
+        names = parameters(self.gain)
         if not any(callable(value) for name, value in hyperparameters.items() if name in names):
-            return _call(self.gain, hyperparameters, None)
+            return call(self.gain, hyperparameters, None)
         return _scheduled(self.gain, hyperparameters)
-
-
-def _parameters(function: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
-    try:
-        return inspect.signature(function).parameters
-    except ValueError:  # some built-ins have none
-        return {}
 
 
 def _numbers(what: str, function: Any, method: str, skip: int = 0) -> dict[str, float | None]:
@@ -255,7 +247,7 @@ def _numbers(what: str, function: Any, method: str, skip: int = 0) -> dict[str, 
     if not callable(function):
         raise TypeError(f"{what} of method {method} must be a function: got {function!r}")
     found: dict[str, float | None] = {}
-    for name, parameter in list(_parameters(function).items())[skip:]:
+    for name, parameter in list(parameters(function).items())[skip:]:
         variadic = parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
         if name in _GIVEN or variadic:
             continue
@@ -274,39 +266,12 @@ def _numbers(what: str, function: Any, method: str, skip: int = 0) -> dict[str, 
     return found
 
 
-def _call(function: Callable[..., Any], hyperparameters: Hyperparameters, mask: Any) -> Any:
-    """Call a factory with the arguments that it takes; None stands for its own default."""
-    names = _parameters(function)
-    values = {k: v for k, v in hyperparameters.items() if k in names and v is not None}
-    if "mask" in names:
-        values["mask"] = mask
-    name = getattr(function, "__name__", repr(function))
-    try:
-        return function(**values)
-    except (jax.errors.ConcretizationTypeError, TypeError) as error:
-        scheduled = [key for key, value in values.items() if callable(value) and key != "mask"]
-        if isinstance(error, _NEEDS_NUMBER) or "scalar index" in str(error):
-            raise TypeError(
-                f"{name!r} needs a plain number, but hyperparameters are traced, so that settings "
-                "share one program. Fix that number inside the function instead of making it an "
-                f"argument. {error}"
-            ) from error
-        if scheduled:
-            raise TypeError(
-                f"{name!r} takes no schedule for {', '.join(scheduled)}: {error}"
-            ) from error
-        raise
-
-
-_NEEDS_NUMBER = (jax.errors.ConcretizationTypeError, jax.errors.TracerIntegerConversionError)
-
-
 def _scheduled(gain: Callable[..., Any], hyperparameters: Hyperparameters) -> GainRule:
     """Return the rule of a gain some of whose numbers follow a schedule of the update count."""
 
     def at(count: Any) -> Any:
         now = {k: v(count) if callable(v) else v for k, v in hyperparameters.items()}
-        return _call(gain, now, None)
+        return call(gain, now, None)
 
     def next_gain(now: jax.Array, count: jax.Array, uncertainty: jax.Array, extra: Any) -> Any:
         rule = at(count)

@@ -1,12 +1,12 @@
 """The registry of methods: the only place where names are looked up."""
 
 import dataclasses
-import difflib
 import weakref
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, TypeVar
+from typing import Any
 
+from gainjax.checks import lookup
 from gainjax.methods import (
     averages,
     class_means,
@@ -21,8 +21,6 @@ from gainjax.methods import (
 )
 from gainjax.methods.method import Method
 from gainjax.references import absolute, imported
-
-T = TypeVar("T")
 
 _FAMILIES = (
     gains,
@@ -85,15 +83,6 @@ def get_method(name: str) -> Method:
     return lookup(METHODS, "method", name)
 
 
-def lookup(registry: Mapping[str, T], kind: str, name: str) -> T:
-    """Return an entry of a registry, or raise ValueError with the nearest name."""
-    if name in registry:
-        return registry[name]
-    nearest = difflib.get_close_matches(str(name), registry, n=1)
-    hint = f"did you mean {nearest[0]!r}? " if nearest else ""
-    raise ValueError(f"unknown {kind} {name!r}: {hint}Known: {', '.join(registry)}")
-
-
 def as_methods(methods: Any) -> dict[str, Method]:
     """Return methods by label, given names, objects or factories.
 
@@ -146,7 +135,7 @@ def as_method(thing: Any, label: str | None = None) -> Method:
         if ":" not in thing:
             return get_method(thing)
         method = as_method(imported("method", thing), label or thing.rpartition(":")[2])
-        return dataclasses.replace(method, reference=absolute(thing))
+        return _only(dataclasses.replace(method, reference=absolute(thing)), method)
     if hasattr(thing, "init") and hasattr(thing, "update"):
         if label is None:
             raise TypeError(
@@ -172,7 +161,7 @@ def as_method(thing: Any, label: str | None = None) -> Method:
 def _only(method: Method, thing: Any) -> Method:
     """Return the method that was made of the same thing before, if any."""
     try:
-        key = (method.name, thing, *method.hyperparameters.items())
+        key = (method.name, method.reference, thing, *method.hyperparameters.items())
         return _made.setdefault(key, method)
     except TypeError:  # not hashable
         return method

@@ -10,6 +10,7 @@ from typing import Any, Literal, cast
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from gainjax.gain import GainDynamics
 from gainjax.optim.masks import Mask, default_mask, resolve
@@ -208,12 +209,17 @@ def first_units(gains: Any) -> dict[str, jax.Array]:
     """Return the gain of each layer by its path: that of its first unit, one drives all.
 
     Args:
-        gains: Nested dict of the gains of layers, whose last key is the name of the variable.
+        gains: Nested dict of the gains of layers, whose last key is the name of the variable. Units
+            are on the last axis; layers that are stacked, as by :func:`flax.linen.scan`, are on the
+            axes before it and are numbered.
     """
-    return {
-        "/".join(str(key.key) for key in path[:-1]) or "gain": leaf.reshape(-1)[0]
-        for path, leaf in jax.tree_util.tree_leaves_with_path(gains)
-    }
+    found = {}
+    for path, leaf in jax.tree_util.tree_leaves_with_path(gains):
+        name = "/".join(str(key.key) for key in path[:-1]) or "gain"
+        for index in np.ndindex(leaf.shape[:-1]):
+            place = f"[{','.join(map(str, index))}]" if index else ""
+            found[name + place] = leaf[(*index, 0)]
+    return found
 
 
 def describe(name: str, values: Iterable[tuple[str, Any]]) -> str:

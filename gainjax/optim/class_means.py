@@ -18,7 +18,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Bool, Float
 
 from gainjax.optim.extra_args import with_extra_args
-from gainjax.optim.losses import LossGrad, OfEach
+from gainjax.optim.losses import LossGrad, OfEach, of_outputs
 from gainjax.optim.masks import Mask, marks_of
 from gainjax.optim.nested import the_state
 
@@ -169,7 +169,7 @@ def initialized_by_means(
     ) -> tuple[optax.Updates, InitializedState]:
         head = mark_head(mask, params)
         kernel, means = jnp.asarray(_marked(head, params)), class_means(loss_grad, head)
-        seen = _of_outputs(seen_classes, kernel)
+        seen = of_outputs(seen_classes, kernel.shape[-1])
         updates, base_state = base.update(
             updates, state.base_state, params, loss_grad=loss_grad, seen_classes=seen_classes,
             is_switch=is_switch, **extra_args,
@@ -309,19 +309,6 @@ def _marked(head: Any, tree: Any) -> jax.Array:
     """Return the marked leaf of a tree."""
     (leaf,) = (leaf for on, leaf in zip(*map(jax.tree.leaves, (head, tree)), strict=True) if on)
     return leaf
-
-
-def _of_outputs(
-    seen_classes: Bool[Array, "classes"], kernel: Float[Array, "features outputs"]
-) -> Bool[Array, "outputs"]:
-    """Return which outputs belong to a class seen so far, shape (outputs,)."""
-    more = kernel.shape[-1] - len(seen_classes)
-    if more < 0 or not len(seen_classes):
-        raise ValueError(
-            f"the head must have an output for each class: got a kernel of shape {kernel.shape} "
-            f"for {len(seen_classes)} classes"
-        )
-    return jnp.pad(seen_classes, (0, more))
 
 
 def _unit(means: Float[Array, "features outputs"]) -> Float[Array, "features outputs"]:

@@ -31,10 +31,12 @@ def takes_extra_args(optimizer: optax.GradientTransformation) -> bool:
 def with_extra_args(
     base: optax.GradientTransformation,
 ) -> optax.GradientTransformationExtraArgs:
-    """Return an optimizer that accepts extra arguments, and forwards them if ``base`` takes any.
+    """Return an optimizer that accepts any extra argument and forwards those that ``base`` takes.
 
     :func:`optax.with_extra_args_support` drops them for an optimizer that takes them without being
-    an ``optax.GradientTransformationExtraArgs``, such as ``optax.MultiSteps``.
+    an ``optax.GradientTransformationExtraArgs``, such as ``optax.MultiSteps``; so do combinators
+    of Optax, inside of which such an optimizer needs this function. It forwards all of them to one
+    that takes ``grad_fn`` only, as :func:`optax.contrib.sam`.
 
     Args:
         base: The optimizer.
@@ -48,35 +50,12 @@ def with_extra_args(
         >>> print(state.mini_step)
         1
     """
-    if takes_extra_args(base):
-        return optax.GradientTransformationExtraArgs(base.init, base.update)
-    return optax.with_extra_args_support(base)
-
-
-def with_any_extra_args(
-    base: optax.GradientTransformation,
-) -> optax.GradientTransformationExtraArgs:
-    """Return an optimizer that accepts any extra argument and forwards those that ``base`` names.
-
-    Args:
-        base: The optimizer. For example, :func:`optax.contrib.sam` takes ``grad_fn`` only.
-
-    Example:
-        >>> base = optax.contrib.sam(optax.sgd(0.1), optax.sgd(0.05), opaque_mode=True)
-        >>> optimizer = with_any_extra_args(base)
-        >>> updates, _ = optimizer.update(
-        ...     1.0, optimizer.init(1.0), 1.0, grad_fn=lambda p, i: 2 * p, uncertainty=0.5
-        ... )
-        >>> print(updates)
-        -0.21
-    """
-    base = with_extra_args(base)
     try:
         parameters = inspect.signature(base.update).parameters.values()
-    except (TypeError, ValueError):  # without a signature, it is called as it stands
-        return base
+    except (TypeError, ValueError):  # without a signature, it is called as its type says
+        return optax.with_extra_args_support(base)
     if any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters):
-        return base
+        return optax.GradientTransformationExtraArgs(base.init, base.update)
     names = {p.name for p in parameters}
 
     def update(updates: Any, state: Any, params: Any = None, **extra_args: Any) -> Any:
@@ -138,6 +117,9 @@ def for_raw_weights(
         gain: The gain.
         updates: The gradient of the update. Where it is masked, as in :func:`optax.partition`, the
             other gradients, which are whole, are masked likewise.
+
+    Raises:
+        ValueError: If another gradient is not nested like it.
     """
     translated = dict(extra_args)
     if extra_args.get("grad") is not None:
@@ -157,9 +139,16 @@ def _masked_as(masked: Any, tree: Any) -> Any:
     def is_masked(node: Any) -> bool:
         return isinstance(node, optax.MaskedNode)
 
-    return jax.tree.map(
+    found = jax.tree.map(
         lambda at, here: at if is_masked(at) else here, masked, tree, is_leaf=is_masked
     )
+    given, wanted = (str(jax.tree.structure(nested)) for nested in (found, masked))
+    if given != wanted:
+        raise ValueError(
+            f"grad and loss_grad must be nested like the gradients, {wanted}: got {given}. "
+            "optax.flatten changes the latter: put it inside, gain_modulation(optax.flatten(...))"
+        )
+    return found
 
 
 def _value_of_raw_weights(

@@ -68,6 +68,24 @@ def at_temperature(
     return _with_loss(base, lambda extra_args: loss)
 
 
+def of_outputs(seen_classes: Bool[Array, "classes"], outputs: int) -> Bool[Array, "outputs"]:
+    """Return which outputs belong to a class seen so far, shape (outputs,).
+
+    Args:
+        seen_classes: Which classes occur in the tasks so far.
+        outputs: Number of outputs; those beyond the classes belong to none.
+
+    Raises:
+        ValueError: If there is no output for each class, or there are no classes.
+    """
+    if not 0 < len(seen_classes) <= outputs:
+        raise ValueError(
+            f"there must be an output for each class: got {outputs} outputs for "
+            f"{len(seen_classes)} classes"
+        )
+    return jnp.pad(seen_classes, (0, outputs - len(seen_classes)))
+
+
 def without_unseen(
     base: optax.GradientTransformation,
 ) -> optax.GradientTransformationExtraArgs:
@@ -101,11 +119,8 @@ def without_unseen(
     """
 
     def loss_of(extra_args: dict[str, Any]) -> Loss:
-        seen = extra_args["seen_classes"]
-
         def loss(outputs: jax.Array, targets: jax.Array, of_each: OfEach) -> jax.Array:
-            more = outputs.shape[-1] - len(seen)  # outputs without a class
-            here = jnp.pad(seen, (0, more))
+            here = of_outputs(extra_args["seen_classes"], outputs.shape[-1])
             return of_each(jnp.where(here, outputs, _NEVER), targets).mean()
 
         return loss

@@ -13,11 +13,13 @@ __all__ = ["default_mask"]  # of the API pages
 
 Mask = Any  # a tree of booleans, a prefix of one, or a function from parameters to one
 
-# Names of parameters (a layer may have any name), words in names and parts of names, both of
-# parameters and of layers, without their numbers, in lower case.
-_NO_MATRIX = {"b", "scale", "offset"}
-_WORDS = {"bn", "ln", "gn"}
-_IN_NO_MATRIX = re.compile("bias|norm|embed")
+# Names of parameters (a layer may have any name); words in names of parameters and of layers; how
+# else such a word ends: `layernorm` counts, but `normal`, `debias` and `unembed` do not.
+_NO_MATRIX = {"b", "scale", "scales", "offset", "offsets", "shift", "gamma", "beta"}
+_WORDS = {"bn", "ln", "gn", "emb", "wte", "wpe"}
+_ENDS = re.compile(
+    r"(?!(?:un|de)(?:norm|bias|embed))[a-z]*(?:norm(?:alization)?|bias(?:es)?|embed(?:ding)?s?)"
+)
 
 
 def default_mask(params: Any) -> Any:
@@ -25,10 +27,17 @@ def default_mask(params: Any) -> Any:
 
     A gain multiplies the input current of a unit. It therefore multiplies parameters with two or
     more axes, but not biases, normalization layers or embedding tables, whatever their shape. These
-    are recognized by the name of the parameter (``b``, ``scale``, ``offset``), by that of the
-    parameter or of its layer (``bias``, ``bn_1``, ``LayerNorm_0``, ``embedding``, ``pos_embed``,
-    ...), in Equinox also by the class of the layer. Names further up do not count:
-    ``norm_mlp/fc/kernel`` is a kernel.
+    are recognized by the name of the parameter (``b``, ``scale``, ``offset``, ``shift``, ``gamma``,
+    ``beta``), by the words in that of the parameter or of its layer, in Equinox also by those in
+    the class of the layer. Such a word is ``bn``, ``ln``, ``gn``, ``emb``, ``wte`` or ``wpe``, or
+    ends in ``norm``, ``normalization``, ``bias`` or ``embed(ding)``, as in ``LayerNorm_0``,
+    ``batchnorm`` and ``pos_embed``; those with ``un`` or ``de`` before it, as in ``unembed``, do
+    not count, nor do ``normal_head`` and ``unbiased``. A name ends at a slash or dot and a word
+    also at any other character that is no letter and where capitals begin. Names further up do not
+    count: ``norm_mlp/fc/kernel`` is a kernel.
+
+    Words cannot tell everything: the kernel in ``patch_embed/kernel`` is left out, and of weight
+    normalization, which divides a matrix by its own norm, both arrays are marked. Then give a mask.
 
     Args:
         params: Parameters of one model, a pytree of arrays or their shapes. (A stack of models has
@@ -58,22 +67,22 @@ def default_mask(params: Any) -> Any:
 
 
 def _names(path: Any) -> list[str]:
-    """Return the names on a path, without indices and the name NNX variables give their array."""
-    names = [str(getattr(key, "key", getattr(key, "name", ""))) for key in path]
-    return [name for name in names if not re.fullmatch(r"[\d_]*|value|raw_value", name)]
+    """Return the names on a path, without indices and the name NNX variables give their array.
+
+    A key may hold several: Haiku names a layer ``mlp/~/linear_0``.
+    """
+    keys = [str(getattr(key, "key", getattr(key, "name", ""))) for key in path]
+    names = [name for key in keys for name in re.split(r"[/.]", key)]
+    return [name for name in names if not re.fullmatch(r"[\d_~]*|value|raw_value", name)]
 
 
 def _is_no_matrix(name: str) -> bool:
-    return _plain(name) in _NO_MATRIX or _is_like_no_matrix(name)
+    return re.sub(r"[\d_]+$", "", name).lower() in _NO_MATRIX or _is_like_no_matrix(name)
 
 
 def _is_like_no_matrix(name: str) -> bool:
-    name = _plain(name)
-    return bool(set(re.split(r"[\d_]+", name)) & _WORDS) or bool(_IN_NO_MATRIX.search(name))
-
-
-def _plain(name: str) -> str:
-    return re.sub(r"[\d_]+$", "", name).lower()
+    words = re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+", name)
+    return any(word.lower() in _WORDS or _ENDS.fullmatch(word.lower()) for word in words)
 
 
 def _is_layer_without_matrix(node: Any) -> bool:

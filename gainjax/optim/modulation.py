@@ -18,7 +18,7 @@ from jax.typing import ArrayLike
 
 from gainjax.gain import GainDynamics, at_least_float32
 from gainjax.optim import masks
-from gainjax.optim.extra_args import for_raw_weights, with_any_extra_args
+from gainjax.optim.extra_args import for_raw_weights, with_extra_args
 from gainjax.optim.masks import Mask, scale_modulated
 from gainjax.optim.states import GainModulationState
 
@@ -105,9 +105,9 @@ def gain_modulation(
         raw ones.
 
     Raises:
-        ValueError: If a plain number is out of range, the mask does not fit the parameters or marks
-            different ones than at ``init`` (detected outside of :func:`jax.jit`; inside, only if
-            their number differs), or ``update`` is called without parameters.
+        ValueError: If a number that is not traced is out of range, the mask does not fit the
+            parameters or marks different ones than at ``init`` (detected outside of
+            :func:`jax.jit`; inside, only if their number differs), or ``update`` has no parameters.
         TypeError: If ``base`` is not an optimizer, the mask holds anything but booleans, or
             ``update`` is called without uncertainty or with a complex one.
 
@@ -129,6 +129,9 @@ def gain_modulation(
     """
     given = 0.0 if sensitivity is None or callable(sensitivity) else sensitivity
     dynamics = GainDynamics(decay, baseline, given, max_gain)
+    for name, value in vars(dynamics).items():
+        if value is not None and jnp.ndim(value):
+            raise ValueError(f"{name} must be one number: got an array of shape {jnp.shape(value)}")
 
     def rule_for(layers: int) -> GainRule:
         if sensitivity is None:
@@ -192,7 +195,7 @@ def _modulated(
         raise TypeError(
             f"base must be an optax.GradientTransformation such as optax.sgd(0.01): got {base!r}"
         )
-    base = with_any_extra_args(base)
+    base = with_extra_args(base)
 
     def init_fn(params: optax.Params) -> GainModulationState:
         marks = masks.marks_of(mask, params)
@@ -328,7 +331,9 @@ def _check_uncertainty(uncertainty: ArrayLike | None) -> jax.Array:
         raise TypeError(
             "gain modulation needs the keyword `uncertainty`: call `optimizer.update(grads, state, "
             "params, uncertainty=gainjax.predictive_entropy(logits))`. (Flax's TrainState does not "
-            "pass it on; use gainjax.TrainState, or call the optimizer yourself.)"
+            "pass it on: use gainjax.TrainState, or call the optimizer yourself. Optax's wrappers "
+            "do not pass it to optax.MultiSteps: put that into gainjax.optim.extra_args."
+            "with_extra_args; optax.contrib.sam belongs inside the gain modulation.)"
         )
     if isinstance(uncertainty, numbers.Real) and -math.inf < uncertainty < 0:
         raise ValueError(f"uncertainty must be >= 0: got {uncertainty!r}")

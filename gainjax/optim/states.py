@@ -1,6 +1,7 @@
 """The state of gain modulations inside optimizer states: finding, naming and reading it."""
 
 from collections import Counter, OrderedDict
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import jax
@@ -98,14 +99,10 @@ def get_gains(opt_state: optax.OptState) -> dict[str, jax.Array]:
     found = _find(opt_state)
     if len(found) == 1:
         return {"gain": found[0][1].carried}
-    labels = ["/".join(str(key.key) for key in path if _is_label(key)) for path, _ in found]
-    places = ["/".join(_place(key) for key in path) for path, _ in found]
-    # A label serves as name if no other gain has it; the whole path is always unique.
-    count = Counter(labels)
-    names = [
-        label if label and count[label] == 1 else place
-        for label, place in zip(labels, places, strict=True)
-    ]
+    # A label serves as name if no other gain has it, then the place; the whole path is unique.
+    every = [(_labels(path), _place(path), tuple(map(_text, path))) for path, _ in found]
+    count = Counter(keys for three in every for keys in set(three))
+    names = ["/".join(next(x for x in three if x and count[x] == 1)) for three in every]
     return {name: state.carried for name, (_, state) in zip(names, found, strict=True)}
 
 
@@ -314,7 +311,8 @@ def _check_paths(params: optax.Params, states: list[GainModulationState]) -> Non
             raise ValueError(
                 "params must be nested like those that the optimizer was initialized with: "
                 f"{missing} of its {len(known)} modulated parameters are not in "
-                f"{jax.tree.structure(params)}"
+                f"{jax.tree.structure(params)}. (Put optax.flatten, which changes that, inside "
+                "the gain modulation.)"
             )
 
 
@@ -328,9 +326,19 @@ def _is_state(node: Any) -> bool:
     return isinstance(node, GainModulationState)
 
 
-def _is_label(key: Any) -> bool:
-    return isinstance(key, jax.tree_util.DictKey)
+def _labels(path: Any) -> tuple[str, ...]:
+    """Return the labels of the partitions on a path."""
+    return tuple(_text(key) for before, key in pairwise(path) if _field(before) == "inner_states")
 
 
-def _place(key: Any) -> str:
+def _place(path: Any) -> tuple[str, ...]:
+    """Return the labels and positions on a path, without the fields of partitions and masks."""
+    return tuple(_text(key) for key in path if _field(key) not in ("inner_state", "inner_states"))
+
+
+def _field(key: Any) -> Any:
+    return getattr(key, "name", None)
+
+
+def _text(key: Any) -> str:
     return str(getattr(key, "key", getattr(key, "idx", getattr(key, "name", key))))

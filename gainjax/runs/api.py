@@ -1,5 +1,6 @@
 """Run a benchmark: one setting per method, or a sweep over settings."""
 
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypedDict
@@ -56,19 +57,7 @@ class Options(TypedDict, total=False):
 
 
 # Options of how a run is carried out, which may change when it is resumed.
-OF_HOW = (
-    "out",
-    "data_dir",
-    "chunk",
-    "layout",
-    "devices",
-    "memory",
-    "threads",
-    "progress",
-    "on_chunk",
-    "return_states",
-    "snapshots",
-)
+OF_HOW = tuple(field.name for field in dataclasses.fields(How))
 
 
 def run(
@@ -98,7 +87,8 @@ def run(
             already, that is returned, or resumed if it was interrupted; if it holds another one,
             nothing is changed. SIGINT and SIGTERM stop such a run at the end of a chunk. A run is
             identified by its description, its data and a fingerprint of its compiled program,
-            with the Python code that :func:`jax.pure_callback` calls in it.
+            with the Python code that :func:`jax.pure_callback` calls in it; if such code changes
+            what it refers to, such as a cache or a counter, repeat the call in a new process.
 
             hyperparameters: Values to use instead of the benchmark's: by name for every method
             that has them, or by label for that method, ``{"learning_rate": 0.1, "adam": {...}}``.
@@ -235,9 +225,6 @@ def _run(
     bench = _benchmark(benchmark, known.pop("model", None), given, others)
     by_label, seed_list = as_methods(methods), as_seeds(seeds)
     how = How(**{name: known.pop(name) for name in OF_HOW if name in known})
-    check_integer("chunk", how.chunk, 1)
-    if how.threads is not None:
-        check_integer("threads", how.threads, 1)
     stream = bench.load(how.data_dir, known.get("eval_examples"))
     total = int(bench.protocol.task_ends(len(stream.task_end))[-1])
     wanted_updates(how, total)  # raises before anything is compiled

@@ -1,7 +1,7 @@
 """A benchmark: a stream of tasks, a model, a goal and a protocol."""
 
 import dataclasses
-import difflib
+import functools
 import inspect
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -11,6 +11,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from gainjax.checks import lookup
 from gainjax.data import Stream, check_stream
 from gainjax.data.stream import classes_seen
 from gainjax.methods import Method
@@ -95,7 +96,6 @@ class Benchmark:
         self.name, self.summary, self.source = name, summary, source
         self.reference: str | None = None  # the "module:attribute" that it was imported from
         self.stream = stream
-        self._given_model = model
         self.goal = Goal(
             loss or cross_entropy,
             score or accuracy,
@@ -130,10 +130,8 @@ class Benchmark:
         for field in ("stream", "modulate"):
             if field in changes:
                 setattr(other, field, changes.pop(field))
-                if field == "stream" and other._given_model is None:
-                    other._model = None  # the default has an output for each class
         if model is not None:
-            other._given_model, other._model = model, as_model(model)
+            other._model = as_model(model)
         other.protocol = changed_protocol(self.protocol, changes)
         other._check_given_stream()
         return other
@@ -177,20 +175,19 @@ class Benchmark:
         Raises:
             ValueError: If the model does not offer the choice.
         """
-        if self._model is None:  # kept, since compiled programs are cached by it
-            self._model = _default_model(stream)
+        model = _default_model(_num_outputs(stream)) if self._model is None else self._model
         chosen = modulate or self.modulate
         if chosen not in (None, "all", "head"):
             raise ValueError(f"modulate must be 'all' or 'head': got {chosen!r}")
-        if chosen is None or (self._model.choose is None and chosen == "all"):
-            return self._model
-        if self._model.choose is None:
+        if chosen is None or (model.choose is None and chosen == "all"):
+            return model
+        if model.choose is None:
             raise ValueError(
                 f"modulate={chosen!r} needs a model with a field `modulate`, like built-in ones: "
                 "for others, choose the modulated parameters with mask= when making the model, as "
                 "in gainjax.models.from_linen(module, mask=...)"
             )
-        return self._model.choose(chosen)
+        return model.choose(chosen)
 
     def program(
         self,
@@ -271,10 +268,7 @@ def check_names(options: Iterable[str], others: Iterable[str] = ()) -> None:
     """
     names = [*(field.name for field in dataclasses.fields(Protocol)), *others]
     for name in options:
-        if name not in names:
-            near = difflib.get_close_matches(name, names, n=1)
-            hint = f"did you mean {near[0]!r}? " if near else ""
-            raise ValueError(f"unknown option {name!r}: {hint}Known: {', '.join(names)}")
+        lookup(dict.fromkeys(names), "option", name)
 
 
 def changed_protocol(protocol: Protocol | None, changes: Mapping[str, Any]) -> Protocol:
@@ -303,10 +297,13 @@ def seen_by_task(goal: Goal, stream: Stream) -> tuple[int, ...] | None:
     return tuple(classes_seen(stream)) if num_classes(goal, stream) else None
 
 
-def _default_model(stream: Stream) -> Model:
+def _num_outputs(stream: Stream) -> int:
     targets = np.asarray(stream.train_targets)
     if is_classes(targets):
-        outputs = int(targets.max()) + 1
-    else:
-        outputs = 1 if targets.ndim == 1 else targets.shape[-1]
+        return int(targets.max()) + 1
+    return 1 if targets.ndim == 1 else targets.shape[-1]
+
+
+@functools.cache  # since compiled programs are cached by the model
+def _default_model(outputs: int) -> Model:
     return as_model(MLP((_HIDDEN, _HIDDEN, outputs), (0.05, 0.05, 0.05)))

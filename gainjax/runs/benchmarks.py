@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from gainjax.checks import lookup
 from gainjax.data import Stream, domain_cifar100, load_source, permuted, rotated, split
 from gainjax.data.augment import crop_and_flip
-from gainjax.methods import lookup
 from gainjax.models import MLP, SlimResNet18, from_linen
 from gainjax.references import absolute, imported
 from gainjax.runs.benchmark import Benchmark

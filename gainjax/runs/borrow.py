@@ -18,7 +18,7 @@ from gainjax.training import Protocol
 class Borrowed(NamedTuple):
     """The gain of one setting of a finished run."""
 
-    directory: str
+    directory: str  # absolute
     setting: str
     gain: xr.DataArray  # over (seed, update)
 
@@ -26,14 +26,13 @@ class Borrowed(NamedTuple):
         """Return the gain of some seeds, shape (seeds, updates)."""
         return self.gain.sel(seed=list(seeds)).values
 
-    def described(self) -> dict[str, str]:
-        """Return what identifies this gain."""
-        values = np.ascontiguousarray(self.gain.values)
-        return {
-            "directory": str(expanded(self.directory).resolve()),
-            "setting": self.setting,
-            "crc32": f"{zlib.crc32(values.tobytes()):08x}",
+    def described(self, seeds: Sequence[int]) -> dict[str, Any]:
+        """Return what identifies the gain of some seeds, whatever others there are."""
+        marks = {
+            str(seed): f"{zlib.crc32(np.ascontiguousarray(gain).tobytes()):08x}"
+            for seed, gain in zip(seeds, self.of_seeds(seeds), strict=True)
         }
+        return {"setting": self.setting, "crc32": marks}
 
 
 def borrow_gain(
@@ -81,7 +80,11 @@ def borrow_gain(
             f"gain_from must hold a run with the same training as this one: {directory} differs in "
             f"{difference(theirs, ours)}"
         )
-    return Borrowed(str(directory), chosen, source.gain.sel(setting=chosen).drop_vars("setting"))
+    return Borrowed(
+        str(expanded(directory).resolve()),
+        chosen,
+        source.gain.sel(setting=chosen).drop_vars("setting"),
+    )
 
 
 def _training(benchmark: str | None, protocol: Mapping[str, Any]) -> dict[str, Any]:
@@ -95,6 +98,18 @@ def _training(benchmark: str | None, protocol: Mapping[str, Any]) -> dict[str, A
 def _chosen(source: xr.Dataset, setting: str | None, directory: Any) -> str:
     if "gain" not in source:
         raise ValueError(f"gain_from must hold a run with a gain: {directory} has none recorded")
+    label = _one_with_gain(source, setting, directory)
+    if "gains" in source:
+        each = source.gains.sel(setting=label).dropna("group", how="all")
+        if each.sizes["group"]:
+            raise ValueError(
+                f"gain_from must hold a run with one gain: {label} in {directory} has those of "
+                f"{', '.join(map(str, each['group'].values))}, and their mean is none of them"
+            )
+    return label
+
+
+def _one_with_gain(source: xr.Dataset, setting: str | None, directory: Any) -> str:
     labels = source.setting.values.tolist()
     moving = [label for label in labels if (source.gain.sel(setting=label) != 1).any()]
     if setting is not None:

@@ -33,7 +33,7 @@ from gainjax.training.threads import cores, run_all
 
 
 class DivergenceWarning(UserWarning):
-    """The loss of a seed became NaN or infinite. Other seeds are not affected."""
+    """The loss or score of a seed became NaN or infinite. Other seeds are not affected."""
 
 
 class Trained(NamedTuple):
@@ -82,8 +82,12 @@ def execute(plan: Plan, how: How) -> tuple[xr.Dataset, dict[str, Any]]:
         report = stack.enter_context(progress_bar(total * len(parts), shown=how.progress))
         trainer = _Trainer(plan, how, layout, total, store, report)
         trained = _unless_stopped(lambda: trainer.all(parts, header.threads), how)
-        dataset = _dataset(plan, parts, trained, environment, header.columns)
-        states = _states(plan, parts, trained) if how.wants_states else {}
+        records = _by_label(plan, parts, [part.record for part in trained])
+        seconds = sum(part.seconds for part in trained)
+        dataset = arrived.to_dataset(plan.spec, records, header.columns, environment, seconds)
+        states = {}
+        if how.wants_states:
+            states = _by_label(plan, parts, [part.states for part in trained])
         if store is not None and how.out is not None:
             if jax.process_index() == 0:
                 if how.wants_states:
@@ -259,43 +263,19 @@ def _kept(
     return kept, states
 
 
-def _joined(plan: Plan, group: Group, parts: Sequence[Part], trees: Sequence[Any]) -> Any:
-    """Return the arrays of all runs of a group from the parts that this process trained."""
-    runs = plan.runs[group.name]
-    mine = len(share(runs))
-    own = [tree for part, tree in zip(parts, trees, strict=True) if part.group == group.name]
-    joined = jax.tree.map(lambda *arrays: np.concatenate(arrays)[:mine], *own)
-    return gather(joined, runs)
-
-
-def _dataset(
-    plan: Plan,
-    parts: Sequence[Part],
-    trained: Sequence[Trained],
-    environment: Mapping[str, Any],
-    columns: arrived.Columns,
-) -> xr.Dataset:
-    """Label the curves of all settings, in the order of the description."""
-    records = [part.record for part in trained]
-    by_label: dict[str, Record] = {}
-    for group in plan.groups:
-        joined = _joined(plan, group, parts, records)
-        for i, row in enumerate(group.rows):
-            seeds = slice(i * len(plan.spec.seeds), (i + 1) * len(plan.spec.seeds))
-            by_label[row.label] = jax.tree.map(lambda x, s=seeds: x[s], joined)
-    seconds = sum(part.seconds for part in trained)
-    return arrived.to_dataset(plan.spec, by_label, columns, environment, seconds)
-
-
-def _states(plan: Plan, parts: Sequence[Part], trained: Sequence[Trained]) -> dict[str, Any]:
-    """Return the snapshots of each setting, with leading axes of seeds and snapshots."""
-    states = [part.states for part in trained]
+def _by_label(plan: Plan, parts: Sequence[Part], trees: Sequence[Any]) -> dict[str, Any]:
+    """Return the arrays of each setting, over its seeds, from the parts of this process."""
     found = {}
+    seeds = len(plan.spec.seeds)
     for group in plan.groups:
-        joined = _joined(plan, group, parts, states)
+        runs = plan.runs[group.name]
+        mine = len(share(runs))
+        own = [tree for part, tree in zip(parts, trees, strict=True) if part.group == group.name]
+        joined = jax.tree.map(lambda *arrays, m=mine: np.concatenate(arrays)[:m], *own)
+        everything = gather(joined, runs)
         for i, row in enumerate(group.rows):
-            seeds = slice(i * len(plan.spec.seeds), (i + 1) * len(plan.spec.seeds))
-            found[row.label] = jax.tree.map(lambda x, s=seeds: x[s], joined)
+            rows = slice(i * seeds, (i + 1) * seeds)
+            found[row.label] = jax.tree.map(lambda x, s=rows: x[s], everything)
     return found
 
 
@@ -305,14 +285,21 @@ def warn_of_divergence(dataset: xr.Dataset) -> None:
     Args:
         dataset: Curves.
     """
+    reason = (
+        "the loss is not finite. From then on, answers count as wrong; try a smaller learning rate"
+    )
+    if dataset.attrs["score"] != "accuracy":
+        reason = (
+            "the loss or the score is not finite, so the seed has no metrics. If it is the loss, "
+            "try a smaller learning rate"
+        )
     for label, updates in zip(dataset.setting.values, dataset.diverged_update.values, strict=True):
         if (bad := updates > 0).any():
             plural = "s" if bad.sum() > 1 else ""
             seeds = ", ".join(map(str, dataset.seed.values[bad]))
             when = ", ".join(map(str, updates[bad]))
             warnings.warn(
-                f"{label} with seed{plural} {seeds} diverged at update{plural} {when}: the loss is "
-                "not finite. From then on, answers count as wrong; try a smaller learning rate",
+                f"{label} with seed{plural} {seeds} diverged at update{plural} {when}: {reason}",
                 DivergenceWarning,
                 stacklevel=7,
             )

@@ -120,7 +120,9 @@ def _check_belongs(curves: xr.Dataset, plan: Plan, directory: Path, how: How) ->
     shared = [label for label in curves["setting"].values.tolist() if label in asked]
     stored = spec_of(narrowed(curves.sel(setting=shared)) if shared else curves)
     wanted = plan.spec.part(tuple(asked[label] for label in shared), plan.spec.seeds).to_json()
-    ignored = {"borrowed"} if shared else {"borrowed", "settings", "programs"}
+    ignored = set() if shared else {"settings", "programs"}
+    if not (stored.get("borrowed") and wanted["borrowed"]):  # only one of them has a borrower
+        ignored.add("borrowed")
     stored, wanted = (
         {name: value for name, value in each.items() if name not in ignored}
         for each in (stored, wanted)

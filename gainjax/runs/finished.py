@@ -12,6 +12,7 @@ from gainjax.curves import FILE, difference, load
 from gainjax.files import expanded
 from gainjax.runs import identity
 from gainjax.runs.part_store import CheckpointWarning
+from gainjax.runs.python_code import IF_IT_CHANGES
 from gainjax.runs.spec import DESCRIPTIVE, RunSpec
 
 # Fingerprints, which cannot be compared across versions or devices.
@@ -88,9 +89,10 @@ def check_same(
         raise ValueError(
             f"{where} holds a run of this description, but of another program: the code of model, "
             f"method, loss, augmentation or benchmark has changed for {', '.join(changed)}{remedy}"
+            f"\n{IF_IT_CHANGES}"
         )
     if stored.get("common") != wanted.get("common"):
         raise ValueError(
             f"{where} holds a run of this description, but of another program: the code of model, "
-            f"loss, augmentation or benchmark has changed{remedy}"
+            f"loss, augmentation or benchmark has changed{remedy}\n{IF_IT_CHANGES}"
         )

@@ -10,7 +10,7 @@ from gainjax.data import Stream, normalize
 from gainjax.models import Model
 from gainjax.training import Goal
 from gainjax.training.goal import accuracy, cross_entropy
-from gainjax.training.program import Augment, Preprocess, seed_key
+from gainjax.training.program import Augment, Preprocess, preprocessed, seed_key
 
 _FEW = 3  # examples in a batch
 _KNOWN = (cross_entropy, accuracy)
@@ -64,7 +64,7 @@ def _prepared(name: str, preprocess: Preprocess | None, stream: Stream) -> Any:
     """Return shape and dtype of a few inputs as the network takes them, one for each."""
     raw = jax.ShapeDtypeStruct((_FEW, *stream.train_inputs.shape[1:]), stream.train_inputs.dtype)
     try:
-        inputs = jax.eval_shape(lambda x: _network_inputs(stream, x, preprocess), raw)
+        inputs = jax.eval_shape(lambda x: preprocessed(normalize(stream, x), preprocess), raw)
     except Exception as error:
         raise ValueError(
             f"preprocess of benchmark {name!r} cannot take a batch of inputs, of shape {raw.shape}:"
@@ -78,7 +78,7 @@ def _prepared(name: str, preprocess: Preprocess | None, stream: Stream) -> Any:
     if preprocess is not None:
         few = jnp.asarray(stream.train_inputs[:_FEW])
         together, alone = (
-            np.asarray(_network_inputs(stream, x, preprocess)[:1]).astype(float)
+            np.asarray(preprocessed(normalize(stream, x), preprocess)[:1]).astype(float)
             for x in (few, few[:1])
         )
         if not np.allclose(alone, together, rtol=1e-3, atol=1e-5, equal_nan=True):
@@ -105,11 +105,6 @@ def _check_params(name: str, params: Any) -> None:
 def is_classes(targets: Any) -> bool:
     """Whether targets are integers, one per example."""
     return targets.ndim == 1 and np.issubdtype(targets.dtype, np.integer)
-
-
-def _network_inputs(stream: Stream, raw: jax.Array, preprocess: Preprocess | None) -> jax.Array:
-    inputs = normalize(stream, raw)
-    return inputs if preprocess is None else preprocess(inputs)
 
 
 def _check_augment(name: str, augment: Augment | None, stream: Stream) -> None:
@@ -163,6 +158,12 @@ def _check_each_by_itself(name: str, goal: Goal, outputs: Any, stream: Stream) -
             raise ValueError(
                 f"{what} of benchmark {name!r} must return one number per example, shape (B,): "
                 f"got shape {found.shape} for B = {_FEW}"
+            )
+        kinds = (jnp.floating,) if what == "loss" else (jnp.floating, jnp.integer, jnp.bool_)
+        if not any(jnp.issubdtype(found.dtype, kind) for kind in kinds):
+            raise ValueError(
+                f"{what} of benchmark {name!r} must return real numbers, of a floating-point dtype "
+                f"for the loss: got {found.dtype}"
             )
         alone = function(first, targets[:1])
         if not np.allclose(alone, found[:1], rtol=1e-3, atol=1e-5, equal_nan=True):

@@ -7,10 +7,15 @@ import os
 import signal
 import stat
 import threading
+import time
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any
+
+from gainjax.files import open_regular
+
+_TRIES, _PAUSE = 3, 0.05  # to get the lock; seconds in between
 
 
 class Interrupted(KeyboardInterrupt):
@@ -75,8 +80,6 @@ def lock(directory: Path, name: str = ".lock") -> Iterator[Callable[[], None]]:
             reason, path = "the output directory is a file: choose another one", directory
         raise OSError(error.errno, reason, str(path)) from error
     with file:
-        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-            raise OSError(errno.EINVAL, "the lock is not a regular file: remove it", str(path))
         _acquire(file, directory)
         with contextlib.suppress(OSError):  # on a full disk the lock has no number, but it holds
             # Unbuffered: a buffer would try again when the file is closed, and fail then.
@@ -108,11 +111,11 @@ def is_locked(directory: Path, name: str = ".lock") -> bool:
         name: As for :func:`lock`.
     """
     try:
-        with (directory / name).open("rb") as file:
+        with open_regular(directory / name) as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
-    except OSError:
+    except (OSError, ValueError):  # ValueError: no regular file
         return False
     return False
 
@@ -120,6 +123,10 @@ def is_locked(directory: Path, name: str = ".lock") -> bool:
 def _acquire(file: IO[str], directory: Path) -> None:
     """Lock an open file, or raise with the process that has locked it."""
     try:
+        for _ in range(_TRIES - 1):  # a look at the lock holds it for a moment
+            with contextlib.suppress(BlockingIOError):
+                return fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            time.sleep(_PAUSE)
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
         owner = file.read(64).strip()

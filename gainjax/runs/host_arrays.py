@@ -36,6 +36,32 @@ def make_checkpointer() -> ocp.Checkpointer:
     return ocp.Checkpointer(handler, multiprocessing_options=options)
 
 
+def restored(checkpointer: ocp.Checkpointer, path: Path, like: Any) -> Any:
+    """Return stored arrays.
+
+    Args:
+        checkpointer: See :func:`make_checkpointer`.
+        path: The checkpoint.
+        like: Arrays of the same structure, shapes and dtypes.
+
+    Raises:
+        ValueError: If a shape or dtype differs.
+    """
+
+    def as_stored(found: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+        # NumPy's files know no bfloat16 and the like: they hold its bytes.
+        if found.dtype.kind == "V" and found.dtype.itemsize == wanted.dtype.itemsize:
+            found = found.view(wanted.dtype)
+        if (found.shape, found.dtype) != (wanted.shape, wanted.dtype):
+            raise ValueError(
+                f"got {found.dtype} of shape {found.shape}, not {wanted.dtype} of shape "
+                f"{wanted.shape}"
+            )
+        return found
+
+    return jax.tree.map(as_stored, checkpointer.restore(path, like), like)
+
+
 class _ArrayFiles(ocp.type_handlers.TypeHandler):
     """Stores each array of a tree as ``PATH.npy``."""
 

@@ -14,6 +14,7 @@ import numpy as np
 from gainjax.data import Stream
 from gainjax.runs.python_code import callbacks_of, code_mark
 from gainjax.training import Program
+from gainjax.training.keys import is_key
 from gainjax.training.loop import reproducible
 from gainjax.training.memory import traced_run
 from gainjax.training.program import INIT, one_input, seed_key
@@ -145,7 +146,7 @@ def _digest(*traces: Any) -> str:
     for traced in traces:
         digest.update(traced.lower().as_text().encode())
         for constant in traced.jaxpr.consts:
-            digest.update(np.asarray(constant).tobytes() if _is_plain(constant) else b"key")
+            digest.update(np.asarray(constant).tobytes() if not is_key(constant) else b"key")
         for function in callbacks_of(traced.jaxpr.jaxpr):
             digest.update(code_mark(function))
     return digest.hexdigest()[:16]
@@ -160,7 +161,3 @@ def seal(header: dict[str, Any]) -> dict[str, Any]:
     """Return a JSON object with a checksum of everything else in it."""
     body = {name: value for name, value in header.items() if name != "sha256"}
     return body | {"sha256": hashlib.sha256(canonical(body)).hexdigest()}
-
-
-def _is_plain(array: Any) -> bool:
-    return not jnp.issubdtype(array.dtype, jax.dtypes.extended)

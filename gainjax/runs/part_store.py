@@ -285,12 +285,13 @@ class PartStore:
             self._orbax = make_checkpointer()
 
     def _load(self, path: Path, abstract: TrainState) -> TrainState:
+        from gainjax.runs.host_arrays import restored
+
         self._open_orbax()
         try:
             # As NumPy arrays, which depend on no device and no number of devices.
             like = jax.tree.map(lambda x: np.empty(x.shape, x.dtype), abstract)
-            states: TrainState = self._orbax.restore(path, like)
-            jax.tree.map(_check_alike, states, like)
+            states: TrainState = restored(self._orbax, path, like)
         except (ValueError, KeyError, TypeError, FileNotFoundError) as error:
             raise ValueError(
                 f"{path} is intact, but its states do not fit this version of gainjax: "
@@ -311,11 +312,4 @@ class PartStore:
             f"{path} is damaged: continuing from a point before {what}",
             CheckpointWarning,
             stacklevel=3,
-        )
-
-
-def _check_alike(found: Any, wanted: np.ndarray) -> None:
-    if (found.shape, found.dtype) != (wanted.shape, wanted.dtype):
-        raise ValueError(
-            f"got {found.dtype} of shape {found.shape}, not {wanted.dtype} of shape {wanted.shape}"
         )

@@ -4,7 +4,6 @@ import dataclasses
 import math
 import numbers
 import re
-import zlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from gainjax.checks import check_integer
 from gainjax.curves import Setting, check_settings
 from gainjax.data import Stream
 from gainjax.gain import GainDynamics
@@ -65,6 +65,9 @@ class How:
         return self.return_states or self.snapshots is not None
 
     def __post_init__(self) -> None:
+        check_integer("chunk", self.chunk, 1)
+        if self.threads is not None:
+            check_integer("threads", self.threads, 1)
         memory = self.memory
         if memory is not None and not (isinstance(memory, numbers.Real) and 0 < memory < math.inf):
             raise ValueError(f"memory must be a positive number of bytes: got {memory!r}")
@@ -172,7 +175,7 @@ def make_plan(
         form=form,
         modulate=modulate or benchmark.modulate,
         data=identity.checksum(stream),
-        borrowed=None if borrowed is None else borrowed.described(),
+        borrowed=None if borrowed is None else borrowed.described(seeds),
         common=shared,
         programs=programs,
         found_by=benchmark.reference,
@@ -181,6 +184,7 @@ def make_plan(
             for label, method in methods.items()
         },
         classes_seen=seen_by_task(benchmark.goal, stream),
+        borrowed_from=None if borrowed is None else borrowed.directory,
         dynamics=_dynamics(methods, settings),
     )
     return Plan(spec, groups, stream, borrowed)
@@ -293,8 +297,3 @@ def _file_names(labels: Sequence[str]) -> list[str]:
 
 def _plain(value: Any) -> Any:
     return value.values if isinstance(value, Schedule) else value
-
-
-def crc32(array: np.ndarray) -> str:
-    """Return a checksum of the values of an array."""
-    return f"{zlib.crc32(np.ascontiguousarray(array).tobytes()):08x}"

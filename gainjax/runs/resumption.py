@@ -1,5 +1,6 @@
 """Finish an interrupted run from the files in its directory."""
 
+import dataclasses
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,6 +15,7 @@ from gainjax.runs.benchmarks import get_benchmark
 from gainjax.runs.borrow import borrow_gain
 from gainjax.runs.extension import is_interrupted
 from gainjax.runs.plan import How, make_plan
+from gainjax.runs.snapshots import wanted_updates
 from gainjax.runs.spec import RunSpec
 from gainjax.runs.store import stored_header
 from gainjax.training.loop import reproducible
@@ -47,6 +49,12 @@ def resume(directory: str | Path, **options: Any) -> Any:
         ...     resume(out).identical(curves)
         True
     """
+    if unknown := set(options) - set(OF_HOW):
+        raise ValueError(
+            f"{', '.join(sorted(unknown))} cannot be changed when a run is resumed; these can: "
+            f"{', '.join(name for name in OF_HOW if name != 'out')}"
+        )
+    given = How(**options | {"out": directory})
     header = stored_header(directory)
     if header is None:
         if not (expanded(directory) / FILE).exists():
@@ -59,13 +67,14 @@ def resume(directory: str | Path, **options: Any) -> Any:
                 f"{directory} holds a finished run whose extension was interrupted: repeat the "
                 "call or command with extend"
             )
-        if not (options.get("return_states") or options.get("snapshots")):
+        if not given.wants_states:
             return curves
         spec, data_dir = RunSpec.from_json(spec_of(curves)), None
         layout = json.loads(curves.attrs["environment"]).get("layout")
     else:
         spec, data_dir = header.spec, header.data_dir
         layout = header.environment.get("layout")
+    wanted_updates(given, int(spec.protocol.task_ends(spec.tasks)[-1]))  # for its checks
     nameless = [label for label, found in spec.references.items() if found is None]
     if spec.found_by is None or nameless:
         what = f"the method {nameless[0]!r}" if nameless else f"the benchmark {spec.benchmark!r}"
@@ -73,20 +82,12 @@ def resume(directory: str | Path, **options: Any) -> Any:
             f"{directory} holds {what}, an object that cannot be found by name: to resume the "
             "run, call gainjax.run or gainjax.sweep as before, with the same out"
         )
-    if unknown := set(options) - set(OF_HOW):
-        raise ValueError(
-            f"{', '.join(sorted(unknown))} cannot be changed when a run is resumed; these can: "
-            f"{', '.join(name for name in OF_HOW if name != 'out')}"
-        )
     methods = as_methods({k: v or k for k, v in spec.references.items()})
     benchmark = get_benchmark(spec.found_by).replace(**vars(spec.protocol))
-    how: dict[str, Any] = {
-        "layout": layout,
-        "data_dir": data_dir,
-        **options,
-        "out": directory,
-    }
-    stream = benchmark.load(how["data_dir"], spec.eval_examples)
+    how = dataclasses.replace(
+        given, layout=given.layout or layout, data_dir=given.data_dir or data_dir
+    )
+    stream = benchmark.load(how.data_dir, spec.eval_examples)
     plan = make_plan(
         benchmark,
         methods,
@@ -98,14 +99,14 @@ def resume(directory: str | Path, **options: Any) -> Any:
         modulate=cast(Modulate | None, spec.modulate),
         borrowed=_borrowed_again(spec, methods),
     )
-    return result_of(plan, How(**how))
+    return result_of(plan, how)
 
 
 def _borrowed_again(spec: Any, methods: Mapping[str, Method]) -> Any:
     if spec.borrowed is None:
         return None
     return borrow_gain(
-        spec.borrowed["directory"],
+        spec.borrowed_from,
         spec.borrowed["setting"],
         methods,
         spec.seeds,

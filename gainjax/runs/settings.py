@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from gainjax.checks import check_integer
+from gainjax.checks import check_integer, lookup
 from gainjax.curves import Setting
-from gainjax.methods import METHODS, Method, lookup
+from gainjax.methods import METHODS, Method
 from gainjax.runs.benchmark import Benchmark
 
 _MOST_DRAWS = 1000  # rounds; a product of lists is exhausted long before

@@ -119,7 +119,7 @@ def load_states(directory: Path, plan: Plan, updates: Sequence[int]) -> dict[str
         plan: The plan of the run.
         updates: Updates after which the states were taken.
     """
-    from gainjax.runs.host_arrays import make_checkpointer
+    from gainjax.runs.host_arrays import make_checkpointer, restored
 
     folders = [directory / FOLDER / str(update) for update in updates]
     kinds = {
@@ -133,7 +133,7 @@ def load_states(directory: Path, plan: Plan, updates: Sequence[int]) -> dict[str
     try:
         for i, label in enumerate(plan.spec.labels):
             like = jax.tree.map(lambda x: np.empty((seeds, *x.shape), x.dtype), kinds[label])
-            each = [checkpointer.restore(folder / str(i), like) for folder in folders]
+            each = [restored(checkpointer, folder / str(i), like) for folder in folders]
             found[label] = stacked(each, axis=1)
     finally:
         checkpointer.close()
@@ -156,5 +156,6 @@ def _seal_file(folder: Path) -> Path:
 
 
 def _seal(folder: Path, spec: RunSpec) -> str:
-    described: dict[str, Any] = spec.to_json() | {"files": files.checksum(folder)}
+    described: dict[str, Any] = spec.replace(borrowed_from=None).to_json()
+    described["files"] = files.checksum(folder)
     return hashlib.sha256(identity.canonical(described)).hexdigest()

@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from gainjax.curves import Setting, check_settings
+from gainjax.curves.joining import of_seeds
 from gainjax.runs.settings import Schedule, Value
 from gainjax.training import Protocol
 
 # Fields that do not affect the results: where code is found, and what follows from the others.
-DESCRIPTIVE = ("found_by", "references", "classes_seen", "dynamics")
+DESCRIPTIVE = ("found_by", "references", "classes_seen", "borrowed_from", "dynamics")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,7 +30,7 @@ class RunSpec:
         form: Where the gain is, "optimizer" or "model".
         modulate: Gain of "all" layers or the "head", or None for the model's mask.
         data: Checksum of all data.
-        borrowed: Where a borrowed gain comes from: directory, setting and checksum; or None.
+        borrowed: A borrowed gain: its setting, and for each seed a checksum; or None.
         common: Fingerprint of what all methods share: model, goal and augmentation.
         programs: For each label the fingerprints of its programs, by the kinds of their numbers.
         found_by: How to find the benchmark again: its registered name or ``"module:attribute"``;
@@ -38,6 +39,7 @@ class RunSpec:
             ``"module:attribute"``; None for an object passed by the caller.
         classes_seen: Number of classes in the training data up to each task; None if targets are
             not classes, and in files of earlier versions.
+        borrowed_from: Directory of the run whose gain is borrowed.
         dynamics: For the label of each setting whose gain follows uncertainty, the numbers of its
             :class:`gainjax.GainDynamics`.
     """
@@ -53,12 +55,13 @@ class RunSpec:
     form: str
     modulate: str | None
     data: str
-    borrowed: Mapping[str, str] | None
+    borrowed: Mapping[str, Any] | None
     common: str
     programs: Mapping[str, Mapping[str, str]]
     found_by: str | None
     references: Mapping[str, str | None]
     classes_seen: tuple[int, ...] | None = None
+    borrowed_from: str | None = None
     dynamics: Mapping[str, Mapping[str, float | None]] = dataclasses.field(default_factory=dict)
 
     def replace(self, **changes: Any) -> "RunSpec":
@@ -74,9 +77,11 @@ class RunSpec:
         """Return the description of some rows and seeds of this run."""
         labels = {setting.label for setting in settings}
         methods = {setting.method for setting in settings}
+        borrowed = None if self.borrowed is None else of_seeds(self.borrowed, seeds)
         return self.replace(
             settings=settings,
             seeds=seeds,
+            borrowed=borrowed,
             programs={k: v for k, v in self.programs.items() if k in methods},
             references={k: v for k, v in self.references.items() if k in methods},
             dynamics={k: v for k, v in self.dynamics.items() if k in labels},
@@ -93,6 +98,8 @@ class RunSpec:
         protocol = dataclasses.asdict(self.protocol)
         if isinstance(protocol["updates_per_task"], tuple):
             protocol["updates_per_task"] = list(protocol["updates_per_task"])
+        if self.borrowed_from is None:
+            del fields["borrowed_from"]
         return fields | {
             "settings": [setting_to_json(setting) for setting in self.settings],
             "seeds": list(self.seeds),

@@ -29,6 +29,7 @@ from gainjax.files import expanded, read_regular, write_file
 from gainjax.runs import guard, identity
 from gainjax.runs.arrived import Columns
 from gainjax.runs.part_store import CheckpointWarning, PartStore
+from gainjax.runs.python_code import IF_IT_CHANGES
 from gainjax.runs.spec import RunSpec
 
 FORMAT = 3
@@ -155,6 +156,8 @@ def _begin(folder: Path, wanted: Header) -> Header:
     if not same_packages:  # fingerprints cannot be compared across versions
         old |= {name: new[name] for name in ("programs", "common")}
     if old != new:
+        if {name for name in new if old.get(name) != new[name]} <= {"programs", "common"}:
+            other += f".\n{IF_IT_CHANGES}"
         raise ValueError(
             f"{directory} holds another unfinished run: it differs in {difference(old, new)}{other}"
         )

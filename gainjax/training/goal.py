@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Bool, Float, Int
 
-from gainjax.gain import predictive_entropy
+from gainjax.gain import at_least_float32, predictive_entropy
 
 
 def cross_entropy(
@@ -40,6 +40,11 @@ class Goal:
     loss: Callable[[jax.Array, jax.Array], jax.Array] = cross_entropy
     score: Callable[[jax.Array, jax.Array], jax.Array] = accuracy
     uncertainty: Callable[[jax.Array], jax.Array] | None = predictive_entropy
+
+    def losses(self, outputs: jax.Array, targets: jax.Array) -> jax.Array:
+        """Return the loss of each example, in at least float32 so that it can be summed."""
+        loss = self.loss(outputs, targets)
+        return loss.astype(at_least_float32(loss.dtype))
 
     @property
     def classifies(self) -> bool:

@@ -3,7 +3,6 @@
 import contextlib
 import dataclasses
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -102,12 +101,14 @@ def train(
     ends = program.protocol.task_ends(len(stream.task_end))
     total = int(ends[-1])
     settings = check_hyperparameters(program, hyperparameters, runs, total)
-    example = one_input(program, stream)
     length = min(chunk, program.protocol.longest_task)
+    with reproducible():
+        example = one_input(program, stream)
     found = None
     if restore is not None:
         one = dataclasses.replace(layout, devices=layout.devices[:1])
-        abstract = abstract_runs(program, one, seed_array, settings, example)
+        with reproducible():
+            abstract = abstract_runs(program, one, seed_array, settings, example)
         if (found := restore(as_data(abstract))) is not None:
             found = (found[0], as_keys(found[1], abstract))
     stream = layout.replicate(stream)
@@ -126,10 +127,9 @@ def train(
         work = Work(program, layout, length, program.protocol.batch_size_of(task))
         place = Position(*map(jnp.int32, (task, begin, end, done, count)))
         if done == 0 and 0 in stops:
-            after = jax.eval_shape(
-                partial(advance_runs, work), states, seed_array, settings, stream, place
-            )
-            empty = jax.tree.map(lambda x: np.zeros((runs, 0, *x.shape[2:]), x.dtype), after[1])
+            with reproducible():
+                _, rows = advance_runs.eval_shape(work, states, seed_array, settings, stream, place)
+            empty = jax.tree.map(lambda x: np.zeros((runs, 0, *x.shape[2:]), x.dtype), rows)
             yield Chunk(0, 0, total, empty, states)
         with reproducible():
             states, records = advance_runs(work, states, seed_array, settings, stream, place)
@@ -153,7 +153,8 @@ def abstract_states(program: Program, stream: Stream, names: Collection[str]) ->
     seeds, settings = jax.tree.map(
         lambda x: jax.ShapeDtypeStruct((1, *x.shape), x.dtype), (seed, hyperparameters)
     )
-    batch = abstract_runs(program, layout, seeds, settings, one_input(program, stream))
+    with reproducible():
+        batch = abstract_runs(program, layout, seeds, settings, one_input(program, stream))
     return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), batch)
 
 

@@ -1,10 +1,7 @@
 """How many runs fit into memory together, which determines the batches of a sweep."""
 
-import contextlib
 import math
-import os
 from collections.abc import Collection
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -12,8 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax.extend.core import jaxprs_in_params
 
+from gainjax.checks import memory_bytes
 from gainjax.data import Stream
 from gainjax.training.advance import Position, Work, advance
+from gainjax.training.keys import is_key
 from gainjax.training.layout import Layout, make_layout
 from gainjax.training.program import (
     INIT,
@@ -128,19 +127,16 @@ def _intermediates(jaxpr: Any) -> int:
 
 def _bytes(tree: Any) -> int:
     leaves = jax.tree.leaves(tree)
-    return sum(math.prod(x.shape) * np.dtype(x.dtype).itemsize for x in leaves if _is_plain(x))
+    return sum(math.prod(x.shape) * np.dtype(x.dtype).itemsize for x in leaves if _counts(x))
 
 
-def _is_plain(aval: Any) -> bool:
-    return hasattr(aval, "shape") and not jnp.issubdtype(aval.dtype, jax.dtypes.extended)
+def _counts(aval: Any) -> bool:
+    return hasattr(aval, "shape") and not is_key(aval)
 
 
 def _available(layout: Layout) -> float:
     device = layout.devices[0]
     if device.platform == "cpu":
-        total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-        with contextlib.suppress(OSError, ValueError):  # a container may have less; "max" if not
-            total = min(total, int(Path("/sys/fs/cgroup/memory.max").read_text()))
-        return _SHARE["cpu"] * total / jax.local_device_count() * len(layout.devices)
+        return _SHARE["cpu"] * memory_bytes() / jax.local_device_count() * len(layout.devices)
     limits = [(d.memory_stats() or {}).get("bytes_limit", 4 * 2**30) for d in layout.devices]
     return _SHARE["accelerator"] * min(limits) * len(limits)

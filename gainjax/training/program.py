@@ -15,9 +15,10 @@ import optax
 from jax.typing import ArrayLike
 
 from gainjax.data import Stream, normalize
-from gainjax.gain import predictive_entropy
+from gainjax.gain import at_least_float32, predictive_entropy
 from gainjax.methods import TRACE, Hyperparameters, Method, schedule
 from gainjax.models import Model
+from gainjax.optim.masks import scale_modulated
 from gainjax.training.goal import CLASSIFICATION, Goal
 from gainjax.training.layout import Layout
 from gainjax.training.protocol import Protocol
@@ -117,12 +118,16 @@ class Program:
 
     def network_inputs(self, stream: Stream, raw: ArrayLike) -> jax.Array:
         """Return raw training inputs as the network takes them."""
-        inputs = normalize(stream, raw)
-        return inputs if self.preprocess is None else self.preprocess(inputs)
+        return preprocessed(normalize(stream, raw), self.preprocess)
 
     def test_inputs(self, inputs: jax.Array) -> jax.Array:
         """Return normalized test inputs as the network takes them."""
-        return inputs if self.preprocess is None else self.preprocess(inputs)
+        return preprocessed(inputs, self.preprocess)
+
+
+def preprocessed(inputs: jax.Array, preprocess: Preprocess | None) -> jax.Array:
+    """Return normalized inputs as the network takes them."""
+    return inputs if preprocess is None else preprocess(inputs)
 
 
 def seed_key(seed: ArrayLike, stream: int) -> jax.Array:
@@ -233,7 +238,7 @@ def init_state(
     else:
         # The optimizer trains effective weights: at the start, the first gain times raw weights.
         gain = program.method.initial_gain(hyperparameters)
-        params = jax.tree.map(lambda on, p: p * gain if on else p, mask, params)
+        params = scale_modulated(params, jnp.asarray(gain, at_least_float32()), mask)
     eval_state = () if program.method.evaluates_trained else jax.tree.map(jnp.copy, model_state)
     opt_state = program.optimizer(hyperparameters, mask).init(params)
     return TrainState(params, model_state, opt_state, eval_state)

@@ -1,6 +1,6 @@
 """One update of one run: forward, loss and uncertainty, gradient step, gain."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, NamedTuple, cast
 
@@ -98,7 +98,7 @@ def train_step(
 
     def loss_fn(params: Any) -> tuple[jax.Array, tuple[jax.Array, Any]]:
         outputs, model_state = outputs_of(params)
-        return goal.loss(outputs, batch.targets).mean(), (outputs, model_state)
+        return goal.losses(outputs, batch.targets).mean(), (outputs, model_state)
 
     def value_fn(
         params: Any, uncertainty: Any = None, grad_fn: Any = None, loss_grad: Any = None,
@@ -111,11 +111,11 @@ def train_step(
         return loss_fn(params)[0]
 
     def loss_grad(loss: Callable[..., jax.Array]) -> Any:
-        return jax.grad(lambda p: loss(outputs_of(p)[0], batch.targets, goal.loss))(state.params)
+        return jax.grad(lambda p: loss(outputs_of(p)[0], batch.targets, goal.losses))(state.params)
 
     gradient = jax.value_and_grad(loss_fn, has_aux=True)
     (loss, (outputs, model_state)), grads = gradient(state.params)
-    uncertainty = None if goal.uncertainty is None else goal.uncertainty(outputs)
+    uncertainty = None if goal.uncertainty is None else jnp.asarray(goal.uncertainty(outputs))
     updates, opt_state = optimizer.update(
         grads,
         state.opt_state,
@@ -173,7 +173,16 @@ def current_gains(state: TrainState, model: Model) -> dict[str, Float[Array, ""]
     Raises:
         ValueError: If both have gains.
     """
-    in_model = {} if model.gains_of is None else dict(model.gains_of(state.model_state))
+    in_model = {} if model.gains_of is None else model.gains_of(state.model_state)
+    if not isinstance(in_model, Mapping):
+        raise TypeError(f"gains_of of a model must return gains by name, a dict: got {in_model!r}")
+    in_model = {name: jnp.asarray(gain) for name, gain in in_model.items()}
+    for name, gain in in_model.items():
+        if gain.shape != () or not jnp.issubdtype(gain.dtype, jnp.floating):
+            raise ValueError(
+                f"gains_of of a model must return one real number for each gain: got {gain.dtype} "
+                f"of shape {gain.shape} for {name!r}"
+            )
     in_optimizer = get_gains(state.opt_state)
     if in_model and in_optimizer:
         raise ValueError(
@@ -224,7 +233,7 @@ def evaluate(
         counts = (index < size) & (index >= start)
         outputs = predict(batch)
         scores = goal.score(outputs, target).astype(float)
-        losses = goal.loss(outputs, target)
+        losses = goal.losses(outputs, target)
         return jnp.sum(jnp.where(counts, scores, 0.0)), jnp.sum(jnp.where(counts, losses, 0.0))
 
     if batch_size == most:
