@@ -64,8 +64,8 @@ def curvature_along(
         the order of the run.
 
     Raises:
-        ValueError: If the states have other snapshots, a number is out of range, or a method has
-            several gains.
+        ValueError: If the states have other snapshots or were trained in the form "model", a number
+            is out of range, a method has several gains, or the model has gains in its layers.
 
     Example:
         >>> import gainjax
@@ -83,6 +83,11 @@ def curvature_along(
     """
     check_snapshots(states, snapshots)
     subject.check_switch(switch)
+    if subject.own_gains:
+        raise ValueError(
+            f"the model must be one of plain layers: it has {', '.join(sorted(subject.own_gains))} "
+            "in its own, so its parameters are raw weights. Use in_raw_coordinates"
+        )
     check_integer("samples", samples, 2)
     examples = subject.train(range(switch + 1), most)
     loss, products = _loss_and_products(subject)

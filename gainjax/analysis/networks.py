@@ -40,6 +40,9 @@ class Examples(NamedTuple):
 class Subject:
     """A benchmark with its data and its model, as the subject of weight analysis.
 
+    The model is that of ``form="optimizer"``, whose weights are effective ones. States of
+    ``form="model"`` are refused: their raw weights mean something else without their gain.
+
     Args:
         benchmark: The benchmark or its name.
         data_dir: As for :func:`gainjax.run`.
@@ -57,6 +60,7 @@ class Subject:
     bench: Benchmark = dataclasses.field(init=False)
     stream: Stream = dataclasses.field(init=False)
     model: Model = dataclasses.field(init=False)
+    own_gains: frozenset[str] = dataclasses.field(init=False)  # in the layers of the model
 
     def __post_init__(self) -> None:
         bench = _benchmark(self.benchmark)
@@ -64,6 +68,12 @@ class Subject:
         object.__setattr__(self, "bench", bench)
         object.__setattr__(self, "stream", stream)
         object.__setattr__(self, "model", bench.model_for(stream))
+        examples = self.test(0).inputs[:2]
+        _, state = jax.eval_shape(lambda: self.model.init(jax.random.key(0), examples))
+        object.__setattr__(self, "own_gains", self._gains_in(state))
+
+    def _gains_in(self, state: Any) -> frozenset[str]:
+        return frozenset(() if self.model.gains_of is None else self.model.gains_of(state))
 
     @property
     def tasks(self) -> int:
@@ -120,7 +130,20 @@ class Subject:
         check_integer("switch", switch, 1, self.tasks - 1)
 
     def outputs(self, network: Network, inputs: jax.Array) -> jax.Array:
-        """Return the outputs of one network in evaluation mode."""
+        """Return the outputs of one network in evaluation mode.
+
+        Args:
+            network: The network.
+            inputs: Inputs as the network takes them, shape (B, ...).
+
+        Raises:
+            ValueError: If its state holds a gain that the model lacks.
+        """
+        if unknown := self._gains_in(network.state) - self.own_gains:
+            raise ValueError(
+                f"states must hold effective weights: these hold raw ones and {', '.join(unknown)},"
+                " as those of form='model'. Run with form='optimizer', which gives the same runs"
+            )
         out, _ = self.model.apply(network.params, network.state, inputs, train=False, key=None)
         return out
 

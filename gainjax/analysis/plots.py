@@ -77,8 +77,9 @@ def plot_bursts(
     own = curves.sel(setting=recorded.label, seed=recorded.seeds)
     pieces = around_switches(own["gain"], ends, before=min(20, after // 2), after=after)
     colors = early_to_late(pieces.sizes["switch"])
-    for color, (switch, piece) in zip(colors, pieces.groupby("switch"), strict=True):
-        values = piece.squeeze().transpose("since", "seed").values.astype(np.float64)
+    for color, switch in zip(colors, pieces["switch"].values.tolist(), strict=True):
+        piece = pieces.sel(switch=switch).transpose("since", "seed")
+        values = piece.values.astype(np.float64)
         draw(left, pieces["since"].values, values, Look(str(switch), color, "-", "", 1.4))
         left.lines[-1].set_label(str(switch))
     left.axvline(0.5, color=INK, linewidth=0.8, zorder=1)

@@ -137,8 +137,9 @@ def plot_loss_and_accuracy(
 ) -> Figure:
     """Draw the path of test loss and accuracy on task 1 around a switch.
 
-    Each marker is a snapshot, the mean over seeds; the large hollow one is before the switch. In a
-    ReLU network without biases, the gain itself moves a network along the axis of the loss alone.
+    Each marker is a snapshot, the mean over seeds; the large hollow one is before the switch. Seeds
+    that diverged are left out. In a ReLU network without biases, the gain itself moves a network
+    along the axis of the loss alone.
 
     Args:
         parts: The result of :func:`gainjax.analysis.drop_parts`.
@@ -162,8 +163,10 @@ def plot_loss_and_accuracy(
     styles = looks(names_of(parts), colors, labels)
     (panel,) = panels(None if axes is None else [axes], 1, (0.6 * WIDTH, 2.9), size=size)
     for label, look in styles.items():
-        own = parts.sel(setting=label)
-        loss, accuracy = (own[name].dropna("seed").mean("seed") for name in ("loss", "accuracy"))
+        own = parts[["loss", "accuracy"]].sel(setting=label).dropna("seed")
+        if not own.sizes["seed"]:
+            continue
+        loss, accuracy = own["loss"].mean("seed"), own["accuracy"].mean("seed")
         style: dict[str, Any] = {
             "color": look.color,
             "marker": look.marker,

@@ -67,10 +67,12 @@ def drop_parts(
     Returns:
         ``accuracy``, ``old_accuracy`` (old classes alone), ``ncm_accuracy``, ``loss`` (nats, all
         outputs) and the parts ``new_outputs``, ``features`` and ``head`` over (setting, seed,
-        snapshot). Seeds have no labels, as in states: they are in the order of the run.
+        snapshot). NaN where a network has diverged. Seeds have no labels, as in states: they are
+        in the order of the run.
 
     Raises:
-        ValueError: If the states have other snapshots, or the targets are not classes.
+        ValueError: If the states have other snapshots or were trained in the form "model", or the
+            targets are not classes.
 
     Example:
         >>> import gainjax
@@ -102,12 +104,15 @@ def drop_parts(
         found = given(*network, test.inputs)
         nearest = jnp.argmin(((found[:, None] - means) ** 2).sum(-1), axis=-1)
         loss = optax.softmax_cross_entropy_with_integer_labels(outputs, test.targets).mean()
-        return {
+        values = {
             "accuracy": jnp.mean(outputs.argmax(-1) == test.targets),
             "old_accuracy": jnp.mean((outputs + among_old).argmax(-1) == test.targets),
             "ncm_accuracy": jnp.mean(jnp.asarray(old)[nearest] == test.targets),
             "loss": loss,
         }
+        # The largest of NaNs is the first one: such a network would always answer class 0.
+        is_sound = jnp.all(jnp.array([jnp.isfinite(x).all() for x in (outputs, found, means)]))
+        return {name: jnp.where(is_sound, each, jnp.nan) for name, each in values.items()}
 
     found = networks(states, which, methods)
     every = [over_runs(measured, network) for network in found.values()]

@@ -210,6 +210,9 @@ def held_out_uncertainty(subject: Subject, network: Network) -> jax.Array:
     Returns:
         Entropies in nats, shape (K,).
 
+    Raises:
+        ValueError: If the network was trained in the form "model".
+
     Example:
         >>> import gainjax
         >>> from gainjax.analysis import networks
