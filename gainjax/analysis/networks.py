@@ -69,11 +69,13 @@ class Subject:
         object.__setattr__(self, "stream", stream)
         object.__setattr__(self, "model", bench.model_for(stream))
         examples = self.test(0).inputs[:2]
-        _, state = jax.eval_shape(lambda: self.model.init(jax.random.key(0), examples))
-        object.__setattr__(self, "own_gains", self._gains_in(state))
+        gains = jax.eval_shape(
+            lambda: self._gains_in(self.model.init(jax.random.key(0), examples)[1])
+        )
+        object.__setattr__(self, "own_gains", frozenset(gains))
 
-    def _gains_in(self, state: Any) -> frozenset[str]:
-        return frozenset(() if self.model.gains_of is None else self.model.gains_of(state))
+    def _gains_in(self, state: Any) -> dict[str, jax.Array]:
+        return {} if self.model.gains_of is None else dict(self.model.gains_of(state))
 
     @property
     def tasks(self) -> int:
@@ -139,7 +141,7 @@ class Subject:
         Raises:
             ValueError: If its state holds a gain that the model lacks.
         """
-        if unknown := self._gains_in(network.state) - self.own_gains:
+        if unknown := set(self._gains_in(network.state)) - self.own_gains:
             raise ValueError(
                 f"states must hold effective weights: these hold raw ones and {', '.join(unknown)},"
                 " as those of form='model'. Run with form='optimizer', which gives the same runs"

@@ -162,14 +162,14 @@ def switches(shown: Shown) -> Section | None:
 
 
 def _gap_sheet(shown: Shown) -> Sheet:
-    first = shown.dataset.accuracy.sel(eval_task=1).transpose("setting", "seed", "eval_update")
-    evaluated = shown.dataset.eval_update.values
     rows = []
-    for curves, name in zip(first.values, shown.names.values(), strict=True):
-        known = curves[~np.isnan(curves).any(axis=1)]
+    for run, name in zip(shown.runs, shown.names.values(), strict=True):
+        evaluated, curves = run.accuracy
+        gaps = stability_gap(curves.T, evaluated, shown.ends)
+        known = gaps[~np.isnan(gaps).any(axis=1)]  # as for avg-SG, the mean of all
         cells: list[tuple[str, ...]] = [("–",)] * (len(shown.ends) - 1)
         if len(known):
-            found = mean_interval(stability_gap(known, evaluated, shown.ends).T)
+            found = mean_interval(known.T)
             cells = [with_interval(*map(float, each)) for each in zip(*found, strict=True)]
         rows.append(Row(name, "", cells))
     whole = f"to task {len(shown.ends)}" if len(shown.ends) == 2 else "to task 2, 3, …"
@@ -180,8 +180,12 @@ def _gap_sheet(shown: Shown) -> Sheet:
         rows,
         [
             f"{whole}: relative drop of the {printable(shown.score)} on task 1 to its lowest "
-            "within that task; their mean is avg-SG. Seeds that diverged count, with the gaps that "
-            "they have"
+            "within that task; their mean is avg-SG. "
+            + (
+                "Seeds that diverged count, with the gaps that they have"
+                if shown.score == "accuracy"
+                else "Without seeds that diverged or have a score below 0 before a switch"
+            )
         ],
     )
 
