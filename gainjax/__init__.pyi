@@ -45,7 +45,7 @@ from gainjax.runs.benchmarks import get_benchmark as get_benchmark
 from gainjax.runs.execution import DivergenceWarning as DivergenceWarning
 from gainjax.runs.partial import load as load
 from gainjax.runs.resumption import resume as resume
-from gainjax.show.pages import report as report
+from gainjax.pages import report as report
 from gainjax.show.plots import plot_accuracy as plot_accuracy
 from gainjax.show.plots import plot_curves as plot_curves
 from gainjax.show.plots import plot_frontier as plot_frontier

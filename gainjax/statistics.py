@@ -223,7 +223,7 @@ def best_mean_test(samples: ArrayLike, *, seed: int = 0) -> Float[np.ndarray, "r
 
 
 def _range_test(values: Float[np.ndarray, "rows seeds"], rng: np.random.Generator) -> float:
-    """Return how often permutations within seeds have a range of means as large as the given one."""
+    """Return how often permutations within seeds have as large a range of means."""
     if len(values) == 2:
         return float(paired_permutation_test(*values))
     draws = int(np.clip(_PERMUTED_NUMBERS // values.size, 500, 10_000)) - 1

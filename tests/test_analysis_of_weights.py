@@ -225,6 +225,54 @@ def test_raw_weights_are_not_taken_for_effective_ones():
         analysis.curvature_along(analysis.Subject(own), states, AT)
 
 
+def test_averages_are_not_those_of_another_method_of_that_name(run):
+    subject, curves, states = run
+    for label, other in (("sgd", "sgd-ema"), ("sgd-ema", "sgd")):
+        with pytest.raises(ValueError, match=f"states of '{label}' are not of the method"):
+            analysis.drop_parts(subject, {label: states[other]}, AT)
+    averaged = {"sgd": gainjax.get_method("sgd-ema")}
+    parts = analysis.drop_parts(subject, {"sgd": states["sgd-ema"]}, AT, methods=averaged)
+    measured = curves.accuracy.sel(setting="sgd-ema", eval_update=AT, eval_task=1)
+    np.testing.assert_allclose(parts["accuracy"][0], measured, atol=1e-6)
+    # The labels of a sweep begin with those of its methods, spaces included.
+    own = {"my sgd learning_rate=0.1": states["sgd"], "my sgd": states["sgd"]}
+    given = {"my": gainjax.get_method("adam"), "my sgd": gainjax.get_method("sgd")}
+    found = analysis.drop_parts(subject, own, AT, methods=given)
+    assert found["method"].values.tolist() == ["my sgd", "my sgd"]
+    with pytest.raises(ValueError, match="with that of 'my sgd learning_rate=0.1': got adam"):
+        analysis.networks(own, methods=["adam"])
+
+
+def test_snapshots_start_before_the_switch(run):
+    subject, _, states = run
+    for measure in (analysis.drop_parts, analysis.gradient_angles, analysis.curvature_along):
+        with pytest.raises(ValueError, match="start with update 40, the last one before switch 2"):
+            measure(subject, states, AT, switch=2)
+
+
+def test_loss_and_uncertainty_are_those_of_the_benchmark():
+    def squared(outputs, targets):
+        return ((jax.nn.softmax(outputs) - jax.nn.one_hot(targets, 10)) ** 2).sum(-1)
+
+    def doubt(outputs):
+        return 1 - jax.nn.softmax(outputs).max(-1).mean()
+
+    base = small("split-digits")
+    bench = gainjax.Benchmark(
+        "mine", stream=base.load(), model=base.model_for(base.load()), updates_per_task=20,
+        batch_size=32, loss=squared, score=base.goal.score, uncertainty=doubt,
+    )  # fmt: skip
+    curves, states = gainjax.run(bench, ["sgd"], 1, snapshots=AT)
+    subject = analysis.Subject(bench)
+    parts = analysis.drop_parts(subject, states, AT)
+    measured = curves.eval_loss.sel(eval_update=AT, eval_task=1)
+    np.testing.assert_allclose(parts["loss"], measured, rtol=1e-4)
+    one = jax.tree.map(lambda x: x[0, 0], analysis.networks(states)["sgd"])
+    found = analysis.held_out_uncertainty(subject, one)
+    expected = doubt(subject.outputs(one, subject.test(1).inputs))
+    np.testing.assert_allclose(found[1], expected, rtol=1e-6)
+
+
 def test_curvature_is_missing_where_a_network_has_diverged(run, broken):
     subject, _, states = run
     found = analysis.curvature_along(subject, {"sgd": broken}, AT, samples=2, most=20)

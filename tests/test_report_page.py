@@ -17,7 +17,7 @@ from gainjax.analysis import sections as analyses
 from gainjax.cli import main
 from gainjax.cli import pages as commands
 from gainjax.curves import Setting, spec_of
-from gainjax.show import pages
+from gainjax import pages
 from gainjax.show.pages import sections
 from gainjax.show.pages.shown import Shown
 from gainjax.show.pages.words import sentences

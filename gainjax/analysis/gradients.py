@@ -58,10 +58,11 @@ def gradient_angles(
         of the run.
 
     Raises:
-        ValueError: If the states have other snapshots or were trained in the form "model".
+        ValueError: If the states have other snapshots, of another switch, or were trained in the
+            form "model".
     """
     check_snapshots(states, snapshots)
-    subject.check_switch(switch)
+    subject.check_before(switch, snapshots)
     samples = {
         "old": subject.train(range(switch), most),
         "new": subject.train([switch], most),

@@ -131,6 +131,22 @@ class Subject:
         """Raise ValueError unless there is a switch of that number, from 1."""
         check_integer("switch", switch, 1, self.tasks - 1)
 
+    def check_before(self, switch: int, snapshots: Sequence[int]) -> None:
+        """Raise ValueError unless snapshots start with the last one before a switch.
+
+        Args:
+            switch: Number of the switch, from 1.
+            snapshots: Their updates.
+        """
+        self.check_switch(switch)
+        end = snapshots_around(self.bench, switch, (1,))[0]
+        if snapshots[0] != end:
+            raise ValueError(
+                f"snapshots must start with update {end}, the last one before switch {switch} of "
+                f"{self.bench.name}: got {snapshots[0]}. After run(..., updates_per_task=N), give "
+                "Subject(benchmark.replace(updates_per_task=N))"
+            )
+
     def outputs(self, network: Network, inputs: jax.Array) -> jax.Array:
         """Return the outputs of one network in evaluation mode.
 
@@ -162,11 +178,13 @@ def networks(
             first space) are names of registered ones.
 
     Raises:
-        ValueError: If a method is unknown, or ``which`` is invalid.
+        ValueError: If a method is unknown or not the one that was trained, or ``which`` is invalid.
     """
     if which not in ("evaluated", "trained"):
         raise ValueError(f"which must be 'evaluated' or 'trained': got {which!r}")
     keys, by_name = _methods_of(states, methods)
+    for label, state in states.items():
+        _check_trained_by(label, state, by_name[keys[label]])
     return {label: _network(state, by_name[keys[label]], which) for label, state in states.items()}
 
 
@@ -304,16 +322,32 @@ def _benchmark(benchmark: str | Benchmark) -> Benchmark:
     return benchmark if isinstance(benchmark, Benchmark) else get_benchmark(benchmark)
 
 
-def _method_of(label: str) -> str:
-    return label.split(" ")[0]
-
-
 def _methods_of(
     states: Mapping[str, TrainState], methods: Any
 ) -> tuple[dict[str, str], dict[str, Method]]:
     """Return the name of each setting's method, by label, and the methods by name."""
-    by_name = as_methods([*dict.fromkeys(map(_method_of, states))] if methods is None else methods)
-    return {label: label if label in by_name else _method_of(label) for label in states}, by_name
+    firsts = dict.fromkeys(label.split(" ")[0] for label in states)
+    by_name = as_methods([*firsts] if methods is None else methods)
+    keys = {}
+    for label in states:
+        fitting = [name for name in by_name if f"{label} ".startswith(f"{name} ")]
+        if not fitting:
+            raise ValueError(
+                f"methods must be those of the run, with that of {label!r}: got "
+                f"{', '.join(by_name)}"
+            )
+        keys[label] = max(fitting, key=len)
+    return keys, by_name
+
+
+def _check_trained_by(label: str, state: TrainState, method: Method) -> None:
+    """Raise unless a state has the averages of a method, or none if it has none."""
+    is_empty = [type(part) is tuple and not part for part in (state.model_state, state.eval_state)]
+    if not is_empty[0] and is_empty[1] != method.evaluates_trained:
+        raise ValueError(
+            f"methods must be those of the run: the states of {label!r} are not of the method that "
+            "is registered by that name. Give methods= as in gainjax.run"
+        )
 
 
 def _network(state: TrainState, method: Method, which: Which) -> Network:

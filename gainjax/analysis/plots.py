@@ -112,12 +112,23 @@ def plot_tonic(
     Returns:
         The figure of the panels.
 
+    Raises:
+        ValueError: If the table lacks a column, or has several settings of one benchmark.
+
     Example:
         >>> rows = [("b", 0, k, 1 + k / 10, 1 + k / 10) for k in (1, 2, 3)]
         >>> columns = ["benchmark", "seed", "task", "level", "steady_state"]
         >>> plot_tonic(pd.DataFrame(rows, columns=columns)).axes[0].get_ylabel()
         'tonic gain'
     """
+    wanted = ["benchmark", "seed", "task", "level", "steady_state"]
+    if missing := [name for name in wanted if name not in table]:
+        raise ValueError(f"table must be of tonic_comparison: it has no {', '.join(missing)}")
+    if table.duplicated(["benchmark", "seed", "task"]).any():
+        raise ValueError(
+            "table must have one setting for each benchmark: got several. Select them before with "
+            "curves.sel(setting=[...])"
+        )
     is_complex = "complexity" in table
     left, *between, right = panels(
         axes, 2 + is_complex, (WIDTH * (1 + is_complex / 2), 2.7), size=size

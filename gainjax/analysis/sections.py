@@ -1,7 +1,6 @@
 """The sections of a page about the gain, computed from curves alone.
 
-Pages import :data:`ANALYSES` only when they are made, since analysis builds on what shows curves.
-A section is omitted if the curves lack the data for it.
+:mod:`gainjax.pages` adds :data:`ANALYSES` to the sections of every page. A section is omitted if the curves lack the data for it.
 """
 
 import collections

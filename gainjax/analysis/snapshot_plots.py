@@ -123,7 +123,7 @@ def plot_gradients(
         panel.axhline(0, color=INK, linewidth=0.8, dashes=(1, 2), zorder=1)
     for panel in (given[0], given[2]):
         panel.set_ylim(-1.05, 1.05)
-    given[1].yaxis.set_major_formatter(lambda order, _: f"{10**order:,.6g}")
+    given[1].yaxis.set_major_formatter(lambda order, _: f"{float(f'{10**order:.2g}'):,g}")
     return _finished(given, styles, is_new=axes is None)
 
 
@@ -158,7 +158,7 @@ def plot_loss_and_accuracy(
         >>> at = {"setting": ["sgd"], "seed": [0, 1], "snapshot": [20, 21]}
         >>> one = {name: (tuple(at), np.full((1, 2, 2), 0.1)) for name in ("loss", "accuracy")}
         >>> plot_loss_and_accuracy(xr.Dataset(one, coords=at)).axes[0].get_xlabel()
-        'test loss on task 1 (nats)'
+        'test loss on task 1'
     """
     styles = looks(names_of(parts), colors, labels)
     (panel,) = panels(None if axes is None else [axes], 1, (0.6 * WIDTH, 2.9), size=size)
@@ -175,10 +175,11 @@ def plot_loss_and_accuracy(
         panel.plot(loss, accuracy, linestyle=look.dashes, ms=4, mew=0, label=look.label, **style)
         panel.plot(loss[0], accuracy[0], color=look.color, marker=look.marker, ms=9, mfc="none")
     panel.set_xscale("log")
+    panel.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     panel.xaxis.set_minor_formatter(NullFormatter())
     panel.xaxis.set_major_formatter(lambda loss, _: f"{loss:g}")
     percent(panel.yaxis)
-    panel.set(xlabel="test loss on task 1 (nats)", ylabel="accuracy on task 1")
+    panel.set(xlabel="test loss on task 1", ylabel="accuracy on task 1")
     panel.legend(frameon=False, fontsize=_SMALL, handlelength=2.6)
     return figure_of(panel, None)
 

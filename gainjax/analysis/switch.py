@@ -6,7 +6,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import xarray as xr
 
 from gainjax.analysis.networks import (
@@ -65,14 +64,14 @@ def drop_parts(
         most: Maximum number of training examples of old tasks for the class means, >= 1.
 
     Returns:
-        ``accuracy``, ``old_accuracy`` (old classes alone), ``ncm_accuracy``, ``loss`` (nats, all
-        outputs) and the parts ``new_outputs``, ``features`` and ``head`` over (setting, seed,
-        snapshot). NaN where a network has diverged. Seeds have no labels, as in states: they are
-        in the order of the run.
+        ``accuracy``, ``old_accuracy`` (old classes alone), ``ncm_accuracy``, ``loss`` (that of the
+        benchmark, all outputs) and the parts ``new_outputs``, ``features`` and ``head`` over
+        (setting, seed, snapshot). NaN where a network has diverged. Seeds have no labels, as in
+        states: they are in the order of the run.
 
     Raises:
-        ValueError: If the states have other snapshots or were trained in the form "model", or the
-            targets are not classes.
+        ValueError: If the states have other snapshots, of another switch, or were trained in the
+            form "model", or the targets are not classes.
 
     Example:
         >>> import gainjax
@@ -89,9 +88,14 @@ def drop_parts(
         The decomposition is ours. Readout by class means: Rebuffi et al., arXiv 1611.07725, with
         normalized features.
     """
-    if subject.stream.train_targets.ndim != 1:
-        raise ValueError("the drop can be decomposed only if the targets are classes")
+    targets = subject.stream.train_targets
+    if targets.ndim != 1 or targets.dtype.kind not in "iu":
+        raise ValueError(
+            "the benchmark must have classes as targets, for a drop to be decomposed: got "
+            f"{targets.dtype} of shape {targets.shape}"
+        )
     check_snapshots(states, snapshots)
+    subject.check_before(switch, snapshots)
     old = subject.old_classes(switch)
     test = subject.test(0)
     train = subject.train(range(switch), most)
@@ -103,7 +107,7 @@ def drop_parts(
         means = class_means(given(*network, train.inputs), train.targets, old)
         found = given(*network, test.inputs)
         nearest = jnp.argmin(((found[:, None] - means) ** 2).sum(-1), axis=-1)
-        loss = optax.softmax_cross_entropy_with_integer_labels(outputs, test.targets).mean()
+        loss = subject.bench.goal.loss(outputs, test.targets).mean()
         values = {
             "accuracy": jnp.mean(outputs.argmax(-1) == test.targets),
             "old_accuracy": jnp.mean((outputs + among_old).argmax(-1) == test.targets),

@@ -301,11 +301,11 @@ def _footnotes(rows: pd.DataFrame, columns: Mapping[str, Metric], score: str) ->
         )
     if rows["diverged"].any():
         notes.append(
-            "diverged: the loss became infinite or NaN; "
+            "diverged: the loss became infinite or NaN; such seeds "
             + (
-                "such seeds count with the accuracy that was recorded, which may leave no gap to show"
+                "count with the recorded accuracy, which may leave no gap to show"
                 if score == "accuracy"
-                else "such seeds are left out"
+                else "are left out"
             )
         )
     return notes

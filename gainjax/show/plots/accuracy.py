@@ -36,8 +36,9 @@ def plot_accuracy(
 ) -> Figure:
     """Draw accuracy on task 1 through the run, one panel per setting; dashed lines mark switches.
 
-    Lines are means over seeds, bands are pointwise 95 % confidence intervals of the mean. A diverged
-    seed counts with its accuracy, but not with another score. All panels share their axes. To draw all settings into one panel, see :func:`gainjax.plot_curves`.
+    Lines are means over seeds, bands are pointwise 95 % confidence intervals of the mean. A
+    diverged seed counts with its accuracy, but not with another score. All panels share their axes.
+    To draw all settings into one panel, see :func:`gainjax.plot_curves`.
 
     Args:
         dataset: Curves of a run, of some settings of a sweep, or from elsewhere.

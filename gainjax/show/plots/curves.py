@@ -45,9 +45,9 @@ def plot_curves(
     right, every curve is averaged over the switches, aligned at the last update before a switch,
     and accuracy is relative to that update: the dip is the stability gap. Dips at different updates
     blur in a mean, so avg-SG, computed per seed, is larger. A diverged seed counts with its
-    accuracy, since its answers are wrong, but not with its loss and gain, nor with another score. If there are several
-    gains, each is a thin line. Variables that were not recorded have no panel. Very long curves are
-    reduced to the visible points, with their extremes.
+    accuracy, since its answers are wrong, but not with its loss and gain, nor with another
+    score. If there are several gains, each is a thin line. Variables that were not recorded have no
+    panel. Very long curves are reduced to the visible points, with their extremes.
 
     Args:
         dataset: Curves of a run, of some settings of a sweep, or from elsewhere.
