@@ -13,6 +13,7 @@ from scipy.special import stdtrit
 
 from gainjax.metrics.curves import Numbers
 
+BOUNDS = ("", "_low", "_high")  # endings of the columns of a mean and its interval
 EXACT_SEEDS = 16  # up to here all 2^n sign patterns are enumerated: 65,536 of them
 _DRAWN_PATTERNS = 2**16
 _PERMUTED_NUMBERS = 10**6
@@ -81,6 +82,26 @@ def mean_interval(samples: ArrayLike, *, confidence: float = 0.95) -> Interval:
     spread = np.where(np.ptp(values, axis=-1) > 0, values.std(axis=-1, ddof=1), 0.0)
     half = stdtrit(count - 1, (1 + confidence) / 2) * spread / np.sqrt(count)
     return Interval(mean, mean - half, mean + half)
+
+
+def interval_columns(name: str, values: ArrayLike) -> dict[str, float]:
+    """Return :func:`mean_interval` of a row of seeds as columns of a table.
+
+    Args:
+        name: Name of the quantity.
+        values: One value per seed, shape (seeds,).
+
+    Returns:
+        ``NAME``, ``NAME_low`` and ``NAME_high``; NaN if there is no seed, or a value is not finite.
+
+    Example:
+        >>> interval_columns("gap", [0.25, 0.25])
+        {'gap': 0.25, 'gap_low': 0.25, 'gap_high': 0.25}
+    """
+    array = _real(name, values)
+    found = mean_interval(array) if array.size and np.isfinite(array).all() else (np.nan,) * 3
+    parts = np.asarray(found).tolist()
+    return {f"{name}{end}": part for end, part in zip(BOUNDS, parts, strict=True)}
 
 
 def paired_permutation_test(

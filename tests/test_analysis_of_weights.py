@@ -239,7 +239,7 @@ def test_averages_are_not_those_of_another_method_of_that_name(run):
     given = {"my": gainjax.get_method("adam"), "my sgd": gainjax.get_method("sgd")}
     found = analysis.drop_parts(subject, own, AT, methods=given)
     assert found["method"].values.tolist() == ["my sgd", "my sgd"]
-    with pytest.raises(ValueError, match="with that of 'my sgd learning_rate=0.1': got adam"):
+    with pytest.raises(ValueError, match=r"with that of 'my sgd learning_rate=0\.1': got adam"):
         analysis.networks(own, methods=["adam"])
 
 

@@ -37,7 +37,7 @@ from gainjax.analysis.recorded import (
     the_recorded_gain,
 )
 from gainjax.analysis.snapshot_plots import plot_curvature, plot_gradients, plot_loss_and_accuracy
-from gainjax.analysis.switch import PARTS, class_means, drop_parts
+from gainjax.analysis.switch import PARTS, drop_parts
 from gainjax.analysis.switch_plots import plot_drop, plot_landscape
 from gainjax.analysis.temperature import (
     boost_effect,
@@ -94,7 +94,6 @@ __all__ = [
     "around_switches",
     "boost_effect",
     "burst_table",
-    "class_means",
     "classes_seen",
     "cosine",
     "curvature",

@@ -104,7 +104,7 @@ def drop_parts(
     def measured(network: Network) -> dict[str, jax.Array]:
         outputs = subject.outputs(network, test.inputs)
         among_old = jnp.full(outputs.shape[-1], -jnp.inf).at[old].set(0)
-        means = class_means(given(*network, train.inputs), train.targets, old)
+        means = _class_means(given(*network, train.inputs), train.targets, old)
         found = given(*network, test.inputs)
         nearest = jnp.argmin(((found[:, None] - means) ** 2).sum(-1), axis=-1)
         loss = subject.bench.goal.loss(outputs, test.targets).mean()
@@ -132,14 +132,8 @@ def drop_parts(
     )
 
 
-def class_means(features: jax.Array, targets: jax.Array, classes: np.ndarray) -> jax.Array:
-    """Return the mean of the features of each class, shape (classes, F).
-
-    Args:
-        features: Shape (B, F).
-        targets: Classes, shape (B,).
-        classes: The classes to include; each has an example.
-    """
+def _class_means(features: jax.Array, targets: jax.Array, classes: np.ndarray) -> jax.Array:
+    """Return the mean of the features (B, F) of each class that has an example: (classes, F)."""
     of = (targets[:, None] == jnp.asarray(classes)).astype(features.dtype)
     return (of.T @ features) / jnp.maximum(of.sum(0)[:, None], 1)
 

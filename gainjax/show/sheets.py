@@ -8,11 +8,12 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from gainjax.curves import measure, swept_names, task_ends
+from gainjax.curves import has, measure, swept_names, task_ends
 from gainjax.metrics import METRICS, Convention, Metric
+from gainjax.metrics.registry import of_convention
 from gainjax.show import tables
 from gainjax.show.names import method_names, printable, setting_names, value_text, words
-from gainjax.statistics import EXACT_SEEDS
+from gainjax.statistics import BOUNDS, EXACT_SEEDS
 
 _FRONTIER, _CHOSEN = "†", "*"
 LEVEL = 0.05  # of significance
@@ -51,8 +52,8 @@ class Sheet(NamedTuple):
 def _columns(table: pd.DataFrame, convention: Convention) -> dict[str, Metric]:
     """Return the displayed columns of a table, in order, without metrics that it lacks."""
     columns = {}
-    for name, metric in METRICS.items():
-        if metric.shown and metric.convention in (None, convention) and name in table:
+    for name, metric in of_convention(convention).items():
+        if metric.shown and name in table:
             columns[name] = metric
         if name == "avg_sg" and name in columns:
             columns[tables.OF_MEAN] = dataclasses.replace(
@@ -94,7 +95,7 @@ def table_sheets(
             rows.append(Row(name + mark, _divergence(row), cells))
         yield Sheet(
             f"{_heading(dataset)}: {_TITLES[shown]}",
-            [_of_rows(dataset), *(metric.title for metric in columns.values())],
+            [of_rows(dataset), *(metric.title for metric in columns.values())],
             rows,
             _footnotes(table, columns, score),
         )
@@ -140,7 +141,7 @@ def comparison_sheet(dataset: xr.Dataset, convention: Convention | None, digits:
         for metric in metrics:
             mean, low, high = (
                 _signed(METRICS[metric].show(row[f"{metric}{end}"], digits, score=score))
-                for end in ("", "_low", "_high")
+                for end in BOUNDS
             )
             p_value = row[f"{metric}_p_holm"]
             tested = "" if np.isnan(p_value) else f" p={p_value:.2g}"
@@ -150,10 +151,10 @@ def comparison_sheet(dataset: xr.Dataset, convention: Convention | None, digits:
     tests = int(table[[f"{metric}_p" for metric in metrics]].notna().sum().sum())
     return Sheet(
         f"Differences from {reference}, paired by seed",
-        [_of_rows(dataset), *(METRICS[metric].title for metric in metrics)],
+        [of_rows(dataset), *(METRICS[metric].title for metric in metrics)],
         rows,
         [
-            f"{_of_rows(dataset)} - {reference} with its 95 % confidence interval; "
+            f"{of_rows(dataset)} - {reference} with its 95 % confidence interval; "
             f"{_tested(dataset.sizes['seed'], tests)}"
         ],
     )
@@ -223,8 +224,22 @@ def _edges(table: pd.DataFrame, swept: list[str], names: Mapping[str, str]) -> l
     return [f"chosen at the edge of the tried values: {', '.join(edges)}"] if edges else []
 
 
-def _of_rows(dataset: xr.Dataset) -> str:
+def of_rows(dataset: xr.Dataset) -> str:
+    """Return what a row of curves is.
+
+    Args:
+        dataset: Curves.
+    """
     return "setting" if swept_names(dataset) else "method"
+
+
+def is_ranking(dataset: xr.Dataset) -> bool:
+    """Return whether curves are shown as a ranking: a sweep with accuracy on seen tasks.
+
+    Args:
+        dataset: Curves.
+    """
+    return bool(swept_names(dataset)) and has(dataset, "seen_accuracy")
 
 
 def _heading(dataset: xr.Dataset) -> str:

@@ -3,7 +3,7 @@
 :mod:`gainjax.show.sheets` formats these tables for readers, :mod:`gainjax.show.plots` draws them.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -19,8 +19,10 @@ from gainjax.curves import (
     swept_names,
     task_ends,
 )
-from gainjax.metrics import METRICS, Convention, mean_curve_metrics
+from gainjax.metrics import Convention, mean_curve_metrics
+from gainjax.metrics.registry import of_convention
 from gainjax.statistics import (
+    BOUNDS,
     frontier,
     holm,
     mean_interval,
@@ -57,17 +59,22 @@ def tolerated(tolerance: float, score: str) -> str:
     return f"{100 * tolerance:g} {unit}"
 
 
+def with_bounds(names: Iterable[str]) -> list[str]:
+    """Return the columns of metrics with their intervals.
+
+    Args:
+        names: The metrics.
+    """
+    return [f"{name}{end}" for name in names for end in BOUNDS]
+
+
 def compared(convention: Convention) -> list[str]:
     """Return the metrics that comparisons and rankings include.
 
     Args:
         convention: The convention; metrics that belong to no convention are always included.
     """
-    return [
-        name
-        for name, metric in METRICS.items()
-        if metric.compared and metric.convention in (None, convention)
-    ]
+    return [name for name, metric in of_convention(convention).items() if metric.compared]
 
 
 def table(
@@ -315,7 +322,7 @@ def ranking(
     rows, within = rows.iloc[order], within.iloc[order]
     rows = rows.assign(chosen=within & ~rows["method"].duplicated())
     names = [name for name in compared("rodriguez-garcia") if name in rows]
-    shown = [f"{name}{end}" for name in names for end in ("", "_low", "_high")]
+    shown = with_bounds(names)
     return rows[["method", *swept, *shown, "chosen", "frontier", "seeds", "diverged"]]
 
 

@@ -121,8 +121,9 @@ def line_chart(
             continue
         look, is_visible = shown.looks[number], number in shown.visible
         name = list(shown.names.values())[number]
-        drawn_seeds = seeds and len(shown.names) <= MOST_WITH_SEEDS
-        source, with_seeds = _source(shown, curve, shown.runs[number].seeds if drawn_seeds else ())
+        alone_too = seeds and len(shown.names) <= MOST_WITH_SEEDS
+        places = shown.runs[number].seeds.tolist() if alone_too else []
+        source, with_seeds = _source(shown, curve, places)
         style: dict[str, Any] = {"source": source, "line_color": look.color, "name": name}
         drawn = []
         if "low" in source.data:
@@ -153,7 +154,7 @@ def _source(
     updates, values = curve
     count = values.shape[1]
     room = shown.budget // max(1, len(shown.names))
-    with_seeds = [*map(int, seeds)] if count > 1 else []
+    with_seeds = seeds if count > 1 else []
     columns = {"mean": values.mean(axis=1, dtype=np.float64)}
     if count > 1:
         _, columns["low"], columns["high"] = mean_interval(values)

@@ -27,14 +27,15 @@ from gainjax.show.sheets import (
     Sheet,
     can_compare,
     comparison_sheet,
+    is_ranking,
+    of_rows,
     ranking_sheet,
     table_sheets,
 )
-from gainjax.statistics import mean_interval
+from gainjax.statistics import BOUNDS, mean_interval
 
-_ENDS = ("", "_low", "_high")
 _MEANS = ["anytime_accuracy", "avg_sg"]
-_OF_X = [f"anytime_accuracy{end}" for end in _ENDS]
+_OF_X = tables.with_bounds(["anytime_accuracy"])
 _PADDING = 0.3  # of the frontier's width: room for names
 _NARROWEST, _LETTER = 290, 8  # pixels: a frame on a telephone, and a letter of a name
 _AXES = (("x", "anytime_accuracy"), ("y", "avg_sg"))
@@ -77,7 +78,7 @@ def metrics(shown: Shown) -> Section | None:
     """
     if not shown.has_switch:
         return None
-    if shown.is_sweep and has(shown.dataset, "seen_accuracy"):
+    if is_ranking(shown.dataset):
         sheets = [ranking_sheet(shown.dataset, tables.TOLERANCE, "method", DIGITS)]
     else:
         sheets = list(table_sheets(shown.dataset, None, DIGITS))
@@ -175,8 +176,7 @@ def _gap_sheet(shown: Shown) -> Sheet:
     whole = f"to task {len(shown.ends)}" if len(shown.ends) == 2 else "to task 2, 3, …"
     return Sheet(
         "Gap of each switch on task 1",
-        ["setting" if shown.is_sweep else "method"]
-        + [f"to task {task}" for task in range(2, len(shown.ends) + 1)],
+        [of_rows(shown.dataset)] + [f"to task {task}" for task in range(2, len(shown.ends) + 1)],
         rows,
         [
             f"{whole}: relative drop of the {printable(shown.score)} on task 1 to its lowest "
@@ -214,8 +214,10 @@ def frontier(shown: Shown) -> Section | None:
     if not (shown.has_switch and has(shown.dataset, "seen_accuracy")):
         return None
     rows = tables.table(shown.dataset)
-    wanted = [f"{name}{end}" for name in ("anytime_accuracy", "avg_sg") for end in _ENDS]
-    if not set(wanted) <= set(rows) or not (known := rows[_MEANS].notna().all(axis=1)).any():
+    if not set(tables.with_bounds(_MEANS)) <= set(rows):
+        return None
+    known = rows[_MEANS].notna().all(axis=1)
+    if not known.any():
         return None
     in_percent = shown.score == "accuracy"
     title = f"anytime {printable(shown.score)} on seen tasks (better →)"
@@ -238,7 +240,7 @@ def frontier(shown: Shown) -> Section | None:
         data = {
             f"{axis}{end}": [float(row[f"{metric}{end}"])]
             for axis, metric in _AXES
-            for end in _ENDS
+            for end in BOUNDS
         }
         share = (data["x"][0] - low) / max(high - low, 1e-9)  # of the width, from the left
         room = (1 + _PADDING / 2 - share) / (1 + _PADDING) * _NARROWEST

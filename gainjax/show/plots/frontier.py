@@ -29,7 +29,7 @@ from gainjax.show.plots.looks import (
     score_title,
 )
 from gainjax.show.tables import table
-from gainjax.statistics import frontier
+from gainjax.statistics import BOUNDS, frontier
 
 _WIDTH = 3.5  # inches
 _FONT = 8.0  # points, at that width
@@ -155,9 +155,8 @@ def _points(dataset: xr.Dataset, gap: str) -> pd.DataFrame:
     if rows.empty:
         raise ValueError(f"dataset must have a setting with {gap} and seen_accuracy: got none")
     top = 1 if dataset.attrs["score"] == "accuracy" else 0
-    ends = ("", "_low", "_high")
     points = rows[["method", *swept_names(dataset)]].copy()
-    for end, opposite in zip(ends, ("", "_high", "_low"), strict=True):
+    for end, opposite in zip(BOUNDS, ("", "_high", "_low"), strict=True):
         points[f"x{end}"] = rows[f"anytime_accuracy{end}"]
         points[f"y{end}"] = (
             rows[f"{gap}{end}"]
