@@ -82,7 +82,7 @@ def test_another_method_with_the_label_of_a_registered_one_decides_nothing():
     curves = gainjax.run("split-digits", methods, 2, updates_per_task=10, progress=False)
     found = claims_of(curves)
     assert found["gap"] == "not measured"
-    assert found["burst"] != "not measured"
+    assert found["free-decay"] == "holds"
 
 
 def test_a_claim_of_one_seed_is_drawn_halfway(curves):
@@ -199,7 +199,7 @@ def test_claims_are_drawn_on_their_side_of_zero():
     drawn = {line.get_label(): line for line in axes.lines if line.get_marker() != "None"}
     np.testing.assert_allclose(drawn["holds"].get_xydata(), [[0.5, 0]])
     np.testing.assert_allclose(drawn["fails"].get_xydata(), [[-0.75, 1]])
-    np.testing.assert_allclose(drawn["open"].get_xydata(), [[0.5, 2], [1, 3]])
+    np.testing.assert_allclose(drawn["open"].get_xydata(), [[0.5, 2], [0.5, 3]])
     (segment,) = axes.collections[0].get_segments()
     np.testing.assert_allclose(segment, [[0.25, 0], [1, 0]])
     assert [text.get_text() for text in axes.texts] == ["+0.2", "-3", "+0.1", "+0.5"]

@@ -84,8 +84,8 @@ def gain_traces(curves: xr.Dataset) -> dict[str, GainTrace]:
         found[label] = GainTrace(seeds, gain[kept], np.broadcast_to(baseline, len(seeds)))
     if not found:
         raise ValueError(
-            "no setting of these curves has a gain in a seed that did not diverge: got "
-            f"{curves['setting'].values.tolist()}. ngm-sgd has one"
+            f"no setting of these curves has a gain: got {curves['setting'].values.tolist()}, "
+            "without the seeds that diverged. ngm-sgd has one"
         )
     return found
 
@@ -145,8 +145,8 @@ def recorded_gains(curves: xr.Dataset) -> dict[str, RecordedGain]:
             )  # fmt: skip
     if not found:
         raise ValueError(
-            "no setting of these curves has a gain that follows its own uncertainty in a seed that "
-            f"did not diverge: got {curves['setting'].values.tolist()}. ngm-sgd has one"
+            "no setting of these curves has a gain that follows its own uncertainty: got "
+            f"{curves['setting'].values.tolist()}, without the seeds that diverged. ngm-sgd has one"
         )
     return found
 
