@@ -11,6 +11,7 @@ from jaxtyping import Bool, Float
 from numpy.typing import ArrayLike
 from scipy.special import stdtrit
 
+from gainjax.checks import check_samples, real_numbers
 from gainjax.metrics.curves import Numbers
 
 BOUNDS = ("", "_low", "_high")  # endings of the columns of a mean and its interval
@@ -71,7 +72,7 @@ def mean_interval(samples: ArrayLike, *, confidence: float = 0.95) -> Interval:
         Student 1908, The probable error of a mean. The coverages are measured by
         ``tests/test_statistics.py``.
     """
-    values = _check_samples("samples", samples)
+    values = check_samples("samples", samples)
     if not 0 < confidence < 1:
         raise ValueError(f"confidence must be in (0, 1): got {confidence!r}")
     count = values.shape[-1]
@@ -98,7 +99,7 @@ def interval_columns(name: str, values: ArrayLike) -> dict[str, float]:
         >>> interval_columns("gap", [0.25, 0.25])
         {'gap': 0.25, 'gap_low': 0.25, 'gap_high': 0.25}
     """
-    array = _real(name, values)
+    array = real_numbers(name, values)
     found = mean_interval(array) if array.size and np.isfinite(array).all() else (np.nan,) * 3
     parts = np.asarray(found).tolist()
     return {f"{name}{end}": part for end, part in zip(BOUNDS, parts, strict=True)}
@@ -229,7 +230,7 @@ def best_mean_test(samples: ArrayLike, *, seed: int = 0) -> Float[np.ndarray, "r
         The range test of Tukey and its steps from the largest range down, of Newman and Keuls, by
         permutation within blocks. Its level is measured by ``tests/test_statistics.py``.
     """
-    values = _check_samples("samples", samples)
+    values = check_samples("samples", samples)
     if values.ndim != 2 or len(values) < 2:
         raise ValueError(
             f"samples must have the shape (rows, seeds), at least 2 rows: got {values.shape}"
@@ -280,7 +281,7 @@ def holm(p_values: ArrayLike) -> Float[np.ndarray, "*tests"]:
     References:
         Holm 1979, A simple sequentially rejective multiple test procedure.
     """
-    values = _real("p_values", p_values)
+    values = real_numbers("p_values", p_values)
     tested = ~np.isnan(values)
     if (wrong := tested & ~((values >= 0) & (values <= 1))).any():
         raise ValueError(f"p_values must be in [0, 1], or NaN for no test: got {values[wrong][0]}")
@@ -318,7 +319,7 @@ def frontier(gap: ArrayLike, accuracy: ArrayLike) -> Bool[np.ndarray, "points"]:
     References:
         Pareto efficiency.
     """
-    cost, gain = _real("gap", gap), _real("accuracy", accuracy)
+    cost, gain = real_numbers("gap", gap), real_numbers("accuracy", accuracy)
     if cost.ndim != 1 or cost.shape != gain.shape:
         raise ValueError(
             f"gap and accuracy must have the same shape (points,): got {cost.shape}, {gain.shape}"
@@ -331,7 +332,7 @@ def frontier(gap: ArrayLike, accuracy: ArrayLike) -> Bool[np.ndarray, "points"]:
 
 def _paired(samples: ArrayLike, reference: ArrayLike) -> Float[np.ndarray, "*rows seeds"]:
     """Return samples - reference, or raise if their seeds do not pair up."""
-    first, second = _check_samples("samples", samples), _check_samples("reference", reference)
+    first, second = check_samples("samples", samples), check_samples("reference", reference)
     if first.shape[-1] != second.shape[-1]:
         raise ValueError(
             "samples and reference must have the same seeds on their last axis: "
@@ -343,23 +344,3 @@ def _paired(samples: ArrayLike, reference: ArrayLike) -> Float[np.ndarray, "*row
         raise ValueError(
             f"samples and reference must broadcast: got shapes {first.shape} and {second.shape}"
         ) from None
-
-
-def _check_samples(name: str, values: ArrayLike) -> Float[np.ndarray, "*rows seeds"]:
-    """Return finite samples with at least one seed as float64, or raise."""
-    array = _real(name, values)
-    if array.ndim == 0 or array.shape[-1] == 0:
-        raise ValueError(f"{name} must have shape (..., seeds), not empty: got {array.shape}")
-    if not np.isfinite(array).all():
-        raise ValueError(f"{name} must be finite: leave out the seeds that were not measured")
-    return array
-
-
-def _real(name: str, values: ArrayLike) -> Float[np.ndarray, "..."]:
-    """Return real numbers as float64, or raise."""
-    if np.ma.is_masked(values):
-        raise TypeError(f"{name} must not be masked: leave out what was not measured")
-    array = np.asarray(values)
-    if array.dtype.kind not in "buif":
-        raise TypeError(f"{name} must hold real numbers: got dtype {array.dtype}")
-    return array.astype(np.float64)

@@ -74,7 +74,7 @@ def test_rooms_know_only_rooms_below_them():
         "train_state": {"optim"},
         "data": {"checks", "files"},
         "metrics": set(),
-        "statistics": {"metrics"},
+        "statistics": {"checks", "metrics"},
         "methods": {"gain", "optim", "references"},
         "models": {"gain", "optim"},
         "curves": {"files", "metrics"},

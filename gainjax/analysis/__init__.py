@@ -10,6 +10,7 @@ from gainjax.analysis.bursts import (
 )
 from gainjax.analysis.claim_plots import plot_claims
 from gainjax.analysis.claims import CLAIMS, Claim, judge_claims, smaller_gap
+from gainjax.analysis.features import head_features
 from gainjax.analysis.gradients import cosine, gradient_angles
 from gainjax.analysis.hessian import (
     Curvature,
@@ -23,7 +24,6 @@ from gainjax.analysis.networks import (
     Examples,
     Network,
     Subject,
-    head_features,
     networks,
     over_runs,
     snapshots_around,

@@ -8,12 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 
+from gainjax.analysis.features import Features, head_features
 from gainjax.analysis.networks import (
-    Features,
     Network,
     Subject,
     Which,
-    head_features,
     networks,
     over_runs,
     setting_coords,
