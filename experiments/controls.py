@@ -23,6 +23,7 @@ from matplotlib.ticker import LogLocator, NullLocator
 
 from experiments.lab import Lab
 from gainjax import Benchmark, comparison, concat, get_method, table
+from gainjax.show.tables import with_bounds
 
 RAISED = "sgd-raised"
 STEP_OR_TIMING = (
@@ -104,7 +105,7 @@ def _plot(rows: pd.DataFrame) -> Figure:
 
 def _differences(runs: xr.Dataset) -> pd.DataFrame:
     """Return one row per method: metrics with intervals, and their differences from NGM-SGD."""
-    metrics = [f"{name}{end}" for name in COMPARED for end in ("", "_low", "_high")]
+    metrics = with_bounds(COMPARED)
     differences = comparison(runs, "ngm-sgd", COMPARED).drop(columns="reference")
     rows = table(runs)[[*metrics, "seeds", "diverged"]].join(differences.add_prefix("minus_ngm_"))
     return rows.rename_axis("method").reset_index()

@@ -19,6 +19,7 @@ import gainjax
 from experiments.lab import Lab
 from experiments.league.contest import DIGITS, FRESH_SEEDS, evaluation
 from gainjax import averaged, get_method
+from gainjax.show.tables import with_bounds
 
 RATE, LEVEL, DECAY, LAYERS = 0.03, 2.5, 0.9, 3
 METRICS = ("avg_sg", "anytime_accuracy", "final_accuracy")
@@ -67,7 +68,7 @@ def level(
 
 
 def _rows(benchmark: str, curves: xr.Dataset, reference: str, average: bool) -> pd.DataFrame:
-    columns = [f"{name}{end}" for name in METRICS for end in ("", "_low", "_high")]
+    columns = with_bounds(METRICS)
     rows = gainjax.table(curves)[[*columns, "diverged"]]
     against = gainjax.comparison(curves, reference, METRICS[:2]).drop(columns="reference")
     rows = rows.join(against.add_prefix("minus_constant_"))

@@ -15,6 +15,7 @@ import tyro
 
 from experiments.lab import METHODS, Lab
 from gainjax import comparison, table
+from gainjax.show.tables import with_bounds
 
 METRICS = ("avg_sg", "min_acc", "anytime_accuracy", "final_accuracy")
 
@@ -62,7 +63,7 @@ def protocols(
     for variant in VARIANTS:
         folder = f"protocols/{variant.name.replace(', ', '-').replace(' ', '-')}"
         curves[variant.name] = lab.run(folder, chosen, variant.methods, seeds, **variant.options)
-    columns = [f"{name}{end}" for name in METRICS for end in ("", "_low", "_high")]
+    columns = with_bounds(METRICS)
     tables = []
     for name, runs in curves.items():
         rows = table(runs)[["method", *columns]]

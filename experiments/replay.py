@@ -16,6 +16,7 @@ import xarray as xr
 import gainjax
 from experiments.lab import Lab
 from experiments.league.contest import evaluation, settings_of_league
+from gainjax.show.tables import with_bounds
 
 METHODS = (
     *("fixed-gain-ema", "adagrad-ema", "ngm-sgd-ema", "sgd-ema", "adagrad", "ngm-sgd", "sgd"),
@@ -66,7 +67,7 @@ def replay(
 
 
 def _rows(benchmark: str, regime: str, curves: xr.Dataset) -> pd.DataFrame:
-    columns = [f"{name}{end}" for name in METRICS for end in ("", "_low", "_high")]
+    columns = with_bounds(METRICS)
     rows = gainjax.table(curves)[[*columns, "diverged"]]
     rows.insert(0, "benchmark", benchmark)
     rows.insert(1, "regime", regime)

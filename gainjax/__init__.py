@@ -36,7 +36,7 @@ _HOME = {
     "plot_curves": "show.plots",
     "plot_frontier": "show.plots",
     "plot_heatmap": "show.plots",
-    "report": "show.pages",
+    "report": "pages",
     "concat": "curves",
     "from_curves": "curves",
     "load": "runs.partial",

@@ -37,6 +37,7 @@ from gainjax.optim.states import get_gain as get_gain
 from gainjax.optim.states import get_gains as get_gains
 from gainjax.optim.states import reset as reset
 from gainjax.optim.states import slow_params as slow_params
+from gainjax.pages import report as report
 from gainjax.runs.api import run as run
 from gainjax.runs.api import sweep as sweep
 from gainjax.runs.benchmark import Benchmark as Benchmark
@@ -47,7 +48,6 @@ from gainjax.runs.guard import Interrupted as Interrupted
 from gainjax.runs.part_store import CheckpointWarning as CheckpointWarning
 from gainjax.runs.partial import load as load
 from gainjax.runs.resumption import resume as resume
-from gainjax.show.pages import report as report
 from gainjax.show.plots import plot_accuracy as plot_accuracy
 from gainjax.show.plots import plot_curves as plot_curves
 from gainjax.show.plots import plot_frontier as plot_frontier

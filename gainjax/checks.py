@@ -7,6 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TypeVar
 
+import numpy as np
+from jaxtyping import Float
+from numpy.typing import ArrayLike
+
 T = TypeVar("T")
 
 
@@ -66,3 +70,40 @@ def memory_bytes() -> int:
         return min(memory, int(Path("/sys/fs/cgroup/memory.max").read_text()))
     except (OSError, ValueError):  # no such limit
         return memory
+
+
+def check_samples(name: str, values: ArrayLike) -> Float[np.ndarray, "*rows seeds"]:
+    """Return finite samples with at least one seed as float64, or raise.
+
+    Args:
+        name: Name of the argument, for the message.
+        values: The samples.
+
+    Raises:
+        TypeError: If they are not real numbers.
+        ValueError: If there is no seed, or a sample is not finite.
+    """
+    array = real_numbers(name, values)
+    if array.ndim == 0 or array.shape[-1] == 0:
+        raise ValueError(f"{name} must have shape (..., seeds), not empty: got {array.shape}")
+    if not np.isfinite(array).all():
+        raise ValueError(f"{name} must be finite: leave out the seeds that were not measured")
+    return array
+
+
+def real_numbers(name: str, values: ArrayLike) -> Float[np.ndarray, "..."]:
+    """Return real numbers as float64, or raise.
+
+    Args:
+        name: Name of the argument, for the message.
+        values: The numbers.
+
+    Raises:
+        TypeError: If they are anything else, or masked.
+    """
+    if np.ma.is_masked(values):
+        raise TypeError(f"{name} must not be masked: leave out what was not measured")
+    array = np.asarray(values)
+    if array.dtype.kind not in "buif":
+        raise TypeError(f"{name} must hold real numbers: got dtype {array.dtype}")
+    return array.astype(np.float64)

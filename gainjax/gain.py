@@ -271,7 +271,8 @@ def sigmoid_entropy(logits: ArrayLike, *, where: ArrayLike | None = None) -> Flo
 
     Args:
         logits: Logits, any shape. The entropy is averaged over all of them, so that many labels
-            drive the gain no more than one.
+            drive the gain no more than one. NaN or infinity that counts makes the result NaN: the
+            network has diverged. As in a softmax, -inf excludes a label.
         where: Boolean mask of the logits that count, broadcastable to that shape. None: all.
 
     Returns:

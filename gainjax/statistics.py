@@ -11,10 +11,13 @@ from jaxtyping import Bool, Float
 from numpy.typing import ArrayLike
 from scipy.special import stdtrit
 
+from gainjax.checks import check_samples, real_numbers
 from gainjax.metrics.curves import Numbers
 
-_EXACT_SEEDS = 16  # up to here all 2^n sign patterns are enumerated: 65,536 of them
+BOUNDS = ("", "_low", "_high")  # endings of the columns of a mean and its interval
+EXACT_SEEDS = 16  # up to here all 2^n sign patterns are enumerated: 65,536 of them
 _DRAWN_PATTERNS = 2**16
+_PERMUTED_NUMBERS = 10**6
 _AT_ONCE = 2**24  # numbers held at a time: bounds memory for any patterns, resamples and rows
 
 
@@ -69,7 +72,7 @@ def mean_interval(samples: ArrayLike, *, confidence: float = 0.95) -> Interval:
         Student 1908, The probable error of a mean. The coverages are measured by
         ``tests/test_statistics.py``.
     """
-    values = _check_samples("samples", samples)
+    values = check_samples("samples", samples)
     if not 0 < confidence < 1:
         raise ValueError(f"confidence must be in (0, 1): got {confidence!r}")
     count = values.shape[-1]
@@ -80,6 +83,26 @@ def mean_interval(samples: ArrayLike, *, confidence: float = 0.95) -> Interval:
     spread = np.where(np.ptp(values, axis=-1) > 0, values.std(axis=-1, ddof=1), 0.0)
     half = stdtrit(count - 1, (1 + confidence) / 2) * spread / np.sqrt(count)
     return Interval(mean, mean - half, mean + half)
+
+
+def interval_columns(name: str, values: ArrayLike) -> dict[str, float]:
+    """Return :func:`mean_interval` of a row of seeds as columns of a table.
+
+    Args:
+        name: Name of the quantity.
+        values: One value per seed, shape (seeds,).
+
+    Returns:
+        ``NAME``, ``NAME_low`` and ``NAME_high``; NaN if there is no seed, or a value is not finite.
+
+    Example:
+        >>> interval_columns("gap", [0.25, 0.25])
+        {'gap': 0.25, 'gap_low': 0.25, 'gap_high': 0.25}
+    """
+    array = real_numbers(name, values)
+    found = mean_interval(array) if array.size and np.isfinite(array).all() else (np.nan,) * 3
+    parts = np.asarray(found).tolist()
+    return {f"{name}{end}": part for end, part in zip(BOUNDS, parts, strict=True)}
 
 
 def paired_permutation_test(
@@ -117,7 +140,7 @@ def paired_permutation_test(
     differences = _paired(samples, reference)
     count = differences.shape[-1]
     # A pattern and its opposite tie, so half of them are enough: the last sign is fixed.
-    exact = count <= _EXACT_SEEDS
+    exact = count <= EXACT_SEEDS
     patterns = 2 ** (count - 1) if exact else _DRAWN_PATTERNS
     rng = np.random.default_rng(seed)
     slack = 1e-12 * np.abs(differences).sum(axis=-1)  # a tie must survive rounding
@@ -171,6 +194,67 @@ def paired_difference(
     return PairedDifference(*interval, paired_permutation_test(samples, reference, seed=seed))
 
 
+def best_mean_test(samples: ArrayLike, *, seed: int = 0) -> Float[np.ndarray, "rows"]:
+    r"""Return p-values of the row with the smallest mean against every other row.
+
+    .. math:: p_i = P\Bigl(\max_{j \le i} \bar x^\pi_j - \min_{j \le i} \bar x^\pi_j
+        \ge \bar x_i - \bar x_1\Bigr), \qquad \tilde p_i = \max_{j \ge i} p_j
+
+    with rows in ascending order of their means, over permutations :math:`\pi` that reassign the
+    values of each seed to the rows up to i, independently: if these rows do not differ, all
+    assignments are equally likely. The range of the means allows both for the number of rows and
+    for the choice of the best by the same numbers, which corrections of tests against a fixed
+    reference do not. Each row is tested without those above it, whose larger differences would
+    hide its own, and is no more certain than they are.
+
+    Args:
+        samples: One value per row and seed, shape (rows, seeds), the same seeds in all rows.
+        seed: Seed of the random permutations, to which the observed assignment is added: 10,000 in
+            all, fewer for more than 100 values, at least 500. Two rows have the p-value of
+            :func:`paired_permutation_test`.
+
+    Returns:
+        The p-values, shape (rows,), in (0, 1], already corrected; NaN for the row with the smallest
+        mean, of several the first.
+
+    Raises:
+        TypeError: If the samples are not real numbers.
+        ValueError: If there are fewer than 2 rows, or a sample is not finite.
+
+    Example:
+        >>> rows = [[0.1, 0.2, 0.1, 0.2, 0.1, 0.2], [0.5, 0.6, 0.5, 0.4, 0.5, 0.6]]
+        >>> best_mean_test(rows)
+        array([    nan, 0.03125])
+
+    References:
+        The range test of Tukey and its steps from the largest range down, of Newman and Keuls, by
+        permutation within blocks. Its level is measured by ``tests/test_statistics.py``.
+    """
+    values = check_samples("samples", samples)
+    if values.ndim != 2 or len(values) < 2:
+        raise ValueError(
+            f"samples must have the shape (rows, seeds), at least 2 rows: got {values.shape}"
+        )
+    order = np.argsort(values.mean(axis=1), kind="stable")
+    rng, largest = np.random.default_rng(seed), 0.0
+    p_values = np.full(len(values), np.nan)
+    for place in range(len(values) - 1, 0, -1):
+        largest = max(largest, _range_test(values[order[: place + 1]], rng))
+        p_values[order[place]] = largest
+    return p_values
+
+
+def _range_test(values: Float[np.ndarray, "rows seeds"], rng: np.random.Generator) -> float:
+    """Return how often permutations within seeds have as large a range of means."""
+    if len(values) == 2:
+        return float(paired_permutation_test(*values))
+    draws = int(np.clip(_PERMUTED_NUMBERS // values.size, 500, 10_000)) - 1
+    drawn = rng.permuted(np.broadcast_to(values, (draws, *values.shape)), axis=1)
+    slack = 1e-12 * np.abs(values).max()  # a tie must survive rounding
+    ranges = np.ptp(drawn.mean(axis=-1), axis=-1) + slack
+    return float((1 + (ranges >= np.ptp(values.mean(axis=-1))).sum()) / (draws + 1))
+
+
 def holm(p_values: ArrayLike) -> Float[np.ndarray, "*tests"]:
     r"""Return p-values adjusted for their number by Holm's step-down method.
 
@@ -197,7 +281,7 @@ def holm(p_values: ArrayLike) -> Float[np.ndarray, "*tests"]:
     References:
         Holm 1979, A simple sequentially rejective multiple test procedure.
     """
-    values = _real("p_values", p_values)
+    values = real_numbers("p_values", p_values)
     tested = ~np.isnan(values)
     if (wrong := tested & ~((values >= 0) & (values <= 1))).any():
         raise ValueError(f"p_values must be in [0, 1], or NaN for no test: got {values[wrong][0]}")
@@ -235,7 +319,7 @@ def frontier(gap: ArrayLike, accuracy: ArrayLike) -> Bool[np.ndarray, "points"]:
     References:
         Pareto efficiency.
     """
-    cost, gain = _real("gap", gap), _real("accuracy", accuracy)
+    cost, gain = real_numbers("gap", gap), real_numbers("accuracy", accuracy)
     if cost.ndim != 1 or cost.shape != gain.shape:
         raise ValueError(
             f"gap and accuracy must have the same shape (points,): got {cost.shape}, {gain.shape}"
@@ -248,7 +332,7 @@ def frontier(gap: ArrayLike, accuracy: ArrayLike) -> Bool[np.ndarray, "points"]:
 
 def _paired(samples: ArrayLike, reference: ArrayLike) -> Float[np.ndarray, "*rows seeds"]:
     """Return samples - reference, or raise if their seeds do not pair up."""
-    first, second = _check_samples("samples", samples), _check_samples("reference", reference)
+    first, second = check_samples("samples", samples), check_samples("reference", reference)
     if first.shape[-1] != second.shape[-1]:
         raise ValueError(
             "samples and reference must have the same seeds on their last axis: "
@@ -260,23 +344,3 @@ def _paired(samples: ArrayLike, reference: ArrayLike) -> Float[np.ndarray, "*row
         raise ValueError(
             f"samples and reference must broadcast: got shapes {first.shape} and {second.shape}"
         ) from None
-
-
-def _check_samples(name: str, values: ArrayLike) -> Float[np.ndarray, "*rows seeds"]:
-    """Return finite samples with at least one seed as float64, or raise."""
-    array = _real(name, values)
-    if array.ndim == 0 or array.shape[-1] == 0:
-        raise ValueError(f"{name} must have shape (..., seeds), not empty: got {array.shape}")
-    if not np.isfinite(array).all():
-        raise ValueError(f"{name} must be finite: leave out the seeds that were not measured")
-    return array
-
-
-def _real(name: str, values: ArrayLike) -> Float[np.ndarray, "..."]:
-    """Return real numbers as float64, or raise."""
-    if np.ma.is_masked(values):
-        raise TypeError(f"{name} must not be masked: leave out what was not measured")
-    array = np.asarray(values)
-    if array.dtype.kind not in "buif":
-        raise TypeError(f"{name} must hold real numbers: got dtype {array.dtype}")
-    return array.astype(np.float64)

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 import gainjax
-from gainjax import analysis
+from gainjax import MLP, analysis
+from gainjax.models import from_linen
 
 pytestmark = pytest.mark.slow
 
@@ -172,12 +173,108 @@ def test_curvature_along_training_is_that_of_each_snapshot_in_both_coordinates(r
         assert float(same["trace_error"]) == pytest.approx(expected.trace_error, rel=1e-3)
 
 
-def test_curvature_is_missing_where_a_network_has_diverged(run):
+@pytest.fixture
+def broken(run):
+    """Return states of which the network of seed 0 at snapshot 1 is not finite."""
+    _, _, states = run
+    params = jax.tree.map(np.array, states["sgd"].params)
+    jax.tree.leaves(params)[0][0, 1] = np.nan
+    return states["sgd"]._replace(params=params)
+
+
+def test_nothing_is_measured_where_a_network_has_diverged(run, broken):
     subject, _, states = run
-    broken = states["sgd"]._replace(
-        params=jax.tree.map(lambda x: np.array(x), states["sgd"].params)
-    )
-    jax.tree.leaves(broken.params)[0][0, 1] = np.nan
+    whole = {"sgd": states["sgd"]}
+    for measure in (analysis.drop_parts, analysis.gradient_angles):
+        found, sound = (measure(subject, given, AT) for given in ({"sgd": broken}, whole))
+        for name in found.data_vars:
+            missing = [[0, 1]]
+            if name == "step_and_joint":  # without the step to it, from it, and after the last
+                missing = [[0, 0], [0, 1], [0, 3], [1, 3]]
+            assert np.argwhere(found[name].isnull().values[0]).tolist() == missing, name
+            kept = found[name].notnull()
+            np.testing.assert_array_equal(found[name].where(kept), sound[name].where(kept))
+
+
+def test_a_cosine_is_that_of_long_and_short_vectors_and_of_no_other():
+    u, v = jnp.array([3.0, 4.0]), jnp.array([4.0, 3.0])
+    for scale in (1e-30, 1.0, 1e30):  # whose squares are 0 or infinite in float32
+        assert float(analysis.cosine(scale * u, v)) == pytest.approx(0.96, rel=1e-6)
+    assert float(analysis.cosine(0 * u, v)) == 0
+    for bad in (np.nan, np.inf):
+        assert np.isnan(analysis.cosine(u.at[0].set(bad), v))
+
+
+def test_raw_weights_are_not_taken_for_effective_ones():
+    bench = small("split-digits")
+    _, states = gainjax.run(bench, ["ngm-sgd"], 1, snapshots=AT, form="model")
+    subject, network = analysis.Subject(bench), analysis.networks(states)["ngm-sgd"]
+    for measure in (analysis.drop_parts, analysis.gradient_angles, analysis.curvature_along):
+        with pytest.raises(ValueError, match="hold raw ones and gain, as those of form='model'"):
+            measure(subject, states, AT)
+    with pytest.raises(ValueError, match="Run with form='optimizer'"):
+        analysis.held_out_uncertainty(subject, network)
+    gain = gainjax.GainDynamics(decay=0.9, baseline=1.0, sensitivity=0.1)
+    # A model with gains of its own is measured with them, but has no effective weights.
+    own = bench.replace(model=from_linen(MLP((8, 10), (0.1, 0.1), dynamics=gain)))
+    curves, states = gainjax.run(own, ["sgd"], 1, snapshots=AT)
+    parts = analysis.drop_parts(analysis.Subject(own), states, AT)
+    measured = curves.accuracy.sel(eval_update=AT, eval_task=1)
+    np.testing.assert_allclose(parts["accuracy"], measured, atol=1e-6)
+    with pytest.raises(ValueError, match="model must be one of plain layers: it has"):
+        analysis.curvature_along(analysis.Subject(own), states, AT)
+
+
+def test_averages_are_not_those_of_another_method_of_that_name(run):
+    subject, curves, states = run
+    for label, other in (("sgd", "sgd-ema"), ("sgd-ema", "sgd")):
+        with pytest.raises(ValueError, match=f"states of '{label}' are not of the method"):
+            analysis.drop_parts(subject, {label: states[other]}, AT)
+    averaged = {"sgd": gainjax.get_method("sgd-ema")}
+    parts = analysis.drop_parts(subject, {"sgd": states["sgd-ema"]}, AT, methods=averaged)
+    measured = curves.accuracy.sel(setting="sgd-ema", eval_update=AT, eval_task=1)
+    np.testing.assert_allclose(parts["accuracy"][0], measured, atol=1e-6)
+    # The labels of a sweep begin with those of its methods, spaces included.
+    own = {"my sgd learning_rate=0.1": states["sgd"], "my sgd": states["sgd"]}
+    given = {"my": gainjax.get_method("adam"), "my sgd": gainjax.get_method("sgd")}
+    found = analysis.drop_parts(subject, own, AT, methods=given)
+    assert found["method"].values.tolist() == ["my sgd", "my sgd"]
+    with pytest.raises(ValueError, match=r"with that of 'my sgd learning_rate=0\.1': got adam"):
+        analysis.networks(own, methods=["adam"])
+
+
+def test_snapshots_start_before_the_switch(run):
+    subject, _, states = run
+    for measure in (analysis.drop_parts, analysis.gradient_angles, analysis.curvature_along):
+        with pytest.raises(ValueError, match="start with update 40, the last one before switch 2"):
+            measure(subject, states, AT, switch=2)
+
+
+def test_loss_and_uncertainty_are_those_of_the_benchmark():
+    def squared(outputs, targets):
+        return ((jax.nn.softmax(outputs) - jax.nn.one_hot(targets, 10)) ** 2).sum(-1)
+
+    def doubt(outputs):
+        return 1 - jax.nn.softmax(outputs).max(-1).mean()
+
+    base = small("split-digits")
+    bench = gainjax.Benchmark(
+        "mine", stream=base.load(), model=base.model_for(base.load()), updates_per_task=20,
+        batch_size=32, loss=squared, score=base.goal.score, uncertainty=doubt,
+    )  # fmt: skip
+    curves, states = gainjax.run(bench, ["sgd"], 1, snapshots=AT)
+    subject = analysis.Subject(bench)
+    parts = analysis.drop_parts(subject, states, AT)
+    measured = curves.eval_loss.sel(eval_update=AT, eval_task=1)
+    np.testing.assert_allclose(parts["loss"], measured, rtol=1e-4)
+    one = jax.tree.map(lambda x: x[0, 0], analysis.networks(states)["sgd"])
+    found = analysis.held_out_uncertainty(subject, one)
+    expected = doubt(subject.outputs(one, subject.test(1).inputs))
+    np.testing.assert_allclose(found[1], expected, rtol=1e-6)
+
+
+def test_curvature_is_missing_where_a_network_has_diverged(run, broken):
+    subject, _, states = run
     found = analysis.curvature_along(subject, {"sgd": broken}, AT, samples=2, most=20)
     missing = found["trace"].isnull().sel(setting="sgd", weights="raw")
     assert np.argwhere(missing.values).tolist() == [[0, 1]]

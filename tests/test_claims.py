@@ -69,6 +69,29 @@ def test_no_verdict_on_a_method_that_diverged(run):
     assert found["burst"] == "holds"
 
 
+def test_a_method_of_which_every_seed_diverged_is_judged_as_diverged(run):
+    both = run.sel(setting=["ngm-sgd", "sgd"])
+    diverged = both["diverged_update"].copy()
+    diverged[0] = 99
+    found = claims_of(both.assign(diverged_update=diverged))
+    assert {found[name] for name in ("burst", "free-decay", "tonic-rise", "gap")} == {"diverged"}
+
+
+def test_another_method_with_the_label_of_a_registered_one_decides_nothing():
+    methods = {"ngm-sgd": gainjax.get_method("ngm-sgd"), "sgd": gainjax.get_method("lion")}
+    curves = gainjax.run("split-digits", methods, 2, updates_per_task=10, progress=False)
+    found = claims_of(curves)
+    assert found["gap"] == "not measured"
+    assert found["free-decay"] == "holds"
+
+
+def test_a_claim_of_one_seed_is_drawn_halfway(curves):
+    table = judge_claims(curves.isel(seed=[0]))
+    (axes,) = plot_claims(table).axes
+    drawn = [line for line in axes.lines if line.get_label() == "open"]
+    assert set(np.abs(np.concatenate([line.get_xdata() for line in drawn]))) == {0.5}
+
+
 def claims_of(curves):
     return judge_claims(curves).set_index("claim")["verdict"].to_dict()
 
@@ -176,7 +199,7 @@ def test_claims_are_drawn_on_their_side_of_zero():
     drawn = {line.get_label(): line for line in axes.lines if line.get_marker() != "None"}
     np.testing.assert_allclose(drawn["holds"].get_xydata(), [[0.5, 0]])
     np.testing.assert_allclose(drawn["fails"].get_xydata(), [[-0.75, 1]])
-    np.testing.assert_allclose(drawn["open"].get_xydata(), [[0.5, 2], [1, 3]])
+    np.testing.assert_allclose(drawn["open"].get_xydata(), [[0.5, 2], [0.5, 3]])
     (segment,) = axes.collections[0].get_segments()
     np.testing.assert_allclose(segment, [[0.25, 0], [1, 0]])
     assert [text.get_text() for text in axes.texts] == ["+0.2", "-3", "+0.1", "+0.5"]

@@ -251,6 +251,12 @@ def test_masked_classes_count_for_nothing():
     np.testing.assert_array_equal(grad, 0.0)
 
 
+def test_sigmoids_of_infinite_logits_are_unknown_and_of_excluded_labels_certain():
+    assert np.isnan(sigmoid_entropy(jnp.array([np.inf, 0.0])))
+    assert np.isnan(sigmoid_entropy(jnp.array([np.nan])))
+    assert float(sigmoid_entropy(jnp.array([-np.inf]))) == 0
+
+
 @pytest.mark.parametrize("logits", [[[np.nan, 0.0]], [[np.inf, 0.0]], [[-np.inf, -np.inf]]])
 def test_undefined_predictions_are_seen(logits):
     assert not np.isfinite(entropy_of(jnp.array(logits)))

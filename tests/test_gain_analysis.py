@@ -577,6 +577,22 @@ def test_the_level_is_drawn_against_complexity(curves):
         plot_tonic(table, axes=figure.axes[:2])
 
 
+def test_a_burst_of_one_seed_is_drawn(curves):
+    one = curves.isel(seed=[1])
+    lines = plot_bursts(one).axes[0].lines
+    piece = around_switches(one["gain"], one["task_end"], before=12, after=25)
+    np.testing.assert_allclose(lines[0].get_ydata(), piece.sel(switch=1).values.ravel())
+
+
+def test_what_figures_cannot_draw_is_refused_in_words(run, curves):
+    with pytest.raises(ValueError, match="gain of successive updates"):
+        plot_temperature(curves.isel(update=slice(0, None, 10)), 3)
+    with pytest.raises(ValueError, match="must be of tonic_comparison: it has no benchmark"):
+        plot_tonic(tonic_levels(curves))
+    with pytest.raises(ValueError, match="must have one setting for each benchmark: got several"):
+        plot_tonic(tonic_comparison({"split": run[0]}))
+
+
 def test_figures_draw_into_given_panels(run, curves):
     figure = plot_bursts(curves)
     assert plot_bursts(curves, axes=figure.axes) is figure

@@ -10,8 +10,9 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 from synthetic import CHARACTER, synthetic_curves, with_names
 
+import gainjax
 from gainjax import curves as results
-from gainjax.show.plots import plot_curves
+from gainjax.show.plots import plot_accuracy, plot_curves
 from gainjax.show.plots.drawing import visible
 
 
@@ -204,7 +205,32 @@ def test_the_loss_axis_is_logarithmic_over_decades_only():
 def test_a_passing_infinite_loss_does_no_harm():
     curves = synthetic_curves()
     curves.eval_loss[0, 0, 10] = np.inf
-    png(plot_curves(curves))
+    figure = plot_curves(curves)
+    png(figure)
+    loss = by_label(figure)["test loss on\ntask 1 (nats)"]
+    assert np.isfinite(loss.get_ylim()).all()
+    others = curves.eval_loss[0, 1:, :, 0].mean("seed")
+    np.testing.assert_allclose(loss.lines[0].get_ydata(), others, rtol=1e-6)
+
+
+def test_scores_of_unknown_worst_value_are_drawn_without_diverged_seeds():
+    curves = synthetic_curves(["ngm-sgd", "sgd"]).assign_attrs(score="r2")
+    curves.diverged_update[0, 1] = curves.diverged_update[1] = 300
+    for place in ((0, 1), (1, slice(None))):  # one seed, and all of the other method
+        curves.accuracy[(*place, slice(299, None))] = np.nan
+    sound = curves.accuracy[0, [0, 2, 3, 4], :, 0].mean("seed")
+    for plot in (plot_curves, plot_accuracy):
+        figure = plot(curves)
+        png(figure)
+        np.testing.assert_allclose(figure.axes[0].lines[0].get_ydata(), sound, rtol=1e-6)
+    # So does the table.
+    rows = gainjax.table(curves)
+    gaps = gainjax.per_seed(curves).groupby("setting")["avg_sg"]
+    assert rows["avg_sg"]["ngm-sgd"] == pytest.approx(gaps.mean()["ngm-sgd"])
+    assert gaps.count().tolist() == [4, 0]
+    finite = curves.assign(accuracy=curves.accuracy.fillna(0.5))  # known, but of no meaning
+    drawn = plot_curves(finite).axes[0].lines[0].get_ydata()
+    np.testing.assert_allclose(drawn, sound, rtol=1e-6)
 
 
 def test_no_global_state_is_touched(tmp_path):

@@ -12,6 +12,7 @@ from synthetic import TITLES, synthetic_curves, synthetic_sweep, with_names
 
 from gainjax import curves as results
 from gainjax import show as report
+from gainjax.show.sheets import comparison_sheet
 
 ENDS = (200, 400, 600, 800, 1000)
 
@@ -132,7 +133,7 @@ def test_diverged_seeds_are_flagged():
     assert rows.loc["msgd", "final_accuracy"] < 0.6
     text = printed(broken)
     assert "2/5" in text
-    assert "diverged: from then on accuracy is 0" in text
+    assert "diverged: the loss became infinite or NaN" in text
     assert "diverged" not in printed(synthetic_curves())
     everything = synthetic_curves(diverged=[("sgd", seed, 1) for seed in range(5)])
     assert report.table(everything).loc["sgd", "avg_acc"] == 0
@@ -234,6 +235,22 @@ def test_differences_are_printed_if_there_are_any(curves):
     assert "smallest possible p" not in printed(enough)
     for alone in (synthetic_curves(seeds=1), synthetic_curves(methods=["sgd"])):
         assert "Differences" not in printed(alone)
+
+
+def test_notes_count_the_tests_that_were_made_and_know_random_patterns():
+    def note(curves):
+        return comparison_sheet(curves, None, 1).notes[0]
+
+    curves = synthetic_curves(["ngm-sgd", "sgd", "adam"], seeds=8)
+    assert "exact paired sign-flip test, corrected for the 8 tests" in note(curves)
+    unseen = curves.copy(deep=True)
+    unseen.seen_accuracy[2] = np.nan  # 2 of 4 metrics were not recorded
+    assert "corrected for the 6 tests" in note(unseen)
+    many = note(synthetic_curves(["ngm-sgd", "sgd"], seeds=17, tasks=2, updates_per_task=20))
+    assert "p: paired sign-flip test" in many
+    unseen.accuracy[1:] = np.nan
+    unseen.seen_accuracy[1:] = np.nan
+    assert "no p-values: no metric has 6 pairs of seeds" in note(unseen)
 
 
 def test_differences_follow_the_convention():

@@ -12,12 +12,11 @@ from rich.console import Console
 from synthetic import CHARACTER, DYNAMICS, synthetic_curves, synthetic_sweep
 
 import gainjax
-from gainjax import analysis, show
+from gainjax import analysis, pages, show
 from gainjax.analysis import sections as analyses
 from gainjax.cli import main
 from gainjax.cli import pages as commands
 from gainjax.curves import Setting, spec_of
-from gainjax.show import pages
 from gainjax.show.pages import sections
 from gainjax.show.pages.shown import Shown
 from gainjax.show.pages.words import sentences
@@ -177,10 +176,13 @@ def test_words_say_what_is_smallest_and_how_sure_that_is(curves):
     assert table["avg_sg"].idxmin() == "ngm-sgd"
     assert f"of 4 methods: {table['avg_sg'].min():.3f}" in text
     assert f"{100 * table['anytime_accuracy']['ngm-sgd']:.1f} %" in text
-    assert "not significantly smaller" in text  # 6 seeds and 3 comparisons: p is at least 3/32
-    assert "6 seeds" in text
+    assert "than that of MSGD and Adam, but not than that of SGD" in text
+    assert "with 6 seeds, corrected for choosing the best of 4" in text
     many = said(synthetic_curves(seeds=10))
     assert "significantly smaller than every other at 5 %" in many
+    same = curves.sel(setting=["sgd", "adam"]).copy(deep=True)
+    same.accuracy[1] = same.accuracy[0].roll(seed=1)
+    assert "not significantly smaller" in said(same)  # the same gaps in another order
 
 
 def test_words_about_few_seeds_claim_nothing():
@@ -261,6 +263,30 @@ def test_a_sweep_of_sixty_settings_stays_usable():
     boxes = re.findall(r"<input type=\"checkbox\" data-setting[^>]*>", page)
     assert len(boxes) == 60
     assert sum("checked" in box for box in boxes) == 8
+
+
+def test_gaps_of_scores_below_0_are_left_out_of_the_page(tmp_path):
+    accuracy = {"a": np.random.default_rng(0).uniform(0.5, 1, (3, 40, 1))}
+    accuracy["a"][1, 19] = -0.2  # before the switch: nothing that could be lost
+    when = {"eval_updates": range(10, 401, 10), "task_ends": [200, 400]}
+    curves = gainjax.from_curves(accuracy, score="r2", **when)
+    page = gainjax.report(curves, tmp_path / "page.html").read_text()
+    assert f"{gainjax.table(curves)['avg_sg'].item():.3f}" in text_of(page)
+    (sheet,) = sections.switches(Shown(curves, 10_000)).sheets
+    assert f"{gainjax.table(curves)['avg_sg'].item():.3f}" == sheet.rows[0].cells[0][0]
+
+
+def test_seeds_keep_their_numbers_where_one_is_left_out():
+    curves = synthetic_curves(["sgd"], seeds=3, tasks=2, updates_per_task=20)
+    curves = curves.assign_attrs(score="r2")
+    curves.diverged_update[0, 1] = 5
+    curves.accuracy[0, 1, 5:] = np.nan
+    (chart,) = sections.accuracy(Shown(curves, 10_000)).charts
+    data = chart.figure.renderers[-1].data_source.data
+    assert sorted(name for name in data if name.startswith("seed")) == ["seed 0", "seed 2"]
+    np.testing.assert_array_equal(data["seed 2"], curves.accuracy[0, 2, :, 0].astype(np.float32))
+    assert [row[1] for row in chart.tip.rows] == ["SGD", "SGD, seed 0", "SGD, seed 2"]
+    assert "diverged" in pages.render([curves])
 
 
 def test_curves_that_belong_together_are_one_chapter_others_their_own():

@@ -93,6 +93,27 @@ def test_a_seed_that_diverged_is_left_out(curvatures):
     np.testing.assert_allclose(line.get_ydata(), own.mean("seed"))
 
 
+def test_drop_and_path_are_means_over_the_seeds_that_never_diverged(drop):
+    broken = drop.copy(deep=True)
+    for name in (*analysis.PARTS, "accuracy"):  # a loss alone may still be known, or be infinite
+        broken[name][0, 1, 2] = np.nan
+    broken["loss"][1, 2] = np.nan
+    sound = broken.isel(setting=0, seed=[0, 2])
+    bars, _ = analysis.plot_drop(broken).axes
+    for drawn, name in zip(bars.containers, analysis.PARTS, strict=True):
+        heights = [bar.get_height() for bar in drawn]
+        np.testing.assert_allclose(heights, sound[name].mean("seed")[1:])
+    dots = sound["accuracy"].mean("seed")
+    np.testing.assert_allclose(bars.lines[0].get_ydata(), dots[0] - dots[1:])
+    first, _, second, _ = analysis.plot_loss_and_accuracy(broken).axes[0].lines
+    for line, own in ((first, sound), (second, broken.isel(setting=1, seed=[0, 1]))):
+        np.testing.assert_allclose(line.get_xdata(), own["loss"].mean("seed"))
+        np.testing.assert_allclose(line.get_ydata(), own["accuracy"].mean("seed"))
+    nothing = broken.where(broken["setting"] == "sgd")  # every seed of the other one diverged
+    assert not analysis.plot_drop(nothing).axes[0].containers
+    assert len(analysis.plot_loss_and_accuracy(nothing).axes[0].lines) == 2
+
+
 def test_gradients_have_cosines_and_a_ratio_of_lengths(angles):
     left, middle, right = analysis.plot_gradients(angles).axes
     own = angles.sel(setting="sgd")

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from gainjax.statistics import (
+    best_mean_test,
     frontier,
     holm,
     mean_interval,
@@ -180,6 +181,52 @@ def test_p_values_of_null_samples_keep_the_level():
         assert (p_values <= level).mean() < level + 3 * (level * (1 - level) / 4000) ** 0.5
 
 
+# --- the best of several ---
+
+
+def test_p_value_of_the_best_is_the_share_of_all_assignments_with_such_a_range():
+    samples = np.random.default_rng(3).normal(size=(3, 4))
+    samples += np.array([[0.6], [0.0], [1.2]])
+    orders = list(itertools.permutations(range(3)))
+    ranges = [
+        np.ptp(np.stack([samples[list(order), j] for j, order in enumerate(chosen)]).mean(axis=0))
+        for chosen in itertools.product(orders, repeat=4)
+    ]
+    middle, best, worst = best_mean_test(samples)
+    assert np.isnan(best)
+    exact = (np.array(ranges) >= np.ptp(samples.mean(axis=1)) - 1e-9).mean()
+    assert worst == pytest.approx(exact, abs=4 * (exact * (1 - exact) / 10_000) ** 0.5)
+    # Without the worst, but no more certain.
+    assert middle == max(worst, paired_permutation_test(samples[0], samples[1]))
+
+
+def test_the_best_of_two_has_the_paired_p_value():
+    samples = np.random.default_rng(0).normal(size=(2, 7))
+    assert np.nanmax(best_mean_test(samples)) == paired_permutation_test(*samples)
+    np.testing.assert_array_equal(best_mean_test(np.ones((3, 6))), [np.nan, 1, 1])
+
+
+@pytest.mark.slow
+def test_the_choice_of_the_best_of_equal_rows_keeps_the_level():
+    """A correction of tests against a reference, which ignores the choice, does not."""
+    rng, sets = np.random.default_rng(0), 200
+    chosen, fixed, partly = np.zeros((3, sets))
+    for number in range(sets):
+        samples = rng.normal(size=(8, 10))
+        chosen[number] = np.nanmin(best_mean_test(samples))
+        best = samples.mean(axis=1).argmin()
+        others = np.delete(samples, best, axis=0)
+        fixed[number] = holm(paired_permutation_test(others, samples[best])).min()
+        # Equal ones below others, which are clearly worse.
+        found = best_mean_test(samples[:5] + np.array([[0.0], [0], [0], [9], [9]]))
+        partly[number] = np.nanmin(found[:3])
+        assert (found[3:] < 0.001).all()
+    error = (0.05 * 0.95 / sets) ** 0.5
+    assert abs((chosen <= 0.05).mean() - 0.05) < 2 * error
+    assert abs((partly <= 0.05).mean() - 0.05) < 2 * error
+    assert (fixed <= 0.05).mean() > 0.05 + 2 * error
+
+
 def test_paired_difference_joins_interval_and_test():
     rng = np.random.default_rng(1)
     samples, reference = rng.random((3, 6)), rng.random(6)
@@ -285,6 +332,9 @@ def test_frontier_leaves_out_what_is_not_known():
             ValueError,
             "samples and reference must broadcast",
         ),
+        (lambda: best_mean_test([[1, 2]]), ValueError, "at least 2 rows: got"),
+        (lambda: best_mean_test([1, 2]), ValueError, r"must have the shape \(rows, seeds\)"),
+        (lambda: best_mean_test([[1], [np.nan]]), ValueError, "samples must be finite"),
         (lambda: holm([0.5, 1.5]), ValueError, r"p_values must be in \[0, 1\].* got 1.5"),
         (lambda: holm(["a"]), TypeError, "p_values must hold real numbers"),
         (lambda: frontier([1, 2], [1]), ValueError, "gap and accuracy must have the same shape"),

@@ -23,6 +23,25 @@ def sweep():
     return synthetic_sweep()
 
 
+def test_scores_above_1_are_in_view(sweep):
+    returns = sweep.assign(accuracy=40 * sweep.accuracy, seen_accuracy=40 * sweep.seen_accuracy)
+    returns = returns.assign_attrs(score="return")
+    (axes,) = plot_frontier(returns).axes
+    rows = tables.table(returns)
+    low, high = axes.get_xlim()
+    assert low < rows["anytime_accuracy"].max() < high
+    (axes,) = plot_frontier(returns, "min_acc").axes  # higher is better, and 1 not the most
+    assert axes.get_ylabel().startswith("−")
+    assert axes.get_ylim()[0] < -rows["min_acc"].max() < axes.get_ylim()[1]
+    # A tolerance has no unit but the range of the score.
+    doubled = returns.assign(seen_accuracy=2 * returns.seen_accuracy)
+    assert tables.ranking(doubled, 0.1)["chosen"].equals(tables.ranking(returns, 0.1)["chosen"])
+    unknown = returns.copy(deep=True)
+    unknown.diverged_update[:] = 3
+    with pytest.raises(ValueError, match="must have a setting with avg_sg and seen_accuracy"):
+        plot_frontier(unknown)
+
+
 def points(figure, method):
     """Return the points of a method as {(x, y): filled}."""
     (axes,) = figure.axes

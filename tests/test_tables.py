@@ -100,6 +100,14 @@ def test_the_smallest_gap_among_the_accurate_is_chosen():
     np.testing.assert_allclose(wide["avg_sg"][wide["chosen"]], [0.1, 0.03], rtol=1e-5)
 
 
+def test_an_evaluation_before_the_first_update_counts_in_no_table_of_task_1():
+    accuracy = {"a": np.random.default_rng(0).uniform(0.5, 1, (3, 5, 1))}
+    with_start = gainjax.from_curves(accuracy, eval_updates=[0, 1, 2, 3, 4], task_ends=[2, 4])
+    accuracy = {"a": accuracy["a"][:, 1:]}
+    without = gainjax.from_curves(accuracy, eval_updates=[1, 2, 3, 4], task_ends=[2, 4])
+    pd.testing.assert_frame_equal(tables.table(with_start), tables.table(without))
+
+
 def test_a_diverged_setting_is_never_the_best():
     sweep = with_metrics([("sgd", 0.0, 0.95), ("sgd", 0.2, 0.9), ("ngm-sgd", 0.1, 0.8)])
     sweep["diverged_update"][{"setting": [0, 2], "seed": 0}] = 7

@@ -16,6 +16,7 @@ import optax
 
 import gainjax
 from experiments.adoption.images import Wrap, load
+from gainjax.metrics.first_task import ratio
 
 _UPDATES, _BATCH, _HIDDEN = 200, 128, 100
 
@@ -92,7 +93,9 @@ def stability_gap(
         grads, entropy = jax.grad(loss_fn, has_aux=True)(params)
         updates, opt_state = optimizer.update(grads, opt_state, params, uncertainty=entropy)
         params = optax.apply_updates(params, updates)
-        right = (_logits(params, stream.x_test).argmax(-1) == stream.y_test).mean(-1)
+        outputs = _logits(params, stream.x_test)
+        is_right = (outputs.argmax(-1) == stream.y_test) & jnp.isfinite(outputs).all(-1)
+        right = is_right.mean(-1)
         seen = jnp.where(jnp.arange(tasks) <= task, right, 0).sum() / (task + 1)
         return (params, opt_state), (right[0], seen)
 
@@ -110,7 +113,7 @@ def stability_gap(
         first_task, seen = map(np.asarray, train(seed, stream))
         by_task = first_task.reshape(tasks, _UPDATES)
         before = by_task[:-1, -1]
-        gap = np.mean((before - by_task[1:].min(1)) / before)
+        gap = np.mean(ratio(before - by_task[1:].min(1), before))
         return float(gap), float(100 * seen.mean())
 
     return run

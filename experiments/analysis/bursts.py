@@ -24,7 +24,7 @@ from matplotlib.figure import Figure
 import gainjax.analysis as analysis
 from experiments.lab import Lab, first_tasks
 from gainjax import Benchmark, get_gain
-from gainjax.statistics import mean_interval
+from gainjax.statistics import interval_columns, mean_interval
 from gainjax.training import TrainState
 
 METHOD = "ngm-sgd"
@@ -143,8 +143,7 @@ def _in_the_end(
     }
     row: dict[str, float] = {}
     for name, values in measured.items():
-        interval = map(float, mean_interval(values))
-        row |= dict(zip((name, f"{name}_low", f"{name}_high"), interval, strict=True))
+        row |= interval_columns(name, values)
     return row
 
 
@@ -180,8 +179,7 @@ def _after_the_switch(
             "gain": gain.mean(), "gain_before": before.mean(),
         }  # fmt: skip
         for name, values in found.items():
-            interval = map(float, mean_interval(np.asarray(values)[:, task]))
-            row |= dict(zip((name, f"{name}_low", f"{name}_high"), interval, strict=True))
+            row |= interval_columns(name, np.asarray(values)[:, task])
         rows.append(row)
     return pd.DataFrame(rows), curves
 

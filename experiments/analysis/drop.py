@@ -30,7 +30,7 @@ from gainjax.analysis import (
     plot_gradients,
     plot_loss_and_accuracy,
 )
-from gainjax.statistics import mean_interval
+from gainjax.statistics import interval_columns
 
 BENCHMARKS = ("split-digits", "rotated-digits", "split-mnist", "rotated-mnist")
 METHODS = ("ngm-sgd", "sgd", "msgd", "adam", "adagrad-ema", RULE)
@@ -88,10 +88,7 @@ def _rows(parts: xr.Dataset, names: Any) -> pd.DataFrame:
             row = {"method": method, "since": update - int(parts["snapshot"][0])}
             for name in names:
                 values = parts[name].sel(setting=method, snapshot=update).values
-                finite = np.isfinite(values).all()
-                found = mean_interval(values) if finite else (np.nan,) * 3
-                keys = (name, f"{name}_low", f"{name}_high")
-                row |= dict(zip(keys, map(float, found), strict=True))
+                row |= interval_columns(name, values)
             rows.append(row)
     return pd.DataFrame(rows)
 

@@ -31,7 +31,7 @@ from gainjax.analysis import (
     on_plane,
     plot_landscape,
 )
-from gainjax.statistics import mean_interval
+from gainjax.statistics import interval_columns
 
 METHODS = ("ngm-sgd", "sgd", "msgd")
 DURING = 20  # updates after the switch
@@ -234,7 +234,5 @@ def _distance(start: Any, end: Any) -> float:
 def _with_intervals(measured: Mapping[str, Any]) -> dict[str, float]:
     row = {}
     for name, values in measured.items():
-        key = name.replace(" ", "_")
-        interval = map(float, mean_interval(values))
-        row |= dict(zip((key, f"{key}_low", f"{key}_high"), interval, strict=True))
+        row |= interval_columns(name.replace(" ", "_"), values)
     return row

@@ -37,6 +37,7 @@ from experiments.league.contest import (
 )
 from experiments.league.entries import ENTRIES
 from gainjax.files import write_file
+from gainjax.show.tables import with_bounds
 
 RULE = "fixed-gain-ema"
 SETTING = {"learning_rate": 0.03, "level": 2.5, "average_decay": 0.9}
@@ -89,7 +90,7 @@ def _verdict(name: str, curves: Any, settings: dict[str, dict[str, float]]) -> p
         index=table.index,
     )
     rows["met"] = (rows["ratio"] <= 0.5) & (rows["more_accurate"] >= 0)
-    shown = [f"{m}{e}" for m in ("avg_sg", "anytime_accuracy") for e in ("", "_low", "_high")]
+    shown = with_bounds(["avg_sg", "anytime_accuracy"])
     rows = rows.join(table[[*shown, "final_accuracy", "diverged"]])
     return rows.join(against[["avg_sg_p", "anytime_accuracy_p"]]).reset_index()
 

@@ -1,7 +1,7 @@
 """The page of the league: tables, figures and sentences, all from the stored numbers."""
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +11,7 @@ from experiments.league.entries import BY_NAME, ENTRIES, Entry, is_oracle
 from experiments.league.figure import draw
 from gainjax.files import write_file
 from gainjax.methods import METHODS
-from gainjax.statistics import frontier, holm, mean_interval, paired_permutation_test
+from gainjax.statistics import BOUNDS, frontier, holm, interval_columns, paired_permutation_test
 
 REFERENCE = "ngm-sgd"
 _AT_A_GLANCE = (
@@ -98,10 +98,10 @@ def of_benchmark(rows: pd.DataFrame) -> pd.DataFrame:
             {
                 "method": method,
                 "setting": _setting(method, part["setting"].iloc[0]),
-                **_interval("gap", gap),
+                **interval_columns("gap", gap),
                 "floor": floor.loc[method]["avg_sg"].mean(),
-                **_interval("excess", excess),
-                **_interval("anytime", accuracy),
+                **interval_columns("excess", excess),
+                **interval_columns("anytime", accuracy),
                 "final": part["final_accuracy"].mean(),
                 "lowest_at": part["lowest_at"].mean(),
                 "recovery": part["recovery"].mean(),
@@ -142,7 +142,7 @@ def of_ranks(stored: dict[str, pd.DataFrame], stage: str) -> pd.DataFrame:
         by_seed = part.groupby("seed")[["both", "of_gap", "of_accuracy"]].mean()
         row = {"method": method}
         for column in by_seed:
-            row |= _interval(str(column), by_seed[column])
+            row |= interval_columns(str(column), by_seed[column])
         found.append(row)
     return pd.DataFrame(found).set_index("method").sort_values("both")
 
@@ -303,13 +303,8 @@ def _markdown(table: pd.DataFrame) -> str:
     return _with_oracles_apart(head, table, line)
 
 
-def _interval(name: str, values: Iterable[float]) -> dict[str, float]:
-    mean, low, high = mean_interval(np.asarray(list(values)))
-    return {name: float(mean), f"{name}_low": float(low), f"{name}_high": float(high)}
-
-
 def _ranged(row: pd.Series, name: str, digits: int) -> str:
-    mean, low, high = (row[f"{name}{end}"] for end in ("", "_low", "_high"))
+    mean, low, high = (row[f"{name}{end}"] for end in BOUNDS)
     return f"{mean:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
 
 

@@ -10,6 +10,7 @@ from gainjax.analysis.bursts import (
 )
 from gainjax.analysis.claim_plots import plot_claims
 from gainjax.analysis.claims import CLAIMS, Claim, judge_claims, smaller_gap
+from gainjax.analysis.features import head_features
 from gainjax.analysis.gradients import cosine, gradient_angles
 from gainjax.analysis.hessian import (
     Curvature,
@@ -23,7 +24,6 @@ from gainjax.analysis.networks import (
     Examples,
     Network,
     Subject,
-    head_features,
     networks,
     over_runs,
     snapshots_around,
@@ -37,7 +37,7 @@ from gainjax.analysis.recorded import (
     the_recorded_gain,
 )
 from gainjax.analysis.snapshot_plots import plot_curvature, plot_gradients, plot_loss_and_accuracy
-from gainjax.analysis.switch import PARTS, class_means, drop_parts
+from gainjax.analysis.switch import PARTS, drop_parts
 from gainjax.analysis.switch_plots import plot_drop, plot_landscape
 from gainjax.analysis.temperature import (
     boost_effect,
@@ -94,7 +94,6 @@ __all__ = [
     "around_switches",
     "boost_effect",
     "burst_table",
-    "class_means",
     "classes_seen",
     "cosine",
     "curvature",

@@ -24,7 +24,7 @@ from gainjax.analysis.recorded import RecordedGain, ends_of_whole, recorded_gain
 from gainjax.analysis.tonic import LAST_PART
 from gainjax.checks import check_integer
 from gainjax.gain import GainDynamics
-from gainjax.statistics import mean_interval
+from gainjax.statistics import interval_columns
 
 _BEFORE = 10  # updates before a switch whose mean is the starting level of a burst
 _FITTED = 0.2  # fraction of the height down to which the decay of a burst is fitted
@@ -240,11 +240,7 @@ def burst_table(rows: pd.DataFrame) -> pd.DataFrame:
     ):
         row = {"setting": setting, "switch": switch, "seeds": len(group)}
         for name in measures:
-            values = group[name].dropna()
-            interval = mean_interval(values) if len(values) else (np.nan,) * 3
-            row |= dict(
-                zip((name, f"{name}_low", f"{name}_high"), map(float, interval), strict=True)
-            )
+            row |= interval_columns(name, group[name].dropna())
         table.append(row | {"fitted": int(group["time_constant"].notna().sum())})
     return pd.DataFrame(table)
 

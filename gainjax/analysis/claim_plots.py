@@ -24,7 +24,8 @@ def plot_claims(
 
     Claims have different units, so each is divided by the end of its interval that is farther from
     0: the line at 0 and the verdict keep their meaning, but lengths of different claims cannot be
-    compared. The number itself stands at the right.
+    compared. Without an interval, as of one seed, the mean is drawn halfway. The number itself
+    stands at the right.
 
     Args:
         table: Rows of :func:`gainjax.analysis.judge_claims`. Claims without a value are left out.
@@ -55,6 +56,7 @@ def plot_claims(
     clean(axes, 0.9 * FONT)
     ends = rows[["value", "low", "high"]].to_numpy(np.float64)
     scaled = ends / np.nanmax(np.abs(ends), axis=1, keepdims=True).clip(min=1e-300)
+    scaled[np.isnan(ends[:, 1])] /= 2
     axes.axvline(0, color=INK, linewidth=0.8, zorder=1)
     for verdict, (color, marker) in _VERDICTS.items():
         places = np.flatnonzero(rows["verdict"] == verdict)

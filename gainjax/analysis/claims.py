@@ -15,6 +15,7 @@ from gainjax.analysis.bursts import measure_bursts, recovered_decay
 from gainjax.analysis.recorded import the_recorded_gain
 from gainjax.analysis.tonic import relative_change, tonic_levels
 from gainjax.curves import per_seed, spec_of
+from gainjax.methods import METHODS
 from gainjax.statistics import mean_interval, paired_permutation_test
 
 PAPER = "arXiv 2507.14056"
@@ -171,6 +172,10 @@ def judge_claims(
 ) -> pd.DataFrame:
     """Judge claims by curves.
 
+    Methods are known by their labels. Curves of a run also tell whether another method than the
+    registered one was given that label: such a method is missing. Curves from elsewhere are taken
+    at their word.
+
     Args:
         curves: Curves of one benchmark, with one setting for each method.
         table: The claims by name.
@@ -180,7 +185,7 @@ def judge_claims(
     Returns:
         One row per claim: ``claim``, ``statement``, ``source``; ``value``, the mean over seeds of a
         number that is above 0 if the claim holds, with its 95 % interval; ``unit``; ``p``, of the
-        exact two-sided sign-flip test; and ``verdict``: "holds" or "fails" if the interval lies on
+        two-sided sign-flip test; and ``verdict``: "holds" or "fails" if the interval lies on
         one side of 0, "open" if it does not or there is a single seed, "not applicable" if it is
         claimed of other streams, "not measured" if a method is missing or nothing is known about
         the stream, "diverged" if a seed of one diverged: the outcome at a smaller learning rate is
@@ -206,20 +211,34 @@ def judge_claims(
         raise ValueError(
             f"curves must have one setting for each method: got {curves['setting'].values.tolist()}"
         )
+    known = _as_registered(curves)
     grows = _brings_classes(curves, classes)
     rows = []
     for claim in table.values():
         row = {"claim": claim.name, "statement": claim.statement, "source": claim.source}
         values, cost, diverged = np.empty(0), np.nan, False
-        if set(claim.methods) <= set(methods) and claim.grows in (None, grows):
+        if set(claim.methods) <= known and claim.grows in (None, grows):
             own = curves.isel(setting=[methods.index(method) for method in claim.methods])
-            values, cost = claim.measure(own), _anytime_difference(own)
-            diverged = bool((own["diverged_update"] > 0).any())
+            has_diverged = own["diverged_update"] > 0
+            diverged, cost = bool(has_diverged.any()), _anytime_difference(own)
+            if not has_diverged.all("seed").any():  # else there is nothing to measure
+                values = claim.measure(own)
         judged = _judged(values) | ({"verdict": "diverged"} if diverged else {})
         if None not in (claim.grows, grows) and claim.grows != grows:
             judged["verdict"] = "not applicable"
         rows.append({**row, **judged, "unit": claim.unit, "anytime_difference": cost})
     return pd.DataFrame(rows)
+
+
+def _as_registered(curves: xr.Dataset) -> set[str]:
+    """Return the methods of curves, without those that only have the label of another one."""
+    is_own = "protocol" in spec_of(curves)
+    pairs = zip(curves["method"].values.tolist(), curves["title"].values.tolist(), strict=True)
+    return {
+        method
+        for method, title in pairs
+        if not (is_own and method in METHODS and METHODS[method].shown_as(method) != title)
+    }
 
 
 def _brings_classes(curves: xr.Dataset, classes: Sequence[int] | None) -> bool | None:

@@ -54,13 +54,15 @@ def gradient_angles(
         tasks and the new one; ``old_norm`` and ``new_norm``, their norms; ``step_and_joint``, the
         cosine between the displacement from this snapshot to the next and the negative joint
         gradient here (NaN for the last; for consecutive updates, the displacement of one step).
-        Seeds have no labels, as in states: they are in the order of the run.
+        NaN where a network has diverged. Seeds have no labels, as in states: they are in the order
+        of the run.
 
     Raises:
-        ValueError: If the states have other snapshots.
+        ValueError: If the states have other snapshots, of another switch, or were trained in the
+            form "model".
     """
     check_snapshots(states, snapshots)
-    subject.check_switch(switch)
+    subject.check_before(switch, snapshots)
     samples = {
         "old": subject.train(range(switch), most),
         "new": subject.train([switch], most),
@@ -99,7 +101,7 @@ def gradient_angles(
 
 
 def cosine(u: jax.Array, v: jax.Array) -> jax.Array:
-    """Return the cosine between two vectors; 0 if one of them is 0.
+    """Return the cosine between two vectors; 0 if one of them is 0, NaN if one is not finite.
 
     Args:
         u: Shape (n,).
@@ -109,8 +111,14 @@ def cosine(u: jax.Array, v: jax.Array) -> jax.Array:
         >>> float(cosine(jnp.array([1.0, 0.0]), jnp.array([-2.0, 0.0])))
         -1.0
     """
-    norms = jnp.linalg.norm(u) * jnp.linalg.norm(v)
-    return jnp.where(norms > 0, jnp.vdot(u, v) / jnp.where(norms > 0, norms, 1), 0.0)
+    return jnp.vdot(_unit(u), _unit(v))
+
+
+def _unit(v: jax.Array) -> jax.Array:
+    """Return a vector at length 1, or 0; scaled first, since squares overflow and underflow."""
+    largest = jnp.abs(v).max()
+    scaled = v / jnp.where(largest == 0, 1, largest)
+    return scaled / jnp.where(largest == 0, 1, jnp.linalg.norm(scaled))
 
 
 def _steps(x: np.ndarray) -> np.ndarray:

@@ -64,8 +64,9 @@ def curvature_along(
         the order of the run.
 
     Raises:
-        ValueError: If the states have other snapshots, a number is out of range, or a method has
-            several gains.
+        ValueError: If the states have other snapshots, of another switch, or were trained in the
+            form "model", a number is out of range, a method has several gains, or the model has
+            gains in its layers.
 
     Example:
         >>> import gainjax
@@ -82,7 +83,12 @@ def curvature_along(
         Rodriguez-Garcia et al., arXiv 2507.14056.
     """
     check_snapshots(states, snapshots)
-    subject.check_switch(switch)
+    subject.check_before(switch, snapshots)
+    if subject.own_gains:
+        raise ValueError(
+            f"the model must be one of plain layers: it has {', '.join(sorted(subject.own_gains))} "
+            "in its own, so its parameters are raw weights. Use in_raw_coordinates"
+        )
     check_integer("samples", samples, 2)
     examples = subject.train(range(switch + 1), most)
     loss, products = _loss_and_products(subject)

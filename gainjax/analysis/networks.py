@@ -18,8 +18,6 @@ from gainjax.runs.benchmarks import get_benchmark
 from gainjax.training.step import TrainState
 
 Which = Literal["evaluated", "trained"]
-# From parameters, model state and inputs to features, shape (B, F).
-Features = Callable[[Any, Any, jax.Array], jax.Array]
 
 
 class Network(NamedTuple):
@@ -40,6 +38,9 @@ class Examples(NamedTuple):
 class Subject:
     """A benchmark with its data and its model, as the subject of weight analysis.
 
+    The model is that of ``form="optimizer"``, whose weights are effective ones. States of
+    ``form="model"`` are refused: their raw weights mean something else without their gain.
+
     Args:
         benchmark: The benchmark or its name.
         data_dir: As for :func:`gainjax.run`.
@@ -57,6 +58,7 @@ class Subject:
     bench: Benchmark = dataclasses.field(init=False)
     stream: Stream = dataclasses.field(init=False)
     model: Model = dataclasses.field(init=False)
+    own_gains: frozenset[str] = dataclasses.field(init=False)  # in the layers of the model
 
     def __post_init__(self) -> None:
         bench = _benchmark(self.benchmark)
@@ -64,6 +66,14 @@ class Subject:
         object.__setattr__(self, "bench", bench)
         object.__setattr__(self, "stream", stream)
         object.__setattr__(self, "model", bench.model_for(stream))
+        examples = self.test(0).inputs[:2]
+        gains = jax.eval_shape(
+            lambda: self._gains_in(self.model.init(jax.random.key(0), examples)[1])
+        )
+        object.__setattr__(self, "own_gains", frozenset(gains))
+
+    def _gains_in(self, state: Any) -> dict[str, jax.Array]:
+        return {} if self.model.gains_of is None else dict(self.model.gains_of(state))
 
     @property
     def tasks(self) -> int:
@@ -119,8 +129,37 @@ class Subject:
         """Raise ValueError unless there is a switch of that number, from 1."""
         check_integer("switch", switch, 1, self.tasks - 1)
 
+    def check_before(self, switch: int, snapshots: Sequence[int]) -> None:
+        """Raise ValueError unless snapshots start with the last one before a switch.
+
+        Args:
+            switch: Number of the switch, from 1.
+            snapshots: Their updates.
+        """
+        self.check_switch(switch)
+        end = snapshots_around(self.bench, switch, (1,))[0]
+        if snapshots[0] != end:
+            raise ValueError(
+                f"snapshots must start with update {end}, the last one before switch {switch} of "
+                f"{self.bench.name}: got {snapshots[0]}. After run(..., updates_per_task=N), give "
+                "Subject(benchmark.replace(updates_per_task=N))"
+            )
+
     def outputs(self, network: Network, inputs: jax.Array) -> jax.Array:
-        """Return the outputs of one network in evaluation mode."""
+        """Return the outputs of one network in evaluation mode.
+
+        Args:
+            network: The network.
+            inputs: Inputs as the network takes them, shape (B, ...).
+
+        Raises:
+            ValueError: If its state holds a gain that the model lacks.
+        """
+        if unknown := set(self._gains_in(network.state)) - self.own_gains:
+            raise ValueError(
+                f"states must hold effective weights: these hold raw ones and {', '.join(unknown)},"
+                " as those of form='model'. Run with form='optimizer', which gives the same runs"
+            )
         out, _ = self.model.apply(network.params, network.state, inputs, train=False, key=None)
         return out
 
@@ -137,11 +176,13 @@ def networks(
             first space) are names of registered ones.
 
     Raises:
-        ValueError: If a method is unknown, or ``which`` is invalid.
+        ValueError: If a method is unknown or not the one that was trained, or ``which`` is invalid.
     """
     if which not in ("evaluated", "trained"):
         raise ValueError(f"which must be 'evaluated' or 'trained': got {which!r}")
     keys, by_name = _methods_of(states, methods)
+    for label, state in states.items():
+        _check_trained_by(label, state, by_name[keys[label]])
     return {label: _network(state, by_name[keys[label]], which) for label, state in states.items()}
 
 
@@ -210,85 +251,36 @@ def over_runs(function: Callable[[Any], Any], network: Any) -> Any:
     return jax.tree.map(np.asarray, every(network))
 
 
-def head_features(subject: Subject) -> Features:
-    r"""Return a function that computes the features of a network: the inputs of its linear head.
-
-    .. math:: h_j(x) = \frac{\partial z_0(x)}{\partial K_{j0}}
-
-    for a head :math:`z = h(x) K + b`. This only requires knowing which parameter of the network is
-    the kernel of the head: the last one with two axes, one of them as long as the number of
-    outputs, that produces the outputs in this way (tested with random weights).
-
-    Args:
-        subject: The benchmark.
-
-    Raises:
-        ValueError: If there is no such kernel, or it is square.
-    """
-    inputs = subject.test(0).inputs[:2]
-    params, state = subject.model.init(jax.random.key(0), inputs)
-    params = jax.tree.map(_shaken, params)  # a head of zeros would tell nothing
-    outputs = subject.outputs(Network(params, state), inputs)
-    for path, kernel in reversed(jax.tree_util.tree_leaves_with_path(params)):
-        if kernel.ndim != 2 or kernel.shape.count(outputs.shape[-1]) != 1:
-            continue
-        transposed = kernel.shape[0] == outputs.shape[-1]  # as Equinox has it
-        features = _inputs_of(subject, path, kernel, transposed)
-        without = _replaced(params, path, jnp.zeros_like)
-        made = features(params, state, inputs) @ (kernel.T if transposed else kernel)
-        rest = subject.outputs(Network(without, state), inputs)
-        if np.allclose(made, outputs - rest, rtol=1e-3, atol=1e-3 * np.abs(outputs).max()):
-            return features
-    raise ValueError(
-        f"the network has no linear head with {outputs.shape[-1]} outputs that could be recognized:"
-        " give features=function(params, state, inputs), which returns shape (B, F)"
-    )
-
-
-def _inputs_of(subject: Subject, path: Any, kernel: jax.Array, transposed: bool) -> Features:
-    """Return the function that gives the inputs of a linear head."""
-
-    def features(params: Any, state: Any, inputs: jax.Array) -> jax.Array:
-        def first_output(column: jax.Array, one: jax.Array) -> jax.Array:
-            def moved(leaf: jax.Array) -> jax.Array:
-                leaf = jnp.asarray(leaf)
-                return leaf.at[0].add(column) if transposed else leaf.at[:, 0].add(column)
-
-            changed = _replaced(params, path, moved)
-            return subject.outputs(Network(changed, state), one[None])[0, 0]
-
-        size = kernel.shape[1] if transposed else kernel.shape[0]
-        return jax.vmap(jax.grad(first_output), (None, 0))(jnp.zeros(size, kernel.dtype), inputs)
-
-    return features
-
-
-def _shaken(x: jax.Array) -> jax.Array:
-    if not jnp.issubdtype(x.dtype, jnp.floating):
-        return x
-    return x + 0.1 * jax.random.normal(jax.random.key(1), x.shape, x.dtype)
-
-
-def _replaced(params: Any, path: Any, change: Callable[[jax.Array], jax.Array]) -> Any:
-    return jax.tree_util.tree_map_with_path(
-        lambda here, leaf: change(leaf) if here == path else leaf, params
-    )
-
-
 def _benchmark(benchmark: str | Benchmark) -> Benchmark:
     return benchmark if isinstance(benchmark, Benchmark) else get_benchmark(benchmark)
-
-
-def _method_of(label: str) -> str:
-    return label.split(" ")[0]
 
 
 def _methods_of(
     states: Mapping[str, TrainState], methods: Any
 ) -> tuple[dict[str, str], dict[str, Method]]:
     """Return the name of each setting's method, by label, and the methods by name."""
-    by_name = as_methods([*dict.fromkeys(map(_method_of, states))] if methods is None else methods)
-    return {label: label if label in by_name else _method_of(label) for label in states}, by_name
+    firsts = dict.fromkeys(label.split(" ")[0] for label in states)
+    by_name = as_methods([*firsts] if methods is None else methods)
+    keys = {}
+    for label in states:
+        fitting = [name for name in by_name if f"{label} ".startswith(f"{name} ")]
+        if not fitting:
+            raise ValueError(
+                f"methods must be those of the run, with that of {label!r}: got "
+                f"{', '.join(by_name)}"
+            )
+        keys[label] = max(fitting, key=len)
+    return keys, by_name
+
+
+def _check_trained_by(label: str, state: TrainState, method: Method) -> None:
+    """Raise unless a state has the averages of a method, or none if it has none."""
+    is_empty = [type(part) is tuple and not part for part in (state.model_state, state.eval_state)]
+    if not is_empty[0] and is_empty[1] != method.evaluates_trained:
+        raise ValueError(
+            f"methods must be those of the run: the states of {label!r} are not of the method that "
+            "is registered by that name. Give methods= as in gainjax.run"
+        )
 
 
 def _network(state: TrainState, method: Method, which: Which) -> Network:

@@ -77,8 +77,9 @@ def plot_bursts(
     own = curves.sel(setting=recorded.label, seed=recorded.seeds)
     pieces = around_switches(own["gain"], ends, before=min(20, after // 2), after=after)
     colors = early_to_late(pieces.sizes["switch"])
-    for color, (switch, piece) in zip(colors, pieces.groupby("switch"), strict=True):
-        values = piece.squeeze().transpose("since", "seed").values.astype(np.float64)
+    for color, switch in zip(colors, pieces["switch"].values.tolist(), strict=True):
+        piece = pieces.sel(switch=switch).transpose("since", "seed")
+        values = piece.values.astype(np.float64)
         draw(left, pieces["since"].values, values, Look(str(switch), color, "-", "", 1.4))
         left.lines[-1].set_label(str(switch))
     left.axvline(0.5, color=INK, linewidth=0.8, zorder=1)
@@ -111,12 +112,23 @@ def plot_tonic(
     Returns:
         The figure of the panels.
 
+    Raises:
+        ValueError: If the table lacks a column, or has several settings of one benchmark.
+
     Example:
         >>> rows = [("b", 0, k, 1 + k / 10, 1 + k / 10) for k in (1, 2, 3)]
         >>> columns = ["benchmark", "seed", "task", "level", "steady_state"]
         >>> plot_tonic(pd.DataFrame(rows, columns=columns)).axes[0].get_ylabel()
         'tonic gain'
     """
+    wanted = ["benchmark", "seed", "task", "level", "steady_state"]
+    if missing := [name for name in wanted if name not in table]:
+        raise ValueError(f"table must be of tonic_comparison: it has no {', '.join(missing)}")
+    if table.duplicated(["benchmark", "seed", "task"]).any():
+        raise ValueError(
+            "table must have one setting for each benchmark: got several. Select them before with "
+            "curves.sel(setting=[...])"
+        )
     is_complex = "complexity" in table
     left, *between, right = panels(
         axes, 2 + is_complex, (WIDTH * (1 + is_complex / 2), 2.7), size=size

@@ -84,8 +84,8 @@ def gain_traces(curves: xr.Dataset) -> dict[str, GainTrace]:
         found[label] = GainTrace(seeds, gain[kept], np.broadcast_to(baseline, len(seeds)))
     if not found:
         raise ValueError(
-            f"no setting of these curves has a gain: got {curves['setting'].values.tolist()}. "
-            "ngm-sgd has one"
+            f"no setting of these curves has a gain: got {curves['setting'].values.tolist()}, "
+            "without the seeds that diverged. ngm-sgd has one"
         )
     return found
 
@@ -146,7 +146,7 @@ def recorded_gains(curves: xr.Dataset) -> dict[str, RecordedGain]:
     if not found:
         raise ValueError(
             "no setting of these curves has a gain that follows its own uncertainty: got "
-            f"{curves['setting'].values.tolist()}. ngm-sgd has one"
+            f"{curves['setting'].values.tolist()}, without the seeds that diverged. ngm-sgd has one"
         )
     return found
 

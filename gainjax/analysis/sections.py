@@ -1,7 +1,7 @@
 """The sections of a page about the gain, computed from curves alone.
 
-Pages import :data:`ANALYSES` only when they are made, since analysis builds on what shows curves.
-A section is omitted if the curves lack the data for it.
+:mod:`gainjax.pages` adds :data:`ANALYSES` to the sections of every page. A section is omitted if
+the curves lack the data for it.
 """
 
 import collections
@@ -23,7 +23,7 @@ from gainjax.show.pages import charts
 from gainjax.show.pages.sections import Make, Section, with_interval
 from gainjax.show.pages.shown import DIGITS, MOST_SHOWN, Chart, Shown
 from gainjax.show.pages.words import listed
-from gainjax.show.sheets import Row, Sheet
+from gainjax.show.sheets import Row, Sheet, of_rows
 from gainjax.statistics import mean_interval
 
 _BURSTS = {  # columns of the table: measure, title, format
@@ -67,7 +67,7 @@ def bursts(shown: Shown) -> Section | None:
         table = table[table["switch"] == 0]
     sheet = Sheet(
         "Bursts of the gain",
-        [_of_rows(shown), *(title for title, _ in _BURSTS.values())],
+        [of_rows(shown.dataset), *(title for title, _ in _BURSTS.values())],
         [_burst_row(shown, row, switches) for label in gains for row in _of(table, label)],
         [*_BURST_NOTES, *_notes(shown, gains)],
     )
@@ -95,7 +95,7 @@ def tonic(shown: Shown) -> Section | None:
             rows.append(Row(shown.names[label], note, cells, ends_group=note != name))
     sheet = Sheet(
         "Level of the gain in the last quarter of each task",
-        [_of_rows(shown), *(f"task {task}" for task in tasks)],
+        [of_rows(shown.dataset), *(f"task {task}" for task in tasks)],
         rows,
         [
             "fixed point: g₀ + ηH/(1 − γ) for the mean uncertainty H of the updates that drove the "
@@ -136,7 +136,7 @@ def claims(shown: Shown) -> Section | None:
         [
             "difference: mean over seeds, with its 95 % confidence interval, of a number that is "
             "above 0 where the claim holds; it is defined below the claim",
-            "p: exact two-sided sign-flip test; neither it nor the verdict is corrected for the "
+            "p: two-sided sign-flip test; neither it nor the verdict is corrected for the "
             "number of claims or methods",
             "verdict: holds or fails where the interval lies on one side of 0, else open; diverged "
             "where a seed of a method did",
@@ -188,10 +188,6 @@ def _moving_gains(shown: Shown) -> dict[str, RecordedGain]:
 
 def _is_cut(shown: Shown) -> bool:
     return "cut_off_after" in spec_of(shown.dataset)
-
-
-def _of_rows(shown: Shown) -> str:
-    return "setting" if shown.is_sweep else "method"
 
 
 def _of(table: pd.DataFrame, label: str) -> list[dict]:

@@ -123,7 +123,7 @@ def plot_gradients(
         panel.axhline(0, color=INK, linewidth=0.8, dashes=(1, 2), zorder=1)
     for panel in (given[0], given[2]):
         panel.set_ylim(-1.05, 1.05)
-    given[1].yaxis.set_major_formatter(lambda order, _: f"{10**order:,.6g}")
+    given[1].yaxis.set_major_formatter(lambda order, _: f"{float(f'{10**order:.2g}'):,g}")
     return _finished(given, styles, is_new=axes is None)
 
 
@@ -137,8 +137,9 @@ def plot_loss_and_accuracy(
 ) -> Figure:
     """Draw the path of test loss and accuracy on task 1 around a switch.
 
-    Each marker is a snapshot, the mean over seeds; the large hollow one is before the switch. In a
-    ReLU network without biases, the gain itself moves a network along the axis of the loss alone.
+    Each marker is a snapshot, the mean over seeds; the large hollow one is before the switch. Seeds
+    that diverged are left out. In a ReLU network without biases, the gain itself moves a network
+    along the axis of the loss alone.
 
     Args:
         parts: The result of :func:`gainjax.analysis.drop_parts`.
@@ -157,13 +158,15 @@ def plot_loss_and_accuracy(
         >>> at = {"setting": ["sgd"], "seed": [0, 1], "snapshot": [20, 21]}
         >>> one = {name: (tuple(at), np.full((1, 2, 2), 0.1)) for name in ("loss", "accuracy")}
         >>> plot_loss_and_accuracy(xr.Dataset(one, coords=at)).axes[0].get_xlabel()
-        'test loss on task 1 (nats)'
+        'test loss on task 1'
     """
     styles = looks(names_of(parts), colors, labels)
     (panel,) = panels(None if axes is None else [axes], 1, (0.6 * WIDTH, 2.9), size=size)
     for label, look in styles.items():
-        own = parts.sel(setting=label)
-        loss, accuracy = (own[name].dropna("seed").mean("seed") for name in ("loss", "accuracy"))
+        own = parts[["loss", "accuracy"]].sel(setting=label).dropna("seed")
+        if not own.sizes["seed"]:
+            continue
+        loss, accuracy = own["loss"].mean("seed"), own["accuracy"].mean("seed")
         style: dict[str, Any] = {
             "color": look.color,
             "marker": look.marker,
@@ -172,10 +175,11 @@ def plot_loss_and_accuracy(
         panel.plot(loss, accuracy, linestyle=look.dashes, ms=4, mew=0, label=look.label, **style)
         panel.plot(loss[0], accuracy[0], color=look.color, marker=look.marker, ms=9, mfc="none")
     panel.set_xscale("log")
+    panel.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     panel.xaxis.set_minor_formatter(NullFormatter())
     panel.xaxis.set_major_formatter(lambda loss, _: f"{loss:g}")
     percent(panel.yaxis)
-    panel.set(xlabel="test loss on task 1 (nats)", ylabel="accuracy on task 1")
+    panel.set(xlabel="test loss on task 1", ylabel="accuracy on task 1")
     panel.legend(frameon=False, fontsize=_SMALL, handlelength=2.6)
     return figure_of(panel, None)
 

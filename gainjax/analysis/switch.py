@@ -6,15 +6,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import xarray as xr
 
+from gainjax.analysis.features import Features, head_features
 from gainjax.analysis.networks import (
-    Features,
     Network,
     Subject,
     Which,
-    head_features,
     networks,
     over_runs,
     setting_coords,
@@ -65,12 +63,14 @@ def drop_parts(
         most: Maximum number of training examples of old tasks for the class means, >= 1.
 
     Returns:
-        ``accuracy``, ``old_accuracy`` (old classes alone), ``ncm_accuracy``, ``loss`` (nats, all
-        outputs) and the parts ``new_outputs``, ``features`` and ``head`` over (setting, seed,
-        snapshot). Seeds have no labels, as in states: they are in the order of the run.
+        ``accuracy``, ``old_accuracy`` (old classes alone), ``ncm_accuracy``, ``loss`` (that of the
+        benchmark, all outputs) and the parts ``new_outputs``, ``features`` and ``head`` over
+        (setting, seed, snapshot). NaN where a network has diverged. Seeds have no labels, as in
+        states: they are in the order of the run.
 
     Raises:
-        ValueError: If the states have other snapshots, or the targets are not classes.
+        ValueError: If the states have other snapshots, of another switch, or were trained in the
+            form "model", or the targets are not classes.
 
     Example:
         >>> import gainjax
@@ -87,9 +87,14 @@ def drop_parts(
         The decomposition is ours. Readout by class means: Rebuffi et al., arXiv 1611.07725, with
         normalized features.
     """
-    if subject.stream.train_targets.ndim != 1:
-        raise ValueError("the drop can be decomposed only if the targets are classes")
+    targets = subject.stream.train_targets
+    if targets.ndim != 1 or targets.dtype.kind not in "iu":
+        raise ValueError(
+            "the benchmark must have classes as targets, for a drop to be decomposed: got "
+            f"{targets.dtype} of shape {targets.shape}"
+        )
     check_snapshots(states, snapshots)
+    subject.check_before(switch, snapshots)
     old = subject.old_classes(switch)
     test = subject.test(0)
     train = subject.train(range(switch), most)
@@ -98,16 +103,19 @@ def drop_parts(
     def measured(network: Network) -> dict[str, jax.Array]:
         outputs = subject.outputs(network, test.inputs)
         among_old = jnp.full(outputs.shape[-1], -jnp.inf).at[old].set(0)
-        means = class_means(given(*network, train.inputs), train.targets, old)
+        means = _class_means(given(*network, train.inputs), train.targets, old)
         found = given(*network, test.inputs)
         nearest = jnp.argmin(((found[:, None] - means) ** 2).sum(-1), axis=-1)
-        loss = optax.softmax_cross_entropy_with_integer_labels(outputs, test.targets).mean()
-        return {
+        loss = subject.bench.goal.loss(outputs, test.targets).mean()
+        values = {
             "accuracy": jnp.mean(outputs.argmax(-1) == test.targets),
             "old_accuracy": jnp.mean((outputs + among_old).argmax(-1) == test.targets),
             "ncm_accuracy": jnp.mean(jnp.asarray(old)[nearest] == test.targets),
             "loss": loss,
         }
+        # The largest of NaNs is the first one: such a network would always answer class 0.
+        is_sound = jnp.all(jnp.array([jnp.isfinite(x).all() for x in (outputs, found, means)]))
+        return {name: jnp.where(is_sound, each, jnp.nan) for name, each in values.items()}
 
     found = networks(states, which, methods)
     every = [over_runs(measured, network) for network in found.values()]
@@ -123,14 +131,8 @@ def drop_parts(
     )
 
 
-def class_means(features: jax.Array, targets: jax.Array, classes: np.ndarray) -> jax.Array:
-    """Return the mean of the features of each class, shape (classes, F).
-
-    Args:
-        features: Shape (B, F).
-        targets: Classes, shape (B,).
-        classes: The classes to include; each has an example.
-    """
+def _class_means(features: jax.Array, targets: jax.Array, classes: np.ndarray) -> jax.Array:
+    """Return the mean of the features (B, F) of each class that has an example: (classes, F)."""
     of = (targets[:, None] == jnp.asarray(classes)).astype(features.dtype)
     return (of.T @ features) / jnp.maximum(of.sum(0)[:, None], 1)
 

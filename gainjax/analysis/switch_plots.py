@@ -50,7 +50,7 @@ def plot_drop(
     """Draw the parts of the drop on task 1 after a switch, one panel per setting.
 
     Bars are means over seeds; parts that improve accuracy are below zero. The dot is the whole
-    drop: the sum of the parts.
+    drop: the sum of the parts. Seeds that diverged are left out.
 
     Args:
         parts: The result of :func:`gainjax.analysis.drop_parts`.
@@ -274,8 +274,19 @@ def _draw_plane(axes: Axes, plane: Plane, levels: np.ndarray, names: Sequence[st
 
 def _draw(axes: Axes, parts: xr.Dataset, switch_update: int, colors: Mapping[str, str]) -> None:
     since = parts["snapshot"].values[1:] - switch_update
+    parts = parts[[*PARTS, "accuracy"]].dropna("seed")  # the same seeds in bars and dots
     places = np.arange(len(since))
-    above, below = np.zeros(len(since)), np.zeros(len(since))
+    if parts.sizes["seed"]:
+        _draw_bars(axes, places, parts, colors)
+    axes.axhline(0, color=INK, linewidth=0.8)
+    axes.set_xticks(places, [str(n) for n in since])
+    clean(axes)
+
+
+def _draw_bars(
+    axes: Axes, places: np.ndarray, parts: xr.Dataset, colors: Mapping[str, str]
+) -> None:
+    above, below = np.zeros(len(places)), np.zeros(len(places))
     for name in PARTS:
         height = parts[name].mean("seed").values[1:]
         start = np.where(height >= 0, above, below)
@@ -289,6 +300,3 @@ def _draw(axes: Axes, parts: xr.Dataset, switch_update: int, colors: Mapping[str
         above, below = above + np.maximum(height, 0), below + np.minimum(height, 0)
     accuracy = parts["accuracy"].mean("seed").values
     axes.plot(places, accuracy[0] - accuracy[1:], "o", color="black", markersize=3.5)
-    axes.axhline(0, color=INK, linewidth=0.8)
-    axes.set_xticks(places, [str(n) for n in since])
-    clean(axes)

@@ -21,7 +21,6 @@ from scipy.stats import page_trend_test
 from gainjax.analysis.networks import Network, Subject
 from gainjax.analysis.recorded import ends_of_whole, recorded_gains
 from gainjax.curves import task_ends
-from gainjax.gain import predictive_entropy
 from gainjax.statistics import mean_interval, paired_permutation_test
 
 LAST_PART = 0.25  # fraction of a task whose mean is its tonic level
@@ -201,14 +200,20 @@ def tonic_comparison(
 
 
 def held_out_uncertainty(subject: Subject, network: Network) -> jax.Array:
-    """Return the mean predictive entropy of a network on the test set of each task.
+    """Return the mean uncertainty of a network on the test set of each task.
+
+    It is the benchmark's own, by default the predictive entropy.
 
     Args:
         subject: The benchmark, with its data and its model.
         network: One network; map over a batch of them with :func:`jax.vmap`.
 
     Returns:
-        Entropies in nats, shape (K,).
+        Uncertainties, by default in nats, shape (K,).
+
+    Raises:
+        ValueError: If the network was trained in the form "model", or the benchmark has no
+            uncertainty.
 
     Example:
         >>> import gainjax
@@ -220,8 +225,13 @@ def held_out_uncertainty(subject: Subject, network: Network) -> jax.Array:
         >>> jax.vmap(lambda network: held_out_uncertainty(subject, network))(last).shape
         (2, 5)
     """
-    entropies = [
-        predictive_entropy(subject.outputs(network, subject.test(task).inputs))
+    uncertainty = subject.bench.goal.uncertainty
+    if uncertainty is None:
+        raise ValueError(
+            f"the benchmark {subject.bench.name} must have an uncertainty: it has none"
+        )
+    found = [
+        uncertainty(subject.outputs(network, subject.test(task).inputs))
         for task in range(subject.tasks)
     ]
-    return jnp.stack(entropies)
+    return jnp.stack(found)

@@ -98,8 +98,8 @@ def plot_temperature(
         The figure of the panels.
 
     Raises:
-        ValueError: If a setting or color is unknown, a setting has no learning rate, or as
-            :func:`gainjax.analysis.temperature_trace`.
+        ValueError: If a setting or color is unknown, a setting has no learning rate, an update is
+            missing, or as :func:`gainjax.analysis.temperature_trace`.
 
     Example:
         >>> import gainjax
@@ -113,6 +113,11 @@ def plot_temperature(
     rates = {label: _learning_rate(curves, label) for label in styles}
     above, below = panels(axes, 2, (WIDTH, 3.6), rows=2, size=size)
     updates = curves["update"].values
+    if (np.diff(updates) != 1).any():
+        raise ValueError(
+            "curves must hold the gain of successive updates, which a step is made of: got "
+            f"{updates[:3].tolist()}, ... Do not select among them before"
+        )
     for label, trace in gain_traces(curves).items():
         look = styles[label]
         own = temperatures.sel(setting=label).dropna("seed").transpose("update", "seed")

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import xarray as xr
 
+from gainjax import pages
 from gainjax.curves import FILE
 from gainjax.files import expanded, write_file
 from gainjax.runs import guard
 from gainjax.runs.partial import load
-from gainjax.show import pages
+from gainjax.show.pages import require_bokeh
 
 LEAST_SECONDS, MOST_SECONDS = 1.0, 86_400.0
 
@@ -99,6 +100,6 @@ def _page_of(directory: Path) -> Path:
 
 def _require_extra() -> None:
     try:
-        pages.require_bokeh()
+        require_bokeh()
     except ImportError as error:
         raise ValueError(str(error)) from error

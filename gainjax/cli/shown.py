@@ -19,7 +19,7 @@ from rich.text import Text
 from gainjax import show
 from gainjax.checks import lookup
 from gainjax.cli.options import Output
-from gainjax.curves import FILE, swept_names
+from gainjax.curves import FILE
 from gainjax.files import expanded, write_file
 from gainjax.methods import METHODS, Method, as_method
 from gainjax.methods.method import FINITE, RANGES
@@ -27,6 +27,7 @@ from gainjax.references import imported
 from gainjax.runs import guard
 from gainjax.runs.benchmarks import BENCHMARKS, Benchmark, get_benchmark
 from gainjax.show import plots
+from gainjax.show.sheets import is_ranking
 
 FigureKind = Literal["accuracy", "curves", "frontier"]
 
@@ -54,7 +55,7 @@ def show_results(curves: xr.Dataset, out: Path, output: Output) -> None:
     """
     if jax.process_index() > 0:
         return
-    write = show.write_sweep if swept_names(curves) else show.write
+    write = show.write_sweep if is_ranking(curves) else show.write
     paths = write(curves, out)
     show_table(curves, output)
     if not (output.quiet or output.json):
@@ -79,7 +80,7 @@ def show_table(curves: xr.Dataset, output: Output, floor: xr.Dataset | None = No
         output: What to print.
         floor: As for :func:`gainjax.table`; not for a sweep.
     """
-    is_sweep = bool(swept_names(curves))
+    is_sweep = is_ranking(curves)
     if is_sweep and floor is not None:
         raise ValueError("a ranking has no floor: give --floor for the table of a run")
     if output.json:

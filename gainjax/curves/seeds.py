@@ -1,7 +1,5 @@
 """The metrics of labeled curves, for each setting and seed."""
 
-from typing import get_args
-
 import numpy as np
 import pandas as pd
 import xarray as xr
@@ -14,7 +12,8 @@ from gainjax.curves.reading import (
     swept_names,
     task_ends,
 )
-from gainjax.metrics import METRICS, Convention, Metric
+from gainjax.metrics import Convention, Metric
+from gainjax.metrics.registry import of_convention
 
 
 def per_seed(curves: xr.Dataset) -> pd.DataFrame:
@@ -79,10 +78,7 @@ def measure(curves: xr.Dataset, convention: Convention | None = None) -> dict[st
         raise ValueError(
             "curves must have at least 2 tasks: with one task there is no switch, and no gap"
         )
-    if convention is not None and convention not in get_args(Convention):
-        raise ValueError(
-            f"convention must be one of {get_args(Convention)} or None: got {convention!r}"
-        )
+    metrics = of_convention(convention)
     if convention == "de-lange" and curves.sizes["eval_task"] < len(ends):
         raise ValueError(
             f"accuracy must be of all {len(ends)} tasks for the convention de-lange: got "
@@ -98,9 +94,7 @@ def measure(curves: xr.Dataset, convention: Convention | None = None) -> dict[st
     if curves.attrs["score"] != "accuracy":  # its worst value is unknown
         known["first_accuracy"] = known["first_accuracy"] & ~diverged
     found = {}
-    for name, metric in METRICS.items():
-        if convention is not None and metric.convention not in (None, convention):
-            continue
+    for name, metric in metrics.items():
         values = _measure(metric, arrays, known, shared, diverged)
         if values is None:
             continue

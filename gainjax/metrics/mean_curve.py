@@ -66,21 +66,21 @@ def mean_curve_metrics(
         raise ValueError(
             f"accuracy must have a seed axis, (..., seeds, n): got shape {np.shape(accuracy)}"
         )
-    every_seed = check_curves(accuracy, eval_updates, task_ends, least_tasks=2).accuracy
-    mean, spread = every_seed.mean(axis=-2), every_seed.std(axis=-2)
-    curves = check_curves(mean, eval_updates, task_ends)
+    every_seed = check_curves(accuracy, eval_updates, task_ends, least_tasks=2)
+    mean, spread = every_seed.accuracy.mean(axis=-2), every_seed.accuracy.std(axis=-2)
+    where = (mean, every_seed.updates, task_ends)  # without an evaluation at update 0
+    curves = check_curves(*where)
     num_tasks = len(curves.first)
 
     end_error = spread[..., curves.last]
     min_error = np.take_along_axis(spread, curves.minimum_columns(), axis=-1)
     before, before_error = curves.at_ends[..., :-1], end_error[..., :-1]
-    gaps = stability_gap(mean, eval_updates, task_ends)
+    gaps = stability_gap(*where)
     loss_error = np.hypot(before_error, min_error[..., 1:])
     gap_error = np.hypot(ratio(loss_error, before), gaps * ratio(before_error, before))
     lowest_error = _error_of_mean(min_error[..., tasks_with_minimum(version)])
     worst_error = np.hypot(end_error[..., -1] / num_tasks, (1 - 1 / num_tasks) * lowest_error)
 
-    where = (mean, eval_updates, task_ends)
     return {
         "avg_acc": Estimate(average_accuracy(*where), _error_of_mean(end_error)),
         "min_acc": Estimate(average_min_accuracy(*where, version), lowest_error),

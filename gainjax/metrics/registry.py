@@ -121,6 +121,26 @@ class Metric:
 METRICS: dict[str, Metric] = {}
 
 
+def of_convention(convention: Convention | None) -> dict[str, Metric]:
+    """Return the metrics of a convention and those of none, by name.
+
+    Args:
+        convention: The convention, or None for all metrics.
+
+    Raises:
+        ValueError: If it is unknown.
+    """
+    if convention is not None and convention not in get_args(Convention):
+        raise ValueError(
+            f"convention must be one of {get_args(Convention)} or None: got {convention!r}"
+        )
+    return {
+        name: metric
+        for name, metric in METRICS.items()
+        if convention is None or metric.convention in (None, convention)
+    }
+
+
 def register_metric(
     name: str,
     function: Callable[..., Any],

@@ -1,14 +1,14 @@
 """All metrics of curves in one call."""
 
 from collections.abc import Mapping
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from gainjax.metrics.curves import check_accuracy, check_curves
 from gainjax.metrics.first_task import Version
-from gainjax.metrics.registry import METRICS, Convention
+from gainjax.metrics.registry import Convention, of_convention
 
 
 def summarize(
@@ -61,10 +61,7 @@ def summarize(
     References:
         Rodriguez-Garcia et al., arXiv 2507.14056, and De Lange et al. 2023, arXiv 2205.13452.
     """
-    if convention is not None and convention not in get_args(Convention):
-        raise ValueError(
-            f"convention must be one of {get_args(Convention)} or None: got {convention!r}"
-        )
+    of_convention(convention)  # raises if it is unknown
     every_task = check_accuracy("accuracy", accuracy, 2)
     num_tasks = np.size(task_ends)
     if every_task.shape[-1] not in (1, num_tasks):
@@ -104,9 +101,6 @@ def evaluate(
         convention: Leave out the metrics of the other convention; None for all.
         **options: Options of metrics, such as ``window``.
     """
-    found = {
-        name: metric(inputs, **options)
-        for name, metric in METRICS.items()
-        if convention is None or metric.convention in (None, convention)
-    }
+    chosen = of_convention(convention)
+    found = {name: metric(inputs, **options) for name, metric in chosen.items()}
     return {name: values for name, values in found.items() if values is not None}

@@ -6,9 +6,8 @@ from typing import Literal, get_args
 
 import xarray as xr
 
-from gainjax.curves import has, swept_names
 from gainjax.show import tables
-from gainjax.show.sheets import Sheet, ranking_sheet, table_sheets
+from gainjax.show.sheets import Sheet, is_ranking, ranking_sheet, table_sheets
 
 Format = Literal["markdown", "csv", "latex"]
 
@@ -60,7 +59,7 @@ def formatted(dataset: xr.Dataset, form: Format, floor: xr.Dataset | None = None
     """
     if form not in get_args(Format):
         raise ValueError(f"form must be one of {', '.join(get_args(Format))}: got {form!r}")
-    is_sweep = bool(swept_names(dataset)) and has(dataset, "seen_accuracy")
+    is_sweep = is_ranking(dataset)
     if is_sweep and floor is not None:
         raise ValueError("floor is for the table of a run: a ranking has none")
     if form == "csv":

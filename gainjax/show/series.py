@@ -12,21 +12,28 @@ _EVALUATIONS = 3  # minimum number to show after a switch, however sparse they a
 class RunCurves:
     """The curves of one setting on task 1: updates with values of shape (updates, seeds).
 
-    For a diverged seed, only its accuracy counts. Variables that were not recorded are None.
+    For a diverged seed, only its accuracy counts; another score, whose worst value is unknown, does
+    not. All values are finite. Variables that were not recorded are None.
 
     Args:
         dataset: Curves.
         label: The label of a setting.
+
+    Attributes:
+        seeds: Positions of the seeds that ``accuracy`` has.
     """
 
     def __init__(self, dataset: xr.Dataset, label: str) -> None:
         curves = dataset.sel(setting=label)
         first = curves.sel(eval_task=1)
         self.diverged = curves.diverged_update.values
-        self.accuracy = curves.eval_update.values, first.accuracy.transpose(..., "seed").values
+        whole = self.diverged == 0
+        accuracy = first.accuracy.transpose(..., "seed").values
+        kept = np.isfinite(accuracy).all(axis=0) & (whole | (dataset.attrs["score"] == "accuracy"))
+        self.seeds = np.flatnonzero(kept)
+        self.accuracy = curves.eval_update.values, accuracy[:, kept]
         self.loss = self.gain = self.uncertainty = None
         self.gains: list[tuple[np.ndarray, np.ndarray]] = []
-        whole = self.diverged == 0
         if has(dataset, "eval_loss"):
             loss = first.eval_loss.transpose(..., "seed").values
             kept = whole & np.isfinite(loss).all(axis=0)

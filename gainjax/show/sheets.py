@@ -8,13 +8,15 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from gainjax.curves import measure, swept_names, task_ends
+from gainjax.curves import has, measure, swept_names, task_ends
 from gainjax.metrics import METRICS, Convention, Metric
+from gainjax.metrics.registry import of_convention
 from gainjax.show import tables
 from gainjax.show.names import method_names, printable, setting_names, value_text, words
+from gainjax.statistics import BOUNDS, EXACT_SEEDS
 
 _FRONTIER, _CHOSEN = "†", "*"
-_LEVEL = 0.05
+LEVEL = 0.05  # of significance
 _TITLES = {
     "rodriguez-garcia": "task 1, convention of Rodriguez-Garcia et al.",
     "de-lange": "all tasks, convention of De Lange et al.",
@@ -50,8 +52,8 @@ class Sheet(NamedTuple):
 def _columns(table: pd.DataFrame, convention: Convention) -> dict[str, Metric]:
     """Return the displayed columns of a table, in order, without metrics that it lacks."""
     columns = {}
-    for name, metric in METRICS.items():
-        if metric.shown and metric.convention in (None, convention) and name in table:
+    for name, metric in of_convention(convention).items():
+        if metric.shown and name in table:
             columns[name] = metric
         if name == "avg_sg" and name in columns:
             columns[tables.OF_MEAN] = dataclasses.replace(
@@ -93,7 +95,7 @@ def table_sheets(
             rows.append(Row(name + mark, _divergence(row), cells))
         yield Sheet(
             f"{_heading(dataset)}: {_TITLES[shown]}",
-            [_of_rows(dataset), *(metric.title for metric in columns.values())],
+            [of_rows(dataset), *(metric.title for metric in columns.values())],
             rows,
             _footnotes(table, columns, score),
         )
@@ -139,20 +141,20 @@ def comparison_sheet(dataset: xr.Dataset, convention: Convention | None, digits:
         for metric in metrics:
             mean, low, high = (
                 _signed(METRICS[metric].show(row[f"{metric}{end}"], digits, score=score))
-                for end in ("", "_low", "_high")
+                for end in BOUNDS
             )
             p_value = row[f"{metric}_p_holm"]
             tested = "" if np.isnan(p_value) else f" p={p_value:.2g}"
             cells.append((f"{mean}{tested}", f"[{low}, {high}]") if low != "–" else (mean,))
         rows.append(Row(names[label], "", cells))
     reference = names[table["reference"].iloc[0]]
-    tests = len(rows) * len(metrics)
+    tests = int(table[[f"{metric}_p" for metric in metrics]].notna().sum().sum())
     return Sheet(
         f"Differences from {reference}, paired by seed",
-        [_of_rows(dataset), *(METRICS[metric].title for metric in metrics)],
+        [of_rows(dataset), *(METRICS[metric].title for metric in metrics)],
         rows,
         [
-            f"{_of_rows(dataset)} - {reference} with its 95 % confidence interval; "
+            f"{of_rows(dataset)} - {reference} with its 95 % confidence interval; "
             f"{_tested(dataset.sizes['seed'], tests)}"
         ],
     )
@@ -180,8 +182,8 @@ def ranking_sheet(dataset: xr.Dataset, tolerance: float, best: tables.Best, digi
         rows.append(Row(name, _divergence(row), values + metrics, row["chosen"], ends_group))
     whose = "that its method reaches" if best == "method" else "that any method reaches"
     notes = [
-        f"{_CHOSEN}: chosen: smallest avg-SG within {100 * tolerance:g} points of the best anytime "
-        f"{score} {whose}; chosen and shown on the same seeds"
+        f"{_CHOSEN}: chosen: smallest avg-SG within {tables.tolerated(tolerance, score)} of the "
+        f"best anytime {score} {whose}; chosen and shown on the same seeds"
     ]
     return Sheet(
         f"{_heading(dataset)}, {len(table)} settings: task 1 and seen tasks",
@@ -222,8 +224,22 @@ def _edges(table: pd.DataFrame, swept: list[str], names: Mapping[str, str]) -> l
     return [f"chosen at the edge of the tried values: {', '.join(edges)}"] if edges else []
 
 
-def _of_rows(dataset: xr.Dataset) -> str:
+def of_rows(dataset: xr.Dataset) -> str:
+    """Return what a row of curves is.
+
+    Args:
+        dataset: Curves.
+    """
     return "setting" if swept_names(dataset) else "method"
+
+
+def is_ranking(dataset: xr.Dataset) -> bool:
+    """Return whether curves are shown as a ranking: a sweep with accuracy on seen tasks.
+
+    Args:
+        dataset: Curves.
+    """
+    return bool(swept_names(dataset)) and has(dataset, "seen_accuracy")
 
 
 def _heading(dataset: xr.Dataset) -> str:
@@ -260,19 +276,24 @@ def _signed(number: str) -> str:
 
 def _tested(seeds: int, tests: int) -> str:
     """Describe the test of differences, and what it cannot detect with few seeds."""
-    needed, needed_corrected = (1 + int(np.ceil(np.log2(number / _LEVEL))) for number in (1, tests))
-    smallest = f"with {seeds} seeds the smallest possible p is {2 / 2**seeds:.3g}"
+    flips = min(seeds, EXACT_SEEDS + 1)  # beyond, random patterns
+    smallest = f"with {seeds} seeds the smallest possible p is {2 / 2**flips:.3g}"
     if seeds < tables.LEAST_SEEDS:
         return (
-            f"no p-values: {smallest}, so nothing can be significant at 5 % with fewer than "
-            f"{needed} seeds"
+            f"no p-values: {smallest}, so nothing can be significant at 5 % with "
+            f"fewer than {tables.LEAST_SEEDS} seeds"
         )
-    text = f"p: exact paired sign-flip test, corrected for the {tests} tests of this table "
-    text += "by Holm's method"
-    if seeds < needed_corrected:
+    if not tests:
+        return f"no p-values: no metric has {tables.LEAST_SEEDS} pairs of seeds"
+    kind = "exact paired" if seeds <= EXACT_SEEDS else "paired"
+    text = (
+        f"p: {kind} sign-flip test, corrected for the {tests} tests of this table by Holm's method"
+    )
+    needed = 1 + int(np.ceil(np.log2(tests / LEVEL)))
+    if seeds < needed:
         text += (
-            f"; {smallest} before correction: nothing can be significant at 5 % after correction "
-            f"with fewer than {needed_corrected} seeds"
+            f"; {smallest} before correction: nothing can be significant at 5 % after "
+            f"correction with fewer than {needed} seeds"
         )
     return text
 
@@ -294,5 +315,12 @@ def _footnotes(rows: pd.DataFrame, columns: Mapping[str, Metric], score: str) ->
             f"{_FRONTIER}: no other row has both a smaller avg-SG and a higher anytime {score}"
         )
     if rows["diverged"].any():
-        notes.append(f"diverged: from then on {score} is 0, and there is no gap to show")
+        notes.append(
+            "diverged: the loss became infinite or NaN; such seeds "
+            + (
+                "count with the recorded accuracy, which may leave no gap to show"
+                if score == "accuracy"
+                else "are left out"
+            )
+        )
     return notes

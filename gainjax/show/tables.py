@@ -3,7 +3,7 @@
 :mod:`gainjax.show.sheets` formats these tables for readers, :mod:`gainjax.show.plots` draws them.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -19,8 +19,10 @@ from gainjax.curves import (
     swept_names,
     task_ends,
 )
-from gainjax.metrics import METRICS, Convention, mean_curve_metrics
+from gainjax.metrics import Convention, mean_curve_metrics
+from gainjax.metrics.registry import of_convention
 from gainjax.statistics import (
+    BOUNDS,
     frontier,
     holm,
     mean_interval,
@@ -36,17 +38,43 @@ FLOOR, EXCESS = "avg_sg_floor", "avg_sg_excess"
 _ROUNDING = 1e-12
 
 
+def scale(score: str, values: pd.Series) -> float:
+    """Return the unit of tolerances: 1 for fractions, else the range of the values.
+
+    Args:
+        score: Name of the score.
+        values: The score of each setting.
+    """
+    return 1.0 if score == "accuracy" else float(values.max() - values.min())
+
+
+def tolerated(tolerance: float, score: str) -> str:
+    """Return a tolerance in words.
+
+    Args:
+        tolerance: As for :func:`gainjax.ranking`.
+        score: Name of the score.
+    """
+    unit = "points" if score == "accuracy" else f"% of the range of {score}"
+    return f"{100 * tolerance:g} {unit}"
+
+
+def with_bounds(names: Iterable[str]) -> list[str]:
+    """Return the columns of metrics with their intervals.
+
+    Args:
+        names: The metrics.
+    """
+    return [f"{name}{end}" for name in names for end in BOUNDS]
+
+
 def compared(convention: Convention) -> list[str]:
     """Return the metrics that comparisons and rankings include.
 
     Args:
         convention: The convention; metrics that belong to no convention are always included.
     """
-    return [
-        name
-        for name, metric in METRICS.items()
-        if metric.compared and metric.convention in (None, convention)
-    ]
+    return [name for name, metric in of_convention(convention).items() if metric.compared]
 
 
 def table(
@@ -69,8 +97,8 @@ def table(
         ``avg_sg_excess``, the gap above it, paired by seed, both with their intervals;
         ``frontier``, whether no seed diverged and no other row has both a smaller avg_sg and a
         higher anytime accuracy; ``seeds`` and ``diverged``, the numbers of all and of diverged
-        seeds. A diverged seed counts with its actual accuracy, 0, which may leave it no gap, and as
-        one that never recovered.
+        seeds. A diverged seed counts with its recorded accuracy, 0 in a run, which may leave it no
+        gap, and as one that never recovered; with another score it is left out.
 
     Raises:
         ValueError: If there is no switch, the convention needs missing curves, or the floor has
@@ -180,8 +208,8 @@ def comparison(
     Returns:
         One row per other setting, with ``reference``, its label, and for each metric M the columns
         M, the mean of setting - reference, M_low and M_high, its 95 % confidence interval (NaN for
-        one seed), M_p, the p-value of the exact paired test, and M_p_holm, the same corrected for
-        all tests of this table. With fewer than 6 seeds the p-values are NaN: such a test cannot
+        one seed), M_p, the p-value of the paired test, and M_p_holm, the same corrected for all
+        tests of this table. With fewer than 6 seeds the p-values are NaN: such a test cannot
         reach 5 %, whatever the difference.
 
     Raises:
@@ -252,7 +280,8 @@ def ranking(
 
     Args:
         dataset: A sweep.
-        tolerance: How far, as a fraction, anytime accuracy may be below the best.
+        tolerance: How far, as a fraction, anytime accuracy may be below the best; for another
+            score, whose unit is unknown, as a fraction of its range over the settings.
         best: "method": the best of the setting's own method; "any": the best of any method, so that
             a method may have no sufficiently accurate setting, and none is chosen.
 
@@ -285,14 +314,15 @@ def ranking(
     reached = accuracy.groupby(rows["method"]).transform("max")
     if best == "any":
         reached[:] = accuracy.max()
-    within = (reached - accuracy <= tolerance + _ROUNDING) & (rows["diverged"] == 0)
+    allowed = tolerance * scale(dataset.attrs["score"], rows["anytime_accuracy"])
+    within = (reached - accuracy <= allowed + _ROUNDING) & (rows["diverged"] == 0)
     order = np.lexsort(
         (-accuracy, gap.where(within, -accuracy), ~within, pd.factorize(rows["method"])[0])
     )
     rows, within = rows.iloc[order], within.iloc[order]
     rows = rows.assign(chosen=within & ~rows["method"].duplicated())
     names = [name for name in compared("rodriguez-garcia") if name in rows]
-    shown = [f"{name}{end}" for name in names for end in ("", "_low", "_high")]
+    shown = with_bounds(names)
     return rows[["method", *swept, *shown, "chosen", "frontier", "seeds", "diverged"]]
 
 

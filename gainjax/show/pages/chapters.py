@@ -11,6 +11,7 @@ from gainjax.show.names import printable
 from gainjax.show.pages.charts import dashes
 from gainjax.show.pages.sections import SECTIONS, Make, Section, configuration
 from gainjax.show.pages.shown import Chart, Shown
+from gainjax.show.sheets import of_rows
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,7 +79,7 @@ def _subtitle(shown: Shown) -> str:
     numbers = {
         "task": len(shown.ends),
         "update": int(shown.ends[-1]),
-        "setting" if shown.is_sweep else "method": len(shown.names),
+        of_rows(shown.dataset): len(shown.names),
         "seed": shown.dataset.sizes["seed"],
     }
     return ", ".join(f"{n:,} {what}{'s' * (n != 1)}" for what, n in numbers.items())

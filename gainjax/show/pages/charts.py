@@ -121,7 +121,9 @@ def line_chart(
             continue
         look, is_visible = shown.looks[number], number in shown.visible
         name = list(shown.names.values())[number]
-        source, with_seeds = _source(shown, curve, seeds)
+        alone_too = seeds and len(shown.names) <= MOST_WITH_SEEDS
+        places = shown.runs[number].seeds.tolist() if alone_too else []
+        source, with_seeds = _source(shown, curve, places)
         style: dict[str, Any] = {"source": source, "line_color": look.color, "name": name}
         drawn = []
         if "low" in source.data:
@@ -145,17 +147,18 @@ def line_chart(
     return Chart(made, caption, tuple(lines), tip)
 
 
-def _source(shown: Shown, curve: Curve, seeds: bool) -> tuple[ColumnDataSource, range]:
+def _source(
+    shown: Shown, curve: Curve, seeds: Sequence[int]
+) -> tuple[ColumnDataSource, Sequence[int]]:
     """Return the reduced data of a curve, with its extremes, and the included seeds."""
     updates, values = curve
     count = values.shape[1]
     room = shown.budget // max(1, len(shown.names))
-    drawn = seeds and count > 1 and len(shown.names) <= MOST_WITH_SEEDS
-    with_seeds = range(count) if drawn else range(0)
+    with_seeds = seeds if count > 1 else []
     columns = {"mean": values.mean(axis=1, dtype=np.float64)}
     if count > 1:
         _, columns["low"], columns["high"] = mean_interval(values)
-    columns |= {f"seed {seed}": values[:, seed] for seed in with_seeds}
+    columns |= {f"seed {seed}": values[:, place] for place, seed in enumerate(with_seeds)}
     if len(updates) * len(columns) > room:
         kept = [*columns.values(), values.min(axis=1)]
         bins = max(_FEWEST_BINS, room // (2 * len(kept) * len(columns)))

@@ -27,14 +27,15 @@ from gainjax.show.sheets import (
     Sheet,
     can_compare,
     comparison_sheet,
+    is_ranking,
+    of_rows,
     ranking_sheet,
     table_sheets,
 )
-from gainjax.statistics import mean_interval
+from gainjax.statistics import BOUNDS, mean_interval
 
-_ENDS = ("", "_low", "_high")
 _MEANS = ["anytime_accuracy", "avg_sg"]
-_OF_X = [f"anytime_accuracy{end}" for end in _ENDS]
+_OF_X = tables.with_bounds(["anytime_accuracy"])
 _PADDING = 0.3  # of the frontier's width: room for names
 _NARROWEST, _LETTER = 290, 8  # pixels: a frame on a telephone, and a letter of a name
 _AXES = (("x", "anytime_accuracy"), ("y", "avg_sg"))
@@ -77,7 +78,7 @@ def metrics(shown: Shown) -> Section | None:
     """
     if not shown.has_switch:
         return None
-    if shown.is_sweep and has(shown.dataset, "seen_accuracy"):
+    if is_ranking(shown.dataset):
         sheets = [ranking_sheet(shown.dataset, tables.TOLERANCE, "method", DIGITS)]
     else:
         sheets = list(table_sheets(shown.dataset, None, DIGITS))
@@ -162,26 +163,29 @@ def switches(shown: Shown) -> Section | None:
 
 
 def _gap_sheet(shown: Shown) -> Sheet:
-    first = shown.dataset.accuracy.sel(eval_task=1).transpose("setting", "seed", "eval_update")
-    evaluated = shown.dataset.eval_update.values
     rows = []
-    for curves, name in zip(first.values, shown.names.values(), strict=True):
-        known = curves[~np.isnan(curves).any(axis=1)]
+    for run, name in zip(shown.runs, shown.names.values(), strict=True):
+        evaluated, curves = run.accuracy
+        gaps = stability_gap(curves.T, evaluated, shown.ends)
+        known = gaps[~np.isnan(gaps).any(axis=1)]  # as for avg-SG, the mean of all
         cells: list[tuple[str, ...]] = [("–",)] * (len(shown.ends) - 1)
         if len(known):
-            found = mean_interval(stability_gap(known, evaluated, shown.ends).T)
+            found = mean_interval(known.T)
             cells = [with_interval(*map(float, each)) for each in zip(*found, strict=True)]
         rows.append(Row(name, "", cells))
     whole = f"to task {len(shown.ends)}" if len(shown.ends) == 2 else "to task 2, 3, …"
     return Sheet(
         "Gap of each switch on task 1",
-        ["setting" if shown.is_sweep else "method"]
-        + [f"to task {task}" for task in range(2, len(shown.ends) + 1)],
+        [of_rows(shown.dataset)] + [f"to task {task}" for task in range(2, len(shown.ends) + 1)],
         rows,
         [
             f"{whole}: relative drop of the {printable(shown.score)} on task 1 to its lowest "
-            "within that task; their mean is avg-SG. Seeds that diverged count, with the gaps that "
-            "they have"
+            "within that task; their mean is avg-SG. "
+            + (
+                "Seeds that diverged count, with the gaps that they have"
+                if shown.score == "accuracy"
+                else "Without seeds that diverged or have a score below 0 before a switch"
+            )
         ],
     )
 
@@ -210,8 +214,10 @@ def frontier(shown: Shown) -> Section | None:
     if not (shown.has_switch and has(shown.dataset, "seen_accuracy")):
         return None
     rows = tables.table(shown.dataset)
-    wanted = [f"{name}{end}" for name in ("anytime_accuracy", "avg_sg") for end in _ENDS]
-    if not set(wanted) <= set(rows) or not (known := rows[_MEANS].notna().all(axis=1)).any():
+    if not set(tables.with_bounds(_MEANS)) <= set(rows):
+        return None
+    known = rows[_MEANS].notna().all(axis=1)
+    if not known.any():
         return None
     in_percent = shown.score == "accuracy"
     title = f"anytime {printable(shown.score)} on seen tasks (better →)"
@@ -234,7 +240,7 @@ def frontier(shown: Shown) -> Section | None:
         data = {
             f"{axis}{end}": [float(row[f"{metric}{end}"])]
             for axis, metric in _AXES
-            for end in _ENDS
+            for end in BOUNDS
         }
         share = (data["x"][0] - low) / max(high - low, 1e-9)  # of the width, from the left
         room = (1 + _PADDING / 2 - share) / (1 + _PADDING) * _NARROWEST

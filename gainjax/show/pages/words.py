@@ -3,11 +3,12 @@
 import numpy as np
 import pandas as pd
 
+from gainjax.curves import measure
 from gainjax.metrics import METRICS
 from gainjax.show import tables
 from gainjax.show.pages.shown import DIGITS, Shown
-
-_LEVEL = 0.05
+from gainjax.show.sheets import LEVEL
+from gainjax.statistics import best_mean_test
 
 
 def sentences(shown: Shown) -> list[str]:
@@ -57,7 +58,7 @@ def _smallest(shown: Shown, rows: pd.DataFrame, gaps: pd.Series) -> list[str]:
         f", at an anytime {shown.score} of {show(reached[best], DIGITS, score=shown.score)}{unit}."
     )
     top = reached.idxmax()
-    if reached[top] - reached[best] > tables.TOLERANCE:
+    if reached[top] - reached[best] > tables.TOLERANCE * tables.scale(shown.score, reached):
         value = show(reached[top], DIGITS, score=shown.score)
         said.append(
             f"{shown.names[top]} reaches more, {value}{unit}, with a gap of "
@@ -74,29 +75,34 @@ def _sureness(shown: Shown, best: str, labels: list[str]) -> list[str]:
     if seeds < 2:
         return ["One seed cannot distinguish a difference from chance: use at least 6."]
     compared = shown.dataset.sel(setting=labels)
-    rows = tables.comparison(compared, reference=best, metrics=["avg_sg"])
     if seeds < tables.LEAST_SEEDS:
+        rows = tables.comparison(compared, reference=best, metrics=["avg_sg"])
         apart = [shown.names[label] for label in rows.index[rows["avg_sg_low"] > 0]]
         share = f"{len(apart) or 'none'} of {len(rows)}"
         return [
             f"{seeds} seeds are too few for a test at 5 %: at least {tables.LEAST_SEEDS} are "
-            f"needed. Of the 95 % intervals of the paired differences from {name}, {share} "
-            f"{'excludes' if len(apart) < 2 else 'exclude'} 0"
+            f"needed. Of the 95 % intervals of the paired differences from {name}, not corrected, "
+            f"{share} {'excludes' if len(apart) < 2 else 'exclude'} 0"
             + (f" ({listed(apart)})." if apart else ".")
         ]
-    p_values = rows["avg_sg_p_holm"]
-    clear = [shown.names[label] for label in rows.index[p_values <= _LEVEL]]
-    tests = f"paired tests with {seeds} seeds, corrected for {len(rows)} comparisons"
+    gaps = measure(compared)["avg_sg"]
+    if np.isnan(gaps).any():
+        return ["Not every seed has a gap for every one of them, so there is no test."]
+    p_values = pd.Series(best_mean_test(gaps), labels).drop(best)
+    clear = [shown.names[label] for label in p_values.index[p_values <= LEVEL]]
+    rest = [shown.names[label] for label in p_values.index[p_values > LEVEL]]
+    tests = (
+        f"permutation test of avg-SG alone with {seeds} seeds, corrected for choosing the best of "
+        f"{len(labels)}"
+    )
     if not clear:
-        smallest = p_values.min()
         return [
             f"Its gap is not significantly smaller than any other at 5 % ({tests}; smallest "
-            f"p = {smallest:.2g})."
+            f"p = {p_values.min():.2g})."
         ]
-    if len(clear) == len(rows):
-        whom = "every other" if len(rows) > 1 else f"that of {clear[0]}"
+    if not rest:
+        whom = "every other" if len(clear) > 1 else f"that of {clear[0]}"
         return [f"Its gap is significantly smaller than {whom} at 5 % ({tests})."]
-    rest = [shown.names[label] for label in rows.index if shown.names[label] not in clear]
     return [
         f"Its gap is significantly smaller at 5 % than that of {listed(clear)}, but not than that "
         f"of {listed(rest)} ({tests})."

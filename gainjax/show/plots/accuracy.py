@@ -36,8 +36,9 @@ def plot_accuracy(
 ) -> Figure:
     """Draw accuracy on task 1 through the run, one panel per setting; dashed lines mark switches.
 
-    Lines are means over seeds, bands are pointwise 95 % confidence intervals of the mean. All
-    panels share their axes. To draw all settings into one panel, see :func:`gainjax.plot_curves`.
+    Lines are means over seeds, bands are pointwise 95 % confidence intervals of the mean. A
+    diverged seed counts with its accuracy, but not with another score. All panels share their axes.
+    To draw all settings into one panel, see :func:`gainjax.plot_curves`.
 
     Args:
         dataset: Curves of a run, of some settings of a sweep, or from elsewhere.
@@ -80,13 +81,14 @@ def plot_accuracy(
     for panel, (label, look) in zip(panels, styles.items(), strict=True):
         clean(panel, 0.9 * FONT)
         # A line alone in its panel needs no dashes to be distinguished.
-        draw(panel, *RunCurves(dataset, label).accuracy, look._replace(dashes="-", width=1.1))
-        drawn.append(panel.lines[-1].get_ydata())
+        run = RunCurves(dataset, label)
+        draw(panel, *run.accuracy, look._replace(dashes="-", width=1.1))
+        drawn += [panel.lines[-1].get_ydata()] if len(run.seeds) else []
         for end in ends[:-1]:
             panel.axvline(end + 0.5, color=INK, linewidth=0.7, dashes=(3, 2), zorder=1)
         panel.set_title(look.label, fontsize=FONT)
         panel.set_xlim(0.5, ends[-1] + 0.5)
-    if dataset.attrs["score"] == "accuracy":
+    if drawn and dataset.attrs["score"] == "accuracy":
         values = np.concatenate(drawn)
         low, high = np.nanmin(values), np.nanmax(values)
         air = 0.05 * max(high - low, 0.02)  # intervals of few seeds may be wider than all curves

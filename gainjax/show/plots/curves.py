@@ -45,9 +45,9 @@ def plot_curves(
     right, every curve is averaged over the switches, aligned at the last update before a switch,
     and accuracy is relative to that update: the dip is the stability gap. Dips at different updates
     blur in a mean, so avg-SG, computed per seed, is larger. A diverged seed counts with its
-    accuracy, since its answers are wrong, but not with its loss and gain. If there are several
-    gains, each is a thin line. Variables that were not recorded have no panel. Very long curves are
-    reduced to the visible points, with their extremes.
+    accuracy, since its answers are wrong, but not with its loss and gain, nor with another
+    score. If there are several gains, each is a thin line. Variables that were not recorded have no
+    panel. Very long curves are reduced to the visible points, with their extremes.
 
     Args:
         dataset: Curves of a run, of some settings of a sweep, or from elsewhere.
@@ -180,7 +180,7 @@ def _whole_run(
     """Draw the left column: every update."""
     for run, look in zip(runs, styles, strict=True):
         draw(column["accuracy"], *run.accuracy, look)
-        for update in run.diverged[run.diverged > 0]:
+        for update in run.diverged[run.diverged > 0] if len(run.seeds) else ():
             height = np.interp(update, run.accuracy[0], run.accuracy[1].mean(axis=1))
             mark: dict[str, Any] = {"color": look.color, "mec": "white", "ms": 8, "zorder": 5}
             column["accuracy"].plot(update, height, "X", **mark)

@@ -17,7 +17,7 @@ _BINS = 1000  # more than the dots in a panel's width in print
 def draw(
     axes: Axes, updates: np.ndarray, values: np.ndarray, look: Look, *, band: bool = True
 ) -> None:
-    """Draw the mean and its 95 % confidence interval, if there is any seed to draw.
+    """Draw the mean and its 95 % confidence interval, without seeds that have no finite value.
 
     Args:
         axes: The panel.
@@ -26,6 +26,7 @@ def draw(
         look: The style.
         band: Whether to draw the interval.
     """
+    values = values[:, np.isfinite(values).all(axis=0)]
     if not values.shape[1]:
         return
     places = visible(values)

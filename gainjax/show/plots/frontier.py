@@ -29,7 +29,7 @@ from gainjax.show.plots.looks import (
     score_title,
 )
 from gainjax.show.tables import table
-from gainjax.statistics import frontier
+from gainjax.statistics import BOUNDS, frontier
 
 _WIDTH = 3.5  # inches
 _FONT = 8.0  # points, at that width
@@ -61,7 +61,8 @@ def plot_frontier(
     Args:
         dataset: Curves of a sweep; or of a run, with one point per method.
         gap: A metric for which lower is better, such as "avg_sg"; or one for which higher is
-            better, such as "min_acc", to plot 1 - its value.
+            better, such as "min_acc", to plot 1 - its value, or its negative if the score is not
+            accuracy.
         axes: An existing panel, with the legend inside and no caption; or None.
         colors: Colors to override, by method.
         labels: Names to override, by method.
@@ -71,7 +72,8 @@ def plot_frontier(
         A figure, by default 3.5 inches wide. Save it with its ``savefig``.
 
     Raises:
-        ValueError: If the gap is unknown, or there is no switch or no accuracy on seen tasks.
+        ValueError: If the gap is unknown, there is no switch or no accuracy on seen tasks, or no
+            setting has both.
 
     Example:
         >>> from gainjax import from_curves
@@ -105,11 +107,13 @@ def plot_frontier(
                 alpha = 0.6 if len(lines) == 1 else 0.35
                 _join(axes, line.sort_values("learning_rate"), look, alpha)
         _mark(axes, own, look)
-    _limit(axes, points[points["inside"]])
-    if dataset.attrs["score"] == "accuracy":
+    is_share = dataset.attrs["score"] == "accuracy"
+    _limit(axes, points[points["inside"]], is_share=is_share)
+    if is_share:
         percent(axes.xaxis)
     axes.set_xlabel(f"anytime {score_title(dataset)} on seen tasks (better →)")
-    axes.set_ylabel(f"{'1 − ' if metric.better == 'higher' else ''}{title} (← better)")
+    from_top = ("1 − " if is_share else "−") if metric.better == "higher" else ""
+    axes.set_ylabel(f"{from_top}{title} (← better)")
     if is_given:
         names = [look.label for look in styles.values()]
         axes.legend(_handles(styles), names, frameon=False, fontsize=_FONT)
@@ -147,24 +151,29 @@ def _points(dataset: xr.Dataset, gap: str) -> pd.DataFrame:
         raise ValueError(f"gap must be one of {', '.join(allowed)}: got {gap!r}")
     if not has(dataset, "seen_accuracy"):
         raise ValueError("dataset must hold seen_accuracy for the horizontal axis: got none")
-    rows = rows[rows["anytime_accuracy"].notna()]
-    ends = ("", "_low", "_high")
+    rows = rows[rows["anytime_accuracy"].notna() & rows[gap].notna()]
+    if rows.empty:
+        raise ValueError(f"dataset must have a setting with {gap} and seen_accuracy: got none")
+    top = 1 if dataset.attrs["score"] == "accuracy" else 0
     points = rows[["method", *swept_names(dataset)]].copy()
-    for end, opposite in zip(ends, ("", "_high", "_low"), strict=True):
+    for end, opposite in zip(BOUNDS, ("", "_high", "_low"), strict=True):
         points[f"x{end}"] = rows[f"anytime_accuracy{end}"]
         points[f"y{end}"] = (
-            rows[f"{gap}{end}"] if METRICS[gap].better == "lower" else 1 - rows[f"{gap}{opposite}"]
+            rows[f"{gap}{end}"]
+            if METRICS[gap].better == "lower"
+            else top - rows[f"{gap}{opposite}"]
         )
     points["unbeaten"] = frontier(points["y"].where(rows["diverged"] == 0), points["x"])
     points["inside"] = in_view(points["x"], points["method"])
     return points
 
 
-def _limit(axes: Axes, inside: pd.DataFrame) -> None:
+def _limit(axes: Axes, inside: pd.DataFrame, *, is_share: bool) -> None:
     """Set the limits so that the means inside have a margin."""
     low, high = inside["x"].min(), inside["x"].max()
     air = 0.06 * max(high - low, 0.02)
-    axes.set_xlim(low - air, min(high + 2.5 * air, 1 + air / 4))  # labels are on the right
+    most = 1 + air / 4 if is_share else np.inf
+    axes.set_xlim(low - air, min(high + 2.5 * air, most))  # labels are on the right
     low, high = inside["y"].min(), inside["y"].max()
     if 0 < _SPREAD * low < high:
         axes.set_yscale("log")

@@ -18,7 +18,7 @@ from gainjax.metrics import METRICS, Metric
 from gainjax.show.names import method_names, value_text, words
 from gainjax.show.plots.frontier import in_view
 from gainjax.show.plots.looks import FONT, INK, WIDTH, heading, looks, unformatted
-from gainjax.show.tables import TOLERANCE, Best, ranking, table
+from gainjax.show.tables import TOLERANCE, Best, ranking, table, tolerated
 
 _SPREAD = 4.0  # gaps whose ratio is larger have logarithmic colors
 _ROOM = 55.0  # points: font size of a cell's text if a panel had one column
@@ -88,7 +88,7 @@ def plot_heatmap(
         caption.append("gray: far from accurate")
     if settings["chosen"].any():
         caption.append(
-            f"outlined: smallest avg-SG within {100 * tolerance:g} points of the best anytime "
+            f"outlined: smallest avg-SG within {tolerated(tolerance, score)} of the best anytime "
             f"{unformatted(score)} {reached} reaches"
         )
     if settings["diverged"].any():

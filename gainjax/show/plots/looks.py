@@ -49,7 +49,7 @@ def looks(
     colors: Mapping[str, str] | None = None,
     labels: Mapping[str, str] | None = None,
 ) -> dict[str, Look]:
-    """Return the styles of methods or settings, by their order, so that no two look alike.
+    """Return the styles of methods or settings, by their order; no two of the first 20 look alike.
 
     Args:
         names: Displayed names, by key.
