@@ -31,6 +31,7 @@ def check_rows(dataset: xr.Dataset) -> None:
                 f"curves must have the dimension {dim}: select with a list, such as "
                 f"curves.sel({dim}=[...])"
             )
+    check_labels(dataset, "curves")
     lost = [name for name in _ATTRIBUTES if name not in dataset.attrs]
     lost += [name for name in _VARIABLES if name not in dataset.variables]
     if lost:
@@ -39,7 +40,6 @@ def check_rows(dataset: xr.Dataset) -> None:
             "Arithmetic of xarray drops attributes: give them back with "
             "result.assign_attrs(curves.attrs)"
         )
-    check_labels(dataset, "curves")
 
 
 def check_labels(dataset: xr.Dataset, where: str) -> None:
