@@ -38,6 +38,7 @@ def check_rows(dataset: xr.Dataset, where: str = "curves") -> None:
                 f"{where} must have the dimension {dim}: select with a list, such as "
                 f"curves.sel({dim}=[...])"
             )
+    _check_labels(dataset, where)
     lost = [name for name in _ATTRIBUTES if name not in dataset.attrs]
     lost += [name for name in _VARIABLES if name not in dataset.variables]
     if lost:
@@ -46,7 +47,6 @@ def check_rows(dataset: xr.Dataset, where: str = "curves") -> None:
             "Arithmetic of xarray drops attributes: give them back with "
             "result.assign_attrs(curves.attrs)"
         )
-    _check_labels(dataset, where)
     try:
         _check_evaluated(dataset)
         _check_values(dataset)
