@@ -77,18 +77,21 @@ def _check_labels(dataset: xr.Dataset, where: str) -> None:
 
     Statistics would count a seed that occurs twice as two.
     """
-    try:
-        spec = spec_of(dataset)
-        known = {"setting": {row["label"] for row in spec["settings"]}, "seed": set(spec["seeds"])}
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise ValueError(
-            f"{where} does not hold gainjax curves: its spec is invalid ({error})"
-        ) from error
+    known: dict[str, set[Any]] = {}
+    if "spec" in dataset.attrs:  # that others are lost is told next
+        try:
+            spec = spec_of(dataset)
+            labels = {row["label"] for row in spec["settings"]}
+            known = {"setting": labels, "seed": set(spec["seeds"])}
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            raise ValueError(
+                f"{where} does not hold gainjax curves: its spec is invalid ({error})"
+            ) from error
     for dim in ROWS:
         there = dataset[dim].values.tolist()
         counts = Counter(there)
         twice = next((label for label in there if counts[label] > 1), None)
-        unknown = next((label for label in there if label not in known[dim]), None)
+        unknown = next((label for label in there if label not in known.get(dim, counts)), None)
         if not there or twice is not None or unknown is not None:
             fault = "got none" if not there else f"{unknown!r} is not among them"
             raise ValueError(
