@@ -8,17 +8,23 @@ import beartype
 import jaxtyping
 
 MODULES = (
-    *("analysis.toys", "data.augment", "gain", "metrics", "models.conv"),
-    *("models.cosine", "models.mlp"),
-    *(
-        "models.resnet",
-        "optim.class_means",
-        "optim.layerwise",
-        "optim.losses",
-        "statistics",
-        "training.advance",
-    ),
-    *("training.goal", "training.sampling", "training.step"),
+    "analysis.toys",
+    "checks",
+    "data.augment",
+    "gain",
+    "metrics",
+    "models.conv",
+    "models.cosine",
+    "models.mlp",
+    "models.resnet",
+    "optim.class_means",
+    "optim.layerwise",
+    "optim.losses",
+    "statistics",
+    "training.advance",
+    "training.goal",
+    "training.sampling",
+    "training.step",
 )
 
 

@@ -77,6 +77,7 @@ def test_a_method_of_which_every_seed_diverged_is_judged_as_diverged(run):
     assert {found[name] for name in ("burst", "free-decay", "tonic-rise", "gap")} == {"diverged"}
 
 
+@pytest.mark.slow
 def test_another_method_with_the_label_of_a_registered_one_decides_nothing():
     methods = {"ngm-sgd": gainjax.get_method("ngm-sgd"), "sgd": gainjax.get_method("lion")}
     curves = gainjax.run("split-digits", methods, 2, updates_per_task=10, progress=False)
@@ -111,6 +112,7 @@ def test_the_level_is_judged_by_the_claim_for_such_a_stream(curves):
         judge_claims(curves, classes=[2, 4])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["split-digits", "permuted-digits"])
 def test_curves_record_the_classes_seen(name):
     """Of a custom benchmark, too, so that the claims about the level are judged."""

@@ -31,6 +31,7 @@ def borrow(reference, methods, **options):
     return gainjax.run(methods=methods, **options)
 
 
+@pytest.mark.slow
 def test_a_replayed_gain_gives_the_very_run_that_it_was_taken_from(reference):
     _, original = reference
     settings = {"learning_rate": 0.01}
@@ -41,6 +42,7 @@ def test_a_replayed_gain_gives_the_very_run_that_it_was_taken_from(reference):
         )
 
 
+@pytest.mark.slow
 def test_constant_and_shuffled_gain_keep_the_mean_of_each_seed(reference):
     _, original = reference
     gain = borrow(reference, ["constant-gain", "shuffled-gain"]).gain

@@ -201,6 +201,7 @@ argument = (
 )
 
 
+@pytest.mark.slow
 @settings(FUZZ, max_examples=EXAMPLES // 2)  # slow: the parser is made anew each time
 @given(
     command=st.sampled_from(COMMANDS) | words,

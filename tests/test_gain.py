@@ -333,6 +333,7 @@ def test_where_that_does_not_fit():
             function(logits, where=jnp.ones(3))
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(
     npst.arrays(

@@ -122,6 +122,7 @@ def test_diverged_seeds_and_schedules_do_not_pass_silently(curves):
         recorded_gains(curves.assign_attrs(spec=json.dumps(spec)))
 
 
+@pytest.mark.slow
 def test_a_gain_that_is_none_or_obeys_something_else_is_not_taken_for_one(curves):
     """entropy-lr has the numbers of the dynamics, drives its learning rate, and records gain 1."""
     both = gainjax.run(
@@ -420,6 +421,7 @@ def test_parts_add_up_and_have_the_share_that_curves_tell(run):
     np.testing.assert_allclose(shares[0], (recorded - 1) / recorded, rtol=1e-5, atol=1e-7)
 
 
+@pytest.mark.slow
 def test_a_gain_that_follows_no_uncertainty_has_a_share_too(run, tmp_path):
     short = {"updates_per_task": 6, "progress": False}
     gainjax.run("split-digits", ["ngm-sgd"], 2, out=tmp_path, **short)
@@ -470,6 +472,7 @@ def loss_of(logits, labels):
     return optax.losses.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
 
 
+@pytest.mark.slow
 def test_gain_is_a_temperature_and_a_factor_of_the_gradient(network):
     apply, weights, x, labels = network
     gain = 1.7
@@ -615,6 +618,7 @@ def test_figures_draw_into_given_panels(run, curves):
         plot_bursts(curves.isel(task_end=[-1]))
 
 
+@pytest.mark.slow
 def test_the_gain_of_a_custom_method_is_analyzed_by_its_own_dynamics():
     """Though its decay and its baseline are no hyperparameters, and its sensitivity is computed."""
 

@@ -31,6 +31,7 @@ def png(figure):
     return buffer.getvalue()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "options",
     [

@@ -130,6 +130,7 @@ def adam_rule(hp):
 RULES = {"ngm-sgd": sgd_rule, "sgd": sgd_rule, "msgd": msgd_rule, "adam": adam_rule}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "growth"), [*((n, "constant") for n in PLAIN), ("sgd", "linear")])
 def test_runs_follow_a_float64_transcription_update_by_update(stream, name, growth):
     per_task, seed = USUAL["updates_per_task"], 3
@@ -190,6 +191,7 @@ def assert_same(a, b, **tolerance):
             np.testing.assert_array_equal(x, y, err_msg=name)
 
 
+@pytest.mark.slow
 # One of each kind of state; the contract tests put every method through vmap.
 @pytest.mark.parametrize("name", ["ngm-sgd", "adam", "replayed-gain", "sgd-ema"])
 def test_a_seed_alone_gives_the_run_it_gives_in_a_batch(stream, name):
@@ -198,6 +200,7 @@ def test_a_seed_alone_gives_the_run_it_gives_in_a_batch(stream, name):
     assert_same(jax.tree.map(lambda x: x[1:2], together), alone)
 
 
+@pytest.mark.slow
 def test_the_batched_layout_gives_the_same_runs(stream):
     one_by_one, batched = (
         run(stream, seeds=(0, 1, 2), layout=make_layout(x), **SPARSE) for x in ("map", "vmap")
@@ -212,12 +215,14 @@ def test_a_setting_alone_gives_the_run_it_gives_in_a_batch(stream):
     assert np.all(together.gain[0] == 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("chunk", [1, 4, 5, 1000])
 def test_the_length_of_a_chunk_changes_no_number(stream, chunk):
     whole, parts = (run(stream, seeds=(0, 1, 2), chunk=n, **SPARSE) for n in (8, chunk))
     assert_same(parts, whole)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("modulate", ["all", "head"])
 def test_the_two_forms_give_the_same_runs(stream, modulate):
     options = {"updates_per_task": 40, "batch_size": 32, "seen_every": 10, "modulate": modulate}
@@ -244,6 +249,7 @@ def test_without_sensitivity_the_gain_does_nothing(stream):
     assert_same(still, run(stream, "sgd", settings=rate), rtol=1e-6, atol=1e-7)
 
 
+@pytest.mark.slow
 def test_evaluation_happens_where_the_protocol_says(stream):
     every = run(stream, eval_tasks="all")
     sparse = run(stream, seeds=(0, 1, 2), **SPARSE)
@@ -276,6 +282,7 @@ def test_accuracy_on_seen_tasks_pools_their_images(stream):
         np.testing.assert_allclose(records.seen_accuracy[0, n], pooled, rtol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("eval_batch_size", [1, 7, 71, 500])
 def test_batches_of_the_evaluation_change_no_count(stream, eval_batch_size):
     small = run(stream, eval_batch_size=eval_batch_size, eval_tasks="all")
@@ -302,6 +309,7 @@ def test_every_chunk_is_told_once_and_none_crosses_a_switch(stream):
     np.testing.assert_array_equal(joined, run(stream, seeds=(0, 1, 2), **SPARSE).train_loss)
 
 
+@pytest.mark.slow
 def test_tasks_may_have_different_numbers_of_updates(stream):
     updates = (8, 3, 1, 12, 5)
     options = {"updates_per_task": updates, "seen_every": 10, "dense_updates": 2}
@@ -317,6 +325,7 @@ def test_tasks_may_have_different_numbers_of_updates(stream):
     np.testing.assert_array_equal(seen, [1, 2, 8, 9, 10, 11, 12, 13, 14, 20, 24, 25, 26, 29])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["optimizer", "model"])
 def test_a_constant_schedule_is_that_number_and_another_is_followed(stream, form):
     still = run(stream, form=form, settings={"learning_rate": 0.02})
@@ -412,6 +421,7 @@ def test_wrong_protocols_are_refused(stream):
 # --- Regimes --------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_fine_tuning_sees_only_the_current_task_and_forgets(stream):
     joint, tuned = (
         run(stream, "sgd", regime=regime, updates_per_task=60, settings={"learning_rate": 0.1})
@@ -422,6 +432,7 @@ def test_fine_tuning_sees_only_the_current_task_and_forgets(stream):
     np.testing.assert_array_equal(joint.accuracy[0, :60], tuned.accuracy[0, :60])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("buffer", ["reservoir", "balanced"])
 def test_replay_remembers_with_a_small_memory(stream, buffer):
     options = {"updates_per_task": 60, "settings": {"learning_rate": 0.1}}
