@@ -312,8 +312,9 @@ def test_other_rules_see_count_and_extra_arguments():
 def test_gain_of_a_rule_cannot_change_the_dtype():
     rule = GainRule(1, lambda *_: 2.0 * jnp.ones((), jnp.float16))
     optimizer = modulate(optax.sgd(0.1), rule, mask=True)
-    state = optimizer.init(jnp.ones(2))
-    _, new_state = optimizer.update(jnp.ones(2), state, jnp.ones(2), uncertainty=0)
+    ones = jnp.ones(2, jnp.float32)
+    state = optimizer.init(ones)
+    _, new_state = optimizer.update(ones, state, ones, uncertainty=0)
     assert (state.gain.dtype, new_state.gain.dtype) == (jnp.float32, jnp.float32)
 
 
@@ -418,11 +419,12 @@ def spy_without_zeros():
 
 
 def test_complex_parameters_have_a_real_gain():
-    params = {"w": jnp.array([[1 + 2j, -1j]], jnp.complex64), "v": jnp.ones((1, 2))}
+    ones = jnp.ones((1, 2), jnp.float32)
+    params = {"w": jnp.array([[1 + 2j, -1j]], jnp.complex64), "v": ones}
     optimizer = ngm_sgd(0.1)
     state = optimizer.init(params)
     assert state.gain.dtype == jnp.float32
-    grads = {"w": jnp.array([[0.5j, 1.0]], jnp.complex64), "v": jnp.ones((1, 2))}
+    grads = {"w": jnp.array([[0.5j, 1.0]], jnp.complex64), "v": ones}
     updates, state = optimizer.update(grads, state, params, uncertainty=1.0)
     new = optax.apply_updates(params, updates)
     assert_allclose(new["w"], 1.4 * (params["w"] - 0.1 * grads["w"]), rtol=1e-6)
