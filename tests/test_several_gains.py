@@ -7,7 +7,7 @@ import optax
 import pytest
 from flax import nnx
 from interruptions import crash, numbers
-from numpy.testing import assert_allclose, assert_array_equal
+from numpy.testing import assert_allclose
 
 import gainjax
 
