@@ -562,6 +562,10 @@ def test_whatever_a_checkpoint_fails_with_is_told(tmp_path):
         (lambda: gainjax.run("split-digits", devices=5), "devices must be a list"),
         (lambda: gainjax.run("split-digits", out=5, **SHORT), "a path must be text"),
         (lambda: gainjax.run("split-digits", on_chunk=5), "on_chunk must be a function"),
+        (
+            lambda: gainjax.run("split-digits", on_chunk=lambda curves: None),
+            "on_chunk must take three arguments",
+        ),
         (lambda: gainjax.run("split-digits", hyperparameters=5), "must be a mapping"),
         (lambda: gainjax.run("split-digits", hyperparameters=0), "must be a mapping"),
         (lambda: gainjax.run("split-digits", hyperparameters=[]), "must be a mapping"),

@@ -1,6 +1,7 @@
 """From names and options to a plan: the description of a run and its programs."""
 
 import dataclasses
+import inspect
 import math
 import numbers
 import re
@@ -73,10 +74,25 @@ class How:
             raise ValueError(f"memory must be a positive number of bytes: got {memory!r}")
         if self.devices is not None and not isinstance(self.devices, Sequence):
             raise TypeError(f"devices must be a list of jax.Device: got {self.devices!r}")
-        if self.on_chunk is not None and not callable(self.on_chunk):
-            raise TypeError(f"on_chunk must be a function: got {self.on_chunk!r}")
+        if self.on_chunk is not None:
+            _check_callback(self.on_chunk)
         if self.snapshots is not None and not isinstance(self.snapshots, Sequence):
             raise TypeError(f"snapshots must be a list of updates: got {self.snapshots!r}")
+
+
+def _check_callback(function: Any) -> None:
+    """Raise TypeError unless a function can be called with a label, the updates and the curves."""
+    if not callable(function):
+        raise TypeError(f"on_chunk must be a function: got {function!r}")
+    try:
+        inspect.signature(function).bind("sgd", 100, None)
+    except TypeError as error:
+        raise TypeError(
+            "on_chunk must take three arguments, the method's label, the updates so far and the "
+            f"new curves: got {function!r}, {error}"
+        ) from None
+    except ValueError:  # some built-ins have no signature
+        return
 
 
 class Kind(NamedTuple):
