@@ -10,7 +10,7 @@ from sklearn.datasets import load_digits
 
 import gainjax
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.exhaustive
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 try:

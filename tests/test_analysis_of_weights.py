@@ -9,7 +9,7 @@ import gainjax
 from gainjax import MLP, analysis
 from gainjax.models import from_linen
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.exhaustive
 
 AT = [20, 21, 24, 30]
 METHODS = ["ngm-sgd", "sgd", "msgd", "sgd-ema"]

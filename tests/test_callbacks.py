@@ -13,7 +13,7 @@ SHORT = {"seeds": 2, "updates_per_task": 4, "batch_size": 16, "eval_examples": 2
 SHORT |= {"eval_every": 2, "eval_tasks": "all"}
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_tensorboard_has_one_run_per_setting_and_seed(tmp_path):
     tensorboardX = pytest.importorskip("tensorboardX")
     grid = {"learning_rate": [0.1, 0.01]}
@@ -67,7 +67,7 @@ with WandB("mine", dir=sys.argv[1], settings=quiet) as watch:
 """
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_wandb_has_one_offline_run_per_setting_and_seed(tmp_path):
     """In a process of its own, since it starts threads and a service that stay."""
     if importlib.util.find_spec("wandb") is None:

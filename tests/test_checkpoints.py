@@ -230,6 +230,7 @@ torture(signal.SIGTERM, 4)
 """
 
 
+@pytest.mark.exhaustive
 def test_killed_at_random_moments(tmp_path):
     """20 times by SIGKILL, 4 times by SIGTERM: each time it resumes from the newest checkpoint."""
     settings = SETTINGS | {"updates_per_task": 30}

@@ -77,7 +77,7 @@ def test_a_method_of_which_every_seed_diverged_is_judged_as_diverged(run):
     assert {found[name] for name in ("burst", "free-decay", "tonic-rise", "gap")} == {"diverged"}
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_another_method_with_the_label_of_a_registered_one_decides_nothing():
     methods = {"ngm-sgd": gainjax.get_method("ngm-sgd"), "sgd": gainjax.get_method("lion")}
     curves = gainjax.run("split-digits", methods, 2, updates_per_task=10, progress=False)
@@ -112,7 +112,7 @@ def test_the_level_is_judged_by_the_claim_for_such_a_stream(curves):
         judge_claims(curves, classes=[2, 4])
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("name", ["split-digits", "permuted-digits"])
 def test_curves_record_the_classes_seen(name):
     """Of a custom benchmark, too, so that the claims about the level are judged."""
@@ -126,7 +126,7 @@ def test_curves_record_the_classes_seen(name):
     assert found["tonic-rise" if grows else "tonic-flat"] != "not applicable"
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_claims_about_two_methods_are_the_differences_of_their_gaps(tmp_path):
     """Of every claim that compares two methods, on trained networks."""
     options = {"updates_per_task": 40, "progress": False}
@@ -161,7 +161,7 @@ def test_claims_about_two_methods_are_the_differences_of_their_gaps(tmp_path):
     assert len(drawn.get_yticklabels()) == found["value"].notna().sum() == 11
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_same_classes_leave_the_tonic_gain_of_a_real_run_flat():
     """At the benchmark's own length: the mean level moves by a few percent over three rotations."""
     rotated = gainjax.run("rotated-digits", ["ngm-sgd"], 4, progress=False)

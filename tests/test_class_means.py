@@ -123,7 +123,7 @@ def test_a_network_is_read_by_moving_means(x64, bias):
     assert (net.outputs(read, x)[:, 4] == 0).all()  # no example so far: never above the others
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_a_run_read_by_means_trains_alike():
     numbers = {"hyperparameters": {"learning_rate": 0.02}}
     names = ["msgd", "msgd-ncm"]
@@ -142,7 +142,7 @@ def test_a_run_read_by_means_trains_alike():
     assert np.ravel(last)[0] == pytest.approx(found, abs=1e-6)
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_without_new_classes_nothing_begins_anew():
     rate = {"hyperparameters": {"learning_rate": 0.02}}
     names = ["msgd", "class-mean-init"]

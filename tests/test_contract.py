@@ -341,7 +341,7 @@ def test_init_of_abstract_parameters(name):
     assert found == jax.tree.map(lambda x: x.shape, real)
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @every_case
 def test_what_states_are_called_is_not_ambiguous(name):
     optimizer, params = make(name), make_params()
@@ -431,7 +431,7 @@ def check_shardings():
     print("checked", len(CASES))
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_shardings_are_stable_on_eight_devices():
     here = Path(__file__).resolve().parent
     environment = {

@@ -29,7 +29,7 @@ def test_of_a_skeleton_passes(name, names):
     names[name]()
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_the_skeletons_work_together(names):
     curves = gainjax.run(names["BENCHMARK"], [names["ENTRY"], "sgd"], seeds=2, updates_per_task=10)
     frame = gainjax.per_seed(curves)

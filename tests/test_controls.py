@@ -31,7 +31,7 @@ def borrow(reference, methods, **options):
     return gainjax.run(methods=methods, **options)
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_a_replayed_gain_gives_the_very_run_that_it_was_taken_from(reference):
     _, original = reference
     settings = {"learning_rate": 0.01}
@@ -42,7 +42,7 @@ def test_a_replayed_gain_gives_the_very_run_that_it_was_taken_from(reference):
         )
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_constant_and_shuffled_gain_keep_the_mean_of_each_seed(reference):
     _, original = reference
     gain = borrow(reference, ["constant-gain", "shuffled-gain"]).gain

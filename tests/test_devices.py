@@ -14,7 +14,7 @@ import xarray as xr
 import gainjax
 from gainjax.curves import FILE
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.exhaustive
 
 SETTINGS = {"updates_per_task": 4, "batch_size": 16, "eval_examples": 20}
 WORDS = ["--updates-per-task", "4", "--batch-size", "16", "--eval-examples", "20"]

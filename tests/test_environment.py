@@ -10,7 +10,7 @@ from interruptions import crash, numbers
 
 import gainjax
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.exhaustive
 
 METHODS = ["ngm-sgd", "sam"]  # a gain, and functions of parameters
 SHORT = {"seeds": 2, "updates_per_task": 3, "batch_size": 16, "eval_examples": 20}

@@ -83,7 +83,7 @@ def test_every_program_has_a_smoke_version_here():
     assert [program.__name__.replace("_", "-") for program in PROGRAMS] == list(TABLES)
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("program", TABLES)
 def test_program_writes_its_tables(program, folder):
     run(program, folder)
@@ -130,7 +130,7 @@ def test_the_stored_defaults_of_the_league_are_those_of_the_registry():
                 assert stages_due(path, entry) == (), (path.name, entry.name)
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_runs_of_cifar_come_one_by_one_and_are_compared_on_common_seeds(folder, monkeypatch):
     run("cifar-full", folder)
     path = folder / "results" / "cifar-full-split-digits-2-tasks.csv.gz"
@@ -191,7 +191,7 @@ def test_a_cosine_head_reads_angles():
     np.testing.assert_allclose(model.apply({"params": params}, x), expected, atol=1e-5)
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("method", ["ngm-sgd", "fixed-gain-ema"])
 def test_the_numbers_of_the_league_come_out_again(method):
     stored = Path(__file__).resolve().parents[1] / "experiments/results"
@@ -213,7 +213,7 @@ def test_the_numbers_of_the_league_come_out_again(method):
         np.testing.assert_allclose(found[name], row[name], rtol=tolerance, atol=tolerance)
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_program_that_is_run_again_trains_nothing(folder, monkeypatch):
     run("learning-rates", folder)
     table = folder / "results" / "learning-rates-split-digits-2-tasks.csv"

@@ -14,7 +14,7 @@ from gainjax.curves import spec_of
 from gainjax.runs import execution, extension
 from gainjax.runs.part_store import CheckpointWarning
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.exhaustive
 
 SHORT = {"seeds": 2, "updates_per_task": 3, "eval_examples": 20, "threads": 1}
 

@@ -124,7 +124,7 @@ def test_the_paper_has_a_panel_per_method_with_its_switches(curves):
     assert [axes.get_title() for axes in gainjax.plot_accuracy(more).axes] == labels
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("kind", ["accuracy", "curves", "frontier"])
 @pytest.mark.parametrize(
     ("suffix", "head"), [("png", b"\x89PNG"), ("pdf", b"%PDF"), ("svg", b"<?xml")]

@@ -45,7 +45,7 @@ def test_states_are_those_that_the_last_evaluation_used(wanted):
             assert right == pytest.approx(curves.accuracy.sel(setting=label, seed=seed)[-1, 0])
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_they_are_kept_with_a_finished_run(tmp_path, wanted, monkeypatch):
     assert_same(gainjax.run("split-digits", METHODS, out=tmp_path, **SHORT), wanted)
     with monkeypatch.context() as patched:

@@ -171,7 +171,7 @@ def test_forms_agree_in_float64(name, baseline):
         assert 0.1 < np.mean(grad_norms > 2) < 0.9
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("name", BASES)
 def test_forms_agree_in_float32(name):
     # Smooth units: at the kink of a ReLU rounding decides on the gradient, and then any two float32

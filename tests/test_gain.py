@@ -333,7 +333,7 @@ def test_where_that_does_not_fit():
             function(logits, where=jnp.ones(3, jnp.float32))
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @settings(max_examples=40, deadline=None)
 @given(
     npst.arrays(

@@ -122,7 +122,7 @@ def test_diverged_seeds_and_schedules_do_not_pass_silently(curves):
         recorded_gains(curves.assign_attrs(spec=json.dumps(spec)))
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_a_gain_that_is_none_or_obeys_something_else_is_not_taken_for_one(curves):
     """entropy-lr has the numbers of the dynamics, drives its learning rate, and records gain 1."""
     both = gainjax.run(
@@ -139,7 +139,7 @@ def test_a_gain_that_is_none_or_obeys_something_else_is_not_taken_for_one(curves
         recorded_gains(curves.sel(update=slice(None, None, 2)))
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_every_method_with_the_numbers_of_a_gain_has_that_gain_or_none():
     """So that a new method cannot be analyzed by dynamics that are not its own."""
     bench = gainjax.get_benchmark("split-digits")
@@ -421,7 +421,7 @@ def test_parts_add_up_and_have_the_share_that_curves_tell(run):
     np.testing.assert_allclose(shares[0], (recorded - 1) / recorded, rtol=1e-5, atol=1e-7)
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_a_gain_that_follows_no_uncertainty_has_a_share_too(run, tmp_path):
     short = {"updates_per_task": 6, "progress": False}
     gainjax.run("split-digits", ["ngm-sgd"], 2, out=tmp_path, **short)
@@ -472,7 +472,7 @@ def loss_of(logits, labels):
     return optax.losses.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_gain_is_a_temperature_and_a_factor_of_the_gradient(network):
     apply, weights, x, labels = network
     gain = 1.7
@@ -618,7 +618,7 @@ def test_figures_draw_into_given_panels(run, curves):
         plot_bursts(curves.isel(task_end=[-1]))
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_the_gain_of_a_custom_method_is_analyzed_by_its_own_dynamics():
     """Though its decay and its baseline are no hyperparameters, and its sensitivity is computed."""
 

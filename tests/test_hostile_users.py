@@ -15,7 +15,7 @@ from interruptions import crash, numbers
 import gainjax
 from gainjax.runs.execution import DivergenceWarning
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.exhaustive
 
 SHORT = {"seeds": 2, "updates_per_task": 3, "eval_examples": 20, "threads": 1}
 

@@ -11,7 +11,7 @@ from jax.flatten_util import ravel_pytree
 
 from gainjax import analysis
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.exhaustive
 
 
 @pytest.fixture

@@ -61,7 +61,7 @@ def test_wrong_options(words, message, capsys, tmp_path, monkeypatch):
     assert not any(path.name == "progress" for path in tmp_path.rglob("*"))
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(
     ("environment", "code", "message"),
     [
@@ -85,7 +85,7 @@ def test_the_whole_protocol_can_be_set_from_the_command_line():
     assert protocol <= options
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_more_seeds_or_methods_name_the_way(tmp_path):
     options = {"updates_per_task": 2, "eval_examples": 20, "out": tmp_path}
     gainjax.run("split-digits", ["sgd"], 1, **options)

@@ -38,7 +38,7 @@ def close(a, b, rtol=1e-5, atol=1e-5):
 # --- level only ---
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_a_fixed_gain_is_a_softmax_temperature():
     # Three layers without biases, ReLU between them: the outputs are the gain cubed times theirs.
     curves = gainjax.concat(
@@ -55,7 +55,7 @@ def test_a_fixed_gain_is_a_softmax_temperature():
     assert (curves.train_loss[0] != curves.train_loss[1]).any()
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_a_fixed_gain_is_larger_initial_weights_and_larger_steps():
     options = {"fixed-gain": {"learning_rate": 0.01}, "larger-init": {"learning_rate": 0.04}}
     curves = run(["fixed-gain", "larger-init"], hyperparameters=options)
@@ -72,7 +72,7 @@ def test_a_ramped_gain_arrives_at_its_level():
 # --- averages ---
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("name", ["sgd", "ngm-sgd", "adam"])
 def test_an_averaged_method_trains_alike_and_is_evaluated_at_the_average(name):
     rate = {"learning_rate": 0.01}
@@ -103,7 +103,7 @@ def test_the_average_is_that_of_a_plain_loop():
     close(state.average, mean)
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_slow_weights_are_averaged_without_their_gain():
     # In a network without biases a gain changes no answer, but the average weighs bursts more.
     options = {"hyperparameters": {"sensitivity": 1.0, "average_decay": 0.9}}
@@ -113,7 +113,7 @@ def test_slow_weights_are_averaged_without_their_gain():
     assert np.linalg.norm(fast) > 1.2 * np.linalg.norm(slow)
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_an_averaged_network_has_batch_statistics_of_its_own(tmp_path):
     import flax.linen as nn
 
@@ -168,7 +168,7 @@ def test_what_cannot_be_averaged_is_refused():
 # --- other losses ---
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_outputs_never_seen_are_not_trained_until_their_class_comes():
     # Nothing of later tasks is seen where task 1 goes on.
     where = {"seeds": 1, "regime": "no-switch", "return_states": True}
@@ -259,7 +259,7 @@ def test_a_projected_gradient_does_not_raise_the_old_loss(x64):
         assert (-np.asarray(updates) * old).sum() > -1e-12
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_other_losses_follow_the_goal_of_the_benchmark():
     # A regression: no classes, and a loss of its own.
     x = np.random.default_rng(0).normal(size=(300, 5)).astype(np.float32)
@@ -388,7 +388,7 @@ def test_an_optimizer_without_what_it_needs_says_so():
             optimizer.update(batch.params, state, batch.params)
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_layers_hold_their_outputs_on_earlier_tasks(x64):
     """A step of SGD is the minimum of linear loss, distance and change of old outputs."""
     rng = np.random.default_rng(0)

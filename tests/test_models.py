@@ -63,7 +63,7 @@ def reference():
     return outputs, grads, model.apply(weights(), state, X, train=False, key=None)[0]
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @each_library
 def test_the_same_weights_give_the_same_outputs_and_gradients(library):
     model = make(library)
@@ -107,7 +107,7 @@ def test_dropout_follows_the_key_and_is_off_in_evaluation(library):
     assert_array_equal(model.apply(params, state, X, train=False, key=None)[0], without)
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @each_library
 def test_seeds_together_are_each_alone(library):
     model = make(library, rate=0.5)
@@ -138,7 +138,7 @@ def test_seeds_together_are_each_alone(library):
     assert (together[0][0] != together[0][2]).all()
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @each_library
 def test_parameters_and_state_are_arrays_of_one_structure(library):
     model = make(library, rate=0.5)
@@ -595,7 +595,7 @@ def eqx():
     return pytest.importorskip("equinox")
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_equinox_is_called_by_what_it_takes(eqx):
     plain = from_equinox(lambda key: eqx.nn.MLP(INPUTS, 3, 8, 1, key=key))
     params, state = jax.jit(plain.init)(KEY, X)

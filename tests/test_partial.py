@@ -27,7 +27,7 @@ def stop(out, label, update, methods=METHODS, **changes):
     crash(update, "split-digits", methods, label=label, out=out, **SHORT | changes)
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_finished_settings_are_shown_whole(tmp_path, uninterrupted):
     stop(tmp_path, "adam", 16)
     found = load(tmp_path, partial=True)
@@ -67,7 +67,7 @@ def test_curves_that_are_cut_off_do_not_pass_for_the_run(tmp_path):
         gainjax.run("split-digits", ["ngm-sgd"], out=tmp_path / "copy", **SHORT)
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_batches_of_seeds_are_put_together(tmp_path):
     whole = gainjax.run("split-digits", ["sgd"], **SHORT | {"seeds": 5})
     # Three seeds at once would leave a thread idle: two parts, the second with a run to fill up.
@@ -84,7 +84,7 @@ def test_before_the_first_checkpoint_there_is_nothing_to_show(tmp_path):
         load(tmp_path, partial=True)
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_a_finished_run_is_loaded_as_ever(tmp_path):
     curves = gainjax.run("split-digits", ["sgd"], out=tmp_path, **SHORT)
     assert load(tmp_path, partial=True).identical(curves)

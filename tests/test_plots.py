@@ -31,7 +31,7 @@ def png(figure):
     return buffer.getvalue()
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(
     "options",
     [

@@ -35,7 +35,7 @@ from gainjax.metrics import mean_curve_metrics, windowed_forgetting, windowed_pl
 from gainjax.runs import files
 from gainjax.runs.settings import sweep_settings
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.exhaustive
 
 RUN = ["run", "split-digits", "--methods", "sgd", "--seeds", "1", "--updates-per-task", "2"]
 SHORT = {"updates_per_task": 3, "batch_size": 16, "eval_examples": 20, "threads": 1}

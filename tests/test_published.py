@@ -6,7 +6,7 @@ import pytest
 from gainjax import metrics, run
 from gainjax.curves import task_ends
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.exhaustive
 
 AUTHORS_NAMES = {"ngm-sgd": "ENTROPY_GAIN", "sgd": "SGD", "msgd": "MSGD"}
 

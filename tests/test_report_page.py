@@ -80,7 +80,7 @@ def said(dataset):
     return " ".join(sentences(Shown(dataset, 10_000)))
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("eval_tasks", [1, 5])
 def test_numbers_are_those_of_the_command_line(eval_tasks):
     curves = synthetic_curves(seeds=6, eval_tasks=eval_tasks)
@@ -128,7 +128,7 @@ def test_four_methods_and_five_seeds_are_not_thinned():
     assert len(page) < 5e6
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_long_curves_keep_their_minima_and_the_page_says_so():
     curves = synthetic_curves(seeds=3, tasks=3, updates_per_task=20_000, methods=("sgd", "adam"))
     shown = Shown(curves, 5_000)
@@ -210,7 +210,7 @@ def test_a_diverged_method_is_never_the_best():
     assert "diverged" in text_of(pages.render([curves]))
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(
     "dataset",
     [
@@ -259,7 +259,7 @@ def test_what_was_not_recorded_is_absent():
     ]  # fmt: skip
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_a_sweep_of_sixty_settings_stays_usable():
     grid = {"ngm-sgd": (tuple(np.geomspace(0.001, 0.1, 15)), (0.1, 0.2, 0.4, 0.8))}
     page = pages.render([synthetic_sweep(grid, seeds=2, tasks=2, updates_per_task=100)])

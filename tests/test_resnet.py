@@ -21,7 +21,7 @@ from gainjax.optim.modulation import gain_modulation
 from gainjax.training.goal import Goal, accuracy, cross_entropy, predictive_entropy
 from gainjax.training.step import Batch, TrainState, train_step
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.exhaustive
 
 GOAL = Goal(cross_entropy, accuracy, predictive_entropy)
 DYNAMICS = GainDynamics(sensitivity=0.3)

@@ -21,7 +21,7 @@ from gainjax.runs.cutting import Cut
 from gainjax.runs.settings import resolve_hyperparameters
 from gainjax.runs.store import RunStore
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.exhaustive
 
 SHORT = {"updates_per_task": 6, "batch_size": 16, "seen_every": 3, "dense_updates": 0}
 FUNCTIONS = (

@@ -44,7 +44,7 @@ def follows(gain, dynamics, uncertainty):
         wanted = np.minimum(wanted, dynamics.max_gain or np.inf)
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_gains_of_a_partition_follow_their_rules_and_are_resumed(tmp_path):
     arguments = ("split-digits", {"two": two_gains, "sgd": "sgd"})
     curves = gainjax.run(*arguments, **SHORT)
@@ -60,7 +60,7 @@ def test_gains_of_a_partition_follow_their_rules_and_are_resumed(tmp_path):
     )
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_a_gain_within_wrappers_is_the_gain_itself():
     def plain(learning_rate=0.05):
         return gainjax.ngm_sgd(learning_rate)
@@ -117,7 +117,7 @@ class Nnx(nnx.Module):
 MODELS = {"linen": Linen(), "nnx": gainjax.models.from_nnx(lambda rngs: Nnx(rngs))}
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("library", MODELS)
 def test_gains_in_layers_are_recorded(library):
     curves = gainjax.run("split-digits", ["sgd"], model=MODELS[library], **SHORT).sel(setting="sgd")
@@ -140,7 +140,7 @@ def test_gains_in_one_layer_alone_are_one():
     assert_allclose(layer.gains_of(state)["gain"], 1.2, rtol=1e-6)
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_stacked_layers_have_a_gain_each():
     """One variable holds the gains of all layers of `nn.scan`."""
 

@@ -36,7 +36,7 @@ def trains_nothing(monkeypatch):
     monkeypatch.setattr(execution, "train", lambda *_, **__: pytest.fail("it trains again"))
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_they_are_the_final_states_of_shorter_runs_and_change_no_curve(wanted):
     curves, states = wanted
     plain, final = gainjax.run("split-digits", METHODS, return_states=True, **SHORT)
@@ -57,7 +57,7 @@ def test_they_are_the_final_states_of_shorter_runs_and_change_no_curve(wanted):
     np.testing.assert_array_equal(*first)
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_parts_and_threads_give_the_same(wanted):
     found = gainjax.run(
         "split-digits", METHODS, snapshots=AT, memory=1, **SHORT | {"threads": 2, "chunk": 7}
@@ -65,14 +65,14 @@ def test_parts_and_threads_give_the_same(wanted):
     assert_same(found, wanted)
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("update", [3, 12])
 def test_an_interrupted_run_has_those_before_it_too(tmp_path, wanted, update):
     crash(update, "split-digits", METHODS, label="ngm-sgd", out=tmp_path, snapshots=AT, **SHORT)
     assert_same(again(tmp_path), wanted)
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_a_finished_run_gives_them_back(tmp_path, wanted, monkeypatch):
     again(tmp_path)
     with monkeypatch.context() as patched:

@@ -206,7 +206,7 @@ def test_the_best_of_two_has_the_paired_p_value():
     np.testing.assert_array_equal(best_mean_test(np.ones((3, 6))), [np.nan, 1, 1])
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_the_choice_of_the_best_of_equal_rows_keeps_the_level():
     """A correction of tests against a reference, which ignores the choice, does not."""
     rng, sets = np.random.default_rng(0), 200

@@ -366,7 +366,7 @@ def test_sizes_with_real_cifar10_labels():
     np.testing.assert_array_equal(stream.task_end, np.arange(1, 6) * 10_000)
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @has_shared
 def test_real_cifar100_in_both_protocols(tmp_path):
     arrays = packed_arrays("cifar100_subset.npz")

@@ -25,7 +25,7 @@ from gainjax.training.advance import advance_runs
 from gainjax.training.memory import bytes_per_run, runs_at_once, traced_run
 from gainjax.training.program import _init_states
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.exhaustive
 
 DIGITS = get_benchmark("split-digits")
 SHORT = {"updates_per_task": 3, "batch_size": 16, "eval_examples": 20, "seen_every": 3}

@@ -347,7 +347,7 @@ def test_the_package_offers_them():
     assert gainjax.plot_heatmap.__name__ == "plot_heatmap"
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_the_floor_is_what_the_same_run_shows_without_a_switch():
     options = {"seeds": [0, 3], "updates_per_task": 20, "batch_size": 16, "threads": 1}
     curves = gainjax.run("rotated-digits", ["sgd", "bump-at-switch"], **options)

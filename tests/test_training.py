@@ -249,7 +249,7 @@ def test_without_sensitivity_the_gain_does_nothing(stream):
     assert_same(still, run(stream, "sgd", settings=rate), rtol=1e-6, atol=1e-7)
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_evaluation_happens_where_the_protocol_says(stream):
     every = run(stream, eval_tasks="all")
     sparse = run(stream, seeds=(0, 1, 2), **SPARSE)
@@ -282,7 +282,7 @@ def test_accuracy_on_seen_tasks_pools_their_images(stream):
         np.testing.assert_allclose(records.seen_accuracy[0, n], pooled, rtol=1e-6)
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("eval_batch_size", [1, 7, 71, 500])
 def test_batches_of_the_evaluation_change_no_count(stream, eval_batch_size):
     small = run(stream, eval_batch_size=eval_batch_size, eval_tasks="all")
@@ -309,7 +309,7 @@ def test_every_chunk_is_told_once_and_none_crosses_a_switch(stream):
     np.testing.assert_array_equal(joined, run(stream, seeds=(0, 1, 2), **SPARSE).train_loss)
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_tasks_may_have_different_numbers_of_updates(stream):
     updates = (8, 3, 1, 12, 5)
     options = {"updates_per_task": updates, "seen_every": 10, "dense_updates": 2}
@@ -325,7 +325,7 @@ def test_tasks_may_have_different_numbers_of_updates(stream):
     np.testing.assert_array_equal(seen, [1, 2, 8, 9, 10, 11, 12, 13, 14, 20, 24, 25, 26, 29])
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("form", ["optimizer", "model"])
 def test_a_constant_schedule_is_that_number_and_another_is_followed(stream, form):
     still = run(stream, form=form, settings={"learning_rate": 0.02})
@@ -421,7 +421,7 @@ def test_wrong_protocols_are_refused(stream):
 # --- Regimes --------------------------------------------------------------------------------------
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_fine_tuning_sees_only_the_current_task_and_forgets(stream):
     joint, tuned = (
         run(stream, "sgd", regime=regime, updates_per_task=60, settings={"learning_rate": 0.1})
@@ -432,7 +432,7 @@ def test_fine_tuning_sees_only_the_current_task_and_forgets(stream):
     np.testing.assert_array_equal(joint.accuracy[0, :60], tuned.accuracy[0, :60])
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("buffer", ["reservoir", "balanced"])
 def test_replay_remembers_with_a_small_memory(stream, buffer):
     options = {"updates_per_task": 60, "settings": {"learning_rate": 0.1}}

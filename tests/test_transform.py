@@ -521,7 +521,7 @@ BASES_THAT_CALL = {
 }
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.usefixtures("x64")
 @pytest.mark.parametrize("mask", [True, MASK])
 @pytest.mark.parametrize("shift", [None, 0.5])
@@ -553,7 +553,7 @@ def test_base_that_calls_functions_of_parameters_sees_raw_weights(name, shift, m
     jax.tree.map(lambda a, b: assert_allclose(a, b, rtol=1e-9), modulated, effective(raw))
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.usefixtures("x64")
 @pytest.mark.parametrize("mask", [True, MASK])
 def test_sam_of_optax_in_opaque_mode(mask):

@@ -49,7 +49,7 @@ def first_switch(
     short = bench.replace(updates_per_task=_SMOKE_UPDATES) if lab.smoke else bench
     after = _SMOKE_AFTER if lab.smoke else AFTER
     at = snapshots_around(short, 1, (*after, *[short.protocol.updates_per_task] * to_end))
-    subject = Subject(bench, None if lab.smoke else lab.data_dir, lab.eval_examples)
+    subject = Subject(short, None if lab.smoke else lab.data_dir, lab.eval_examples)
     folder = f"{program}/{bench.name}"
     curves, states = lab.run(folder, bench, methods, seeds, snapshots=at, **options)
     return FirstSwitch(whole.name, subject, curves, states, at)
