@@ -255,6 +255,7 @@ def test_killed_at_random_moments(tmp_path):
         assert_same(results.load(tmp_path / name), expected)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize(
     ("method", "done"), [("ngm-sgd", 3), ("ngm-sgd", TOTAL), ("adam", 22), ("adam", TOTAL)]
@@ -642,6 +643,7 @@ def small_disk(tmp_path):
 
 
 # Orbax closes its event loop before all of its writers have failed.
+@pytest.mark.exhaustive
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("free", [0, 30, 200, 600])
 def test_a_full_disk(small_disk, uninterrupted, free):
