@@ -222,7 +222,7 @@ def test_the_length_of_a_chunk_changes_no_number(stream, chunk):
     assert_same(parts, whole)
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("modulate", ["all", "head"])
 def test_the_two_forms_give_the_same_runs(stream, modulate):
     options = {"updates_per_task": 40, "batch_size": 32, "seen_every": 10, "modulate": modulate}
