@@ -54,7 +54,7 @@ nitpick_ignore_regex = [
     (r"py:.*", r"(rich|ArrayTree|jaxtyping|ndarray)(\..*)?"),
     # Of no use outside of their module, where the source says what they are.
     (r"py:.*", r"gainjax\.(runs\.(plan|spec|guard)|curves\.foreign)\.\w+"),
-    (r"py:.*", r"gainjax\.(training\.layout\.Tree|methods\.registry\.T|callbacks\._Callback)"),
+    (r"py:.*", r"gainjax\.(training\.layout\.Tree|optim\.nested\.Kind|callbacks\._Callback)"),
     (r"py:.*", r"(collections|typing|pathlib|dataclasses|types|contextlib|os)\..*"),
 ]
 

@@ -95,8 +95,8 @@ def recorded_gains(curves: xr.Dataset) -> dict[str, RecordedGain]:
 
     Args:
         curves: Curves with ``gain`` and ``uncertainty``. The numbers of the dynamics are those of
-            :attr:`gainjax.Method.gain`, or hyperparameters named ``decay``, ``baseline`` and
-            ``sensitivity``. Settings without these (plain SGD, a replayed gain) are skipped, as are
+            ``gain`` of the :class:`gainjax.Method`, or hyperparameters named ``decay``,
+            ``baseline`` and ``sensitivity``. Settings without these (plain SGD, a replayed gain) are skipped, as are
             those that use them for something other than a gain (entropy-lr), and seeds that
             diverged or have no gain.
 

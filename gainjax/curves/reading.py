@@ -18,7 +18,7 @@ _VARIABLES = ("accuracy", "diverged_update", *COORDS)
 def check_rows(dataset: xr.Dataset, where: str = "curves") -> None:
     """Raise unless a dataset has all that readers of curves need; each of them calls this first.
 
-    Updates may be a selection here: see :func:`check_every_update`.
+    Updates may be a selection here: see ``check_every_update``.
 
     Args:
         dataset: The dataset to check.
