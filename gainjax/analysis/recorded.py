@@ -96,9 +96,9 @@ def recorded_gains(curves: xr.Dataset) -> dict[str, RecordedGain]:
     Args:
         curves: Curves with ``gain`` and ``uncertainty``. The numbers of the dynamics are those of
             ``gain`` of the :class:`gainjax.Method`, or hyperparameters named ``decay``,
-            ``baseline`` and ``sensitivity``. Settings without these (plain SGD, a replayed gain) are skipped, as are
-            those that use them for something other than a gain (entropy-lr), and seeds that
-            diverged or have no gain.
+            ``baseline`` and ``sensitivity``. Settings without these (plain SGD, a replayed gain)
+            are skipped, as are those that use them for something other than a gain (entropy-lr),
+            and seeds that diverged or have no gain.
 
     Returns:
         The recordings by the label of the setting, in their order.
