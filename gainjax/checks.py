@@ -1,10 +1,8 @@
-"""Argument checks that many modules share, and the limit of memory."""
+"""Argument checks that many modules share."""
 
 import difflib
 import numbers
-import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
@@ -56,20 +54,6 @@ def lookup(registry: Mapping[str, T], kind: str, name: object) -> T:
     nearest = difflib.get_close_matches(str(name).lower(), registry, n=1)
     hint = f"did you mean {nearest[0]!r}? " if nearest else ""
     raise ValueError(f"unknown {kind} {name!r}: {hint}Known: {', '.join(registry)}")
-
-
-def memory_bytes() -> int:
-    """Return the memory of this machine, or the limit of this process's container, in bytes.
-
-    Example:
-        >>> memory_bytes() > 10**8
-        True
-    """
-    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    try:
-        return min(memory, int(Path("/sys/fs/cgroup/memory.max").read_text()))
-    except (OSError, ValueError):  # no such limit
-        return memory
 
 
 def check_samples(name: str, values: ArrayLike) -> Float[np.ndarray, "*rows seeds"]:

@@ -456,6 +456,10 @@ BAD_IDX = {
     "cut header": (GOOD_IDX[:9], "truncated: 3 bytes are missing"),
     "cut": (GOOD_IDX[:-2], "truncated: 2 bytes are missing"),
     "long": (GOOD_IDX + b"1", r"longer than its shape \(2, 3\) says"),
+    "no numbers": (
+        bytes([0, 0, 8, 2, 0, 0, 0, 2, 0, 0, 0, 0]),
+        r"no numbers: its shape is \(2, 0\)",
+    ),
     "100 GB": (struct.pack(">HBBII", 0, 8, 2, 10**6, 10**5) + b"1", "truncated|claim to need"),
     "exabytes": (struct.pack(">HBB4I", 0, 8, 4, *[2**32 - 1] * 4), "claim to need"),
     "255 axes": (b"\0\0\x08\xff" + struct.pack(">255I", *[1] * 255) + b"1", "cannot be read"),

@@ -111,6 +111,8 @@ def _parse(file: BinaryIO) -> np.ndarray:
     dtype = np.dtype(_TYPES[magic[2]])
     shape = np.frombuffer(_exactly(file, 4 * magic[3]), ">u4").tolist()
     size = math.prod(shape) * dtype.itemsize
+    if not size:
+        raise ValueError(f"it holds no numbers: its shape is {tuple(shape)}")
     check_claim(size)
     array = np.frombuffer(_exactly(file, size), dtype).reshape(shape)
     if file.read(1):

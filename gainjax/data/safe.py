@@ -4,10 +4,10 @@ Nothing that a reader finds in a file is executed, or leads it to another file.
 """
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
-from gainjax.checks import memory_bytes
 from gainjax.files import open_regular
 
 _MOST_JSON = 2**26  # bytes of a description
@@ -60,3 +60,17 @@ def check_claim(claim: int) -> None:
             f"its data claim to need {claim / 1e9:.3g} GB, and this machine has {most / 1e9:.3g} "
             "GB of memory"
         )
+
+
+def memory_bytes() -> int:
+    """Return the memory of this machine, or the limit of this process's container, in bytes.
+
+    Example:
+        >>> memory_bytes() > 10**8
+        True
+    """
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    try:
+        return min(memory, int(Path("/sys/fs/cgroup/memory.max").read_text()))
+    except (OSError, ValueError):  # no such limit
+        return memory

@@ -9,8 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.extend.core import jaxprs_in_params
 
-from gainjax.checks import memory_bytes
 from gainjax.data import Stream
+from gainjax.data.safe import memory_bytes
 from gainjax.training.advance import Position, Work, advance
 from gainjax.training.keys import is_key
 from gainjax.training.layout import Layout, make_layout
