@@ -38,7 +38,7 @@ def controls(
     lab: Annotated[Lab, tyro.conf.arg(name="")],
     benchmarks: tuple[str, ...] = ("split-mnist", "rotated-mnist"),
     methods: tuple[str, ...] = (*STEP_OR_TIMING, *OTHERS),
-    seeds: int = 5,
+    seeds: int = 10,
 ) -> None:
     """Compare NGM-SGD with controls that share some of its parts, paired by seed.
 
@@ -105,7 +105,7 @@ def _plot(rows: pd.DataFrame) -> Figure:
 
 def _differences(runs: xr.Dataset) -> pd.DataFrame:
     """Return one row per method: metrics with intervals, and their differences from NGM-SGD."""
-    metrics = with_bounds(COMPARED)
+    metrics = with_bounds((*COMPARED, "lowest_at"))
     differences = comparison(runs, "ngm-sgd", COMPARED).drop(columns="reference")
     rows = table(runs)[[*metrics, "seeds", "diverged"]].join(differences.add_prefix("minus_ngm_"))
     return rows.rename_axis("method").reset_index()

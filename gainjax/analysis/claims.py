@@ -16,6 +16,7 @@ from gainjax.analysis.recorded import the_recorded_gain
 from gainjax.analysis.tonic import relative_change, tonic_levels
 from gainjax.curves import per_seed, spec_of
 from gainjax.methods import METHODS
+from gainjax.metrics import ACCURACY, GAP
 from gainjax.statistics import mean_interval, paired_permutation_test
 
 PAPER = "arXiv 2507.14056"
@@ -62,7 +63,7 @@ def smaller_gap(better: str, reference: str) -> Callable[[xr.Dataset], np.ndarra
     """
 
     def measure(curves: xr.Dataset) -> np.ndarray:
-        rows = per_seed(curves).pivot(index="seed", columns="method", values="avg_sg")
+        rows = per_seed(curves).pivot(index="seed", columns="method", values=GAP)
         return (rows[reference] - rows[better]).dropna().to_numpy(np.float64)
 
     return measure
@@ -256,9 +257,9 @@ def _brings_classes(curves: xr.Dataset, classes: Sequence[int] | None) -> bool |
 def _anytime_difference(curves: xr.Dataset) -> float:
     """Return the anytime accuracy of the first method minus the second's; NaN unless two."""
     rows = per_seed(curves)
-    if curves.sizes["setting"] != 2 or "anytime_accuracy" not in rows:
+    if curves.sizes["setting"] != 2 or ACCURACY not in rows:
         return np.nan
-    first, second = rows.groupby("setting", sort=False)["anytime_accuracy"].mean()
+    first, second = rows.groupby("setting", sort=False)[ACCURACY].mean()
     return float(first - second)
 
 

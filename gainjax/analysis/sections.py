@@ -16,7 +16,7 @@ from gainjax.analysis.claims import CLAIMS, judge_claims
 from gainjax.analysis.recorded import RecordedGain, recorded_gains
 from gainjax.analysis.tonic import LAST_PART, relative_change, tonic_levels
 from gainjax.curves import spec_of
-from gainjax.metrics import METRICS
+from gainjax.metrics import ACCURACY, METRICS
 from gainjax.show import tables
 from gainjax.show.names import printable
 from gainjax.show.pages import charts
@@ -60,14 +60,14 @@ def bursts(shown: Shown) -> Section | None:
     gains = _moving_gains(shown) if shown.has_switch else {}
     if not gains:
         return None
-    rows = measure_bursts(shown.dataset.sel(setting=list(gains)))
+    rows = measure_bursts(shown.curves.sel(setting=list(gains)))
     table = burst_table(rows)
     switches = len(shown.ends) - 1
     if len(gains) * (switches + 1) > _MOST_ROWS:
         table = table[table["switch"] == 0]
     sheet = Sheet(
         "Bursts of the gain",
-        [of_rows(shown.dataset), *(title for title, _ in _BURSTS.values())],
+        [of_rows(shown.curves), *(title for title, _ in _BURSTS.values())],
         [_burst_row(shown, row, switches) for label in gains for row in _of(table, label)],
         [*_BURST_NOTES, *_notes(shown, gains)],
     )
@@ -84,7 +84,7 @@ def tonic(shown: Shown) -> Section | None:
     gains = _moving_gains(shown)
     if not gains:
         return None
-    levels = tonic_levels(shown.dataset.sel(setting=list(gains)))
+    levels = tonic_levels(shown.curves.sel(setting=list(gains)))
     tasks = range(1, len(shown.ends) + 1)
     rows = []
     for label, own in levels.groupby("setting", sort=False):
@@ -95,7 +95,7 @@ def tonic(shown: Shown) -> Section | None:
             rows.append(Row(shown.names[label], note, cells, ends_group=note != name))
     sheet = Sheet(
         "Level of the gain in the last quarter of each task",
-        [of_rows(shown.dataset), *(f"task {task}" for task in tasks)],
+        [of_rows(shown.curves), *(f"task {task}" for task in tasks)],
         rows,
         [
             "fixed point: g₀ + ηH/(1 − γ) for the mean uncertainty H of the updates that drove the "
@@ -113,15 +113,15 @@ def claims(shown: Shown) -> Section | None:
     Args:
         shown: Curves.
     """
-    enough = shown.dataset.sizes["seed"] >= tables.LEAST_SEEDS
-    methods = shown.dataset["method"].values.tolist()
+    enough = shown.curves.sizes["seed"] >= tables.LEAST_SEEDS
+    methods = shown.curves["method"].values.tolist()
     if not (shown.has_switch and enough and len(set(methods)) == len(methods)) or _is_cut(shown):
         return None
     judged = []
     for name, claim in CLAIMS.items():
         if set(claim.methods) <= set(methods):
             with contextlib.suppress(ValueError, KeyError):  # without that gain, or any gap
-                judged.append(judge_claims(shown.dataset, {name: claim}))
+                judged.append(judge_claims(shown.curves, {name: claim}))
     if not judged:
         return None
     found = pd.concat(judged, ignore_index=True)
@@ -182,12 +182,12 @@ def _moving_gains(shown: Shown) -> dict[str, RecordedGain]:
     for number, label in enumerate(shown.names):
         if every or number in shown.visible:
             with contextlib.suppress(ValueError):  # no gain, or none whose dynamics are known
-                found |= recorded_gains(shown.dataset.sel(setting=[label]))
+                found |= recorded_gains(shown.curves.sel(setting=[label]))
     return {label: each for label, each in found.items() if np.ptp(each.gain) > 0}
 
 
 def _is_cut(shown: Shown) -> bool:
-    return "cut_off_after" in spec_of(shown.dataset)
+    return "cut_off_after" in spec_of(shown.curves)
 
 
 def _of(table: pd.DataFrame, label: str) -> list[dict]:
@@ -211,7 +211,7 @@ def _burst_row(shown: Shown, row: dict, switches: int) -> Row:
 
 def _notes(shown: Shown, gains: dict[str, RecordedGain]) -> Iterator[str]:
     """Describe the numbers, and what is left out."""
-    seeds = shown.dataset.sizes["seed"]
+    seeds = shown.curves.sizes["seed"]
     yield (
         "all numbers: mean over seeds and its 95 % confidence interval"
         if seeds > 1
@@ -263,7 +263,7 @@ def _gain_chart(shown: Shown, gains: dict[str, RecordedGain]) -> Chart:
     curves: list[charts.Curve | None] = [None] * len(shown.names)
     for number, label in enumerate(shown.names):
         if label in gains:
-            gain = shown.dataset["gain"].sel(setting=label, seed=gains[label].seeds)
+            gain = shown.curves["gain"].sel(setting=label, seed=gains[label].seeds)
             pieces = around_switches(gain, shown.ends, before=before, after=after)
             values = pieces.mean("switch").transpose("since", "seed").values
             curves[number] = pieces["since"].values, values
@@ -318,7 +318,7 @@ def _compared(shown: Shown, levels: pd.DataFrame) -> str:
 
 
 def _claim_row(row: dict, score: str) -> Row:
-    cost = METRICS["anytime_accuracy"].show(row["anytime_difference"], DIGITS, score=score)
+    cost = METRICS[ACCURACY].show(row["anytime_difference"], DIGITS, score=score)
     cells = [
         with_interval(row["value"], row["low"], row["high"], form="+#.3g"),
         ("–" if np.isnan(row["p"]) else f"{row['p']:.2g}",),

@@ -21,11 +21,11 @@ _TRAILER = len(_MARK) + 64 + 1  # with a newline; netCDF readers ignore anything
 _MOST_DENSE = 1100  # largest compression ratio that is believed
 
 
-def save(dataset: xr.Dataset, path: str | Path) -> Path:
+def save(curves: xr.Dataset, path: str | Path) -> Path:
     """Write curves to disk atomically.
 
     Args:
-        dataset: Curves as :func:`gainjax.curves.make_curves` returns them, or a selection of their
+        curves: Curves as :func:`gainjax.curves.make_curves` returns them, or a selection of their
             settings and seeds.
         path: A directory, created if needed, for ``curves.nc``; or a path that ends in ``.nc``.
 
@@ -36,15 +36,15 @@ def save(dataset: xr.Dataset, path: str | Path) -> Path:
         ValueError: If the dataset is not of the described form.
         OSError: If the file cannot be written. An existing file is left intact.
     """
-    check_form(dataset, "dataset")
+    check_form(curves, "curves")
     encoding = {"zlib": True, "complevel": 4, "_FillValue": None}  # NaN needs no fill value
     # Into memory first: HDF5 does not survive a full disk.
     content = (
-        narrowed(dataset)
+        narrowed(curves)
         .drop_encoding()
         .to_netcdf(
             engine="h5netcdf",
-            encoding={name: encoding for name, array in dataset.data_vars.items() if array.size},
+            encoding={name: encoding for name, array in curves.data_vars.items() if array.size},
         )
     )
     path = _file(path)
@@ -72,57 +72,57 @@ def load(path: str | Path) -> xr.Dataset:
     try:
         with h5py.File(io.BytesIO(body)) as file:  # h5netcdf leaves a half-open file if this fails
             _check_storage(file, len(body))
-        dataset = xr.load_dataset(io.BytesIO(body), engine="h5netcdf", phony_dims="access")
+        curves = xr.load_dataset(io.BytesIO(body), engine="h5netcdf", phony_dims="access")
     except (OSError, ValueError, KeyError, RuntimeError, TypeError) as error:  # HDF5 raises any
         raise ValueError(f"{path} is damaged or not a netCDF 4 file: {error}") from error
-    dataset = dataset.drop_encoding()
+    curves = curves.drop_encoding()
     # netCDF numbers come as NumPy scalars.
-    dataset.attrs = {k: getattr(v, "item", lambda v=v: v)() for k, v in dataset.attrs.items()}
-    if dataset.attrs.get("format") == 1 and not is_sealed:
-        dataset = from_format_1(dataset, str(path))
-    elif not is_sealed and dataset.attrs.get("format") == FORMAT:
+    curves.attrs = {k: getattr(v, "item", lambda v=v: v)() for k, v in curves.attrs.items()}
+    if curves.attrs.get("format") == 1 and not is_sealed:
+        curves = from_format_1(curves, str(path))
+    elif not is_sealed and curves.attrs.get("format") == FORMAT:
         raise ValueError(
             f"{path} is damaged: the checksum that gainjax.save writes after the data is missing"
         )
-    check_form(dataset, str(path))
-    return dataset
+    check_form(curves, str(path))
+    return curves
 
 
-def check_form(dataset: xr.Dataset, where: str) -> None:
+def check_form(curves: xr.Dataset, where: str) -> None:
     """Raise unless a dataset has the form of :func:`gainjax.curves.make_curves`.
 
     Args:
-        dataset: The dataset to check.
+        curves: The dataset to check.
         where: Where it comes from, for the message.
 
     Raises:
         ValueError: If something is missing, or labels differ from those of the description.
     """
-    if not isinstance(dataset, xr.Dataset):
-        raise TypeError(f"{where} must be an xarray.Dataset of curves: got {type(dataset)}")
-    found = dataset.attrs.get("format", FORMAT)
+    if not isinstance(curves, xr.Dataset):
+        raise TypeError(f"{where} must be an xarray.Dataset of curves: got {type(curves)}")
+    found = curves.attrs.get("format", FORMAT)
     if found != FORMAT:
         raise ValueError(
             f"{where} has format {found}, and this version of gainjax knows format {FORMAT}: use "
             "the version that wrote it"
         )
-    if missing := [name for name in ATTRS if name not in dataset.attrs]:
+    if missing := [name for name in ATTRS if name not in curves.attrs]:
         raise ValueError(f"{where} does not hold gainjax curves: no attribute {missing[0]!r}")
     wanted = {"accuracy": DIMS["accuracy"], "diverged_update": ("setting", "seed"), **COORDS}
-    wanted |= {name: dims for name, dims in DIMS.items() if name in dataset.variables}
+    wanted |= {name: dims for name, dims in DIMS.items() if name in curves.variables}
     for name, dims in wanted.items():
-        if name not in dataset.variables or dataset[name].dims != dims:
+        if name not in curves.variables or curves[name].dims != dims:
             raise ValueError(
                 f"{where} does not hold gainjax curves: no {name} over {', '.join(dims)}"
             )
     try:
-        json.loads(dataset.attrs["environment"])
+        json.loads(curves.attrs["environment"])
     except (ValueError, TypeError, RecursionError) as error:
         raise ValueError(
             f"{where} does not hold gainjax curves: its environment is invalid ({error})"
         ) from error
-    check_rows(dataset, where)
-    check_every_update(dataset, where)
+    check_rows(curves, where)
+    check_every_update(curves, where)
 
 
 def _file(path: str | Path) -> Path:

@@ -69,7 +69,7 @@ def concat(curves: Sequence[xr.Dataset], dim: Dimension) -> xr.Dataset:
     if twice := [label for label, count in counts.items() if count > 1]:
         raise ValueError(
             f"curves to join must have different {dim}s: {twice[0]!r} occurs twice; select "
-            f"with dataset.sel({dim}=[...])"
+            f"with curves.sel({dim}=[...])"
         )
     joined = xr.concat(
         aligned(parts),
@@ -83,24 +83,24 @@ def concat(curves: Sequence[xr.Dataset], dim: Dimension) -> xr.Dataset:
     return joined.assign_attrs(_joined_attrs(parts, dim))
 
 
-def narrowed(dataset: xr.Dataset) -> xr.Dataset:
+def narrowed(curves: xr.Dataset) -> xr.Dataset:
     """Return curves whose description has only the settings and seeds that the data have.
 
     Args:
-        dataset: Curves, possibly a selection.
+        curves: Curves, possibly a selection.
 
     Raises:
         ValueError: If it holds a setting or seed that is not described.
     """
-    spec = spec_of(dataset)
-    labels, seeds = dataset["setting"].values.tolist(), dataset["seed"].values.tolist()
+    spec = spec_of(curves)
+    labels, seeds = curves["setting"].values.tolist(), curves["seed"].values.tolist()
     rows = {row["label"]: row for row in spec["settings"]}
     if unknown := [x for x in labels if x not in rows] + [
         x for x in seeds if x not in spec["seeds"]
     ]:
-        raise ValueError(f"dataset must hold what its spec describes: {unknown[0]!r} is not there")
+        raise ValueError(f"curves must hold what its spec describes: {unknown[0]!r} is not there")
     if labels == list(rows) and seeds == spec["seeds"]:
-        return dataset
+        return curves
     spec |= {"settings": [rows[label] for label in labels], "seeds": seeds}
     methods = {row["method"] for row in spec["settings"]}
     for name in {"programs", "references"} & spec.keys():
@@ -111,7 +111,7 @@ def narrowed(dataset: xr.Dataset) -> xr.Dataset:
         spec["borrowed"] = of_seeds(spec["borrowed"], seeds)
     if "elsewhere" in spec:
         spec["elsewhere"] = [label for label in spec["elsewhere"] if label in labels]
-    return dataset.assign_attrs(spec=to_json("spec", spec))
+    return curves.assign_attrs(spec=to_json("spec", spec))
 
 
 def of_seeds(borrowed: Mapping[str, Any], seeds: Iterable[Any]) -> dict[str, Any]:
@@ -151,7 +151,7 @@ def _check_belong(first: xr.Dataset, other: xr.Dataset, dim: Dimension) -> None:
         if ("protocol" in spec_of(first)) != ("protocol" in spec_of(other)):
             hint = (
                 "\nGive from_curves the benchmark= and the updates and tasks at which the run was "
-                "evaluated, or select what both have with dataset.sel"
+                "evaluated, or select what both have with curves.sel"
             )
         raise ValueError(
             f"curves do not belong together: they differ in {difference(old, new)}{hint}"

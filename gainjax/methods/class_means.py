@@ -12,17 +12,15 @@ from gainjax.methods.plain import ENTRIES as PLAIN
 from gainjax.methods.plain import msgd
 from gainjax.optim import class_means
 
-Rate = float | ArrayLike
-
 
 def _initialized(
-    mask: Any, learning_rate: Rate = 0.01, momentum: Rate = 0.9, scale: Rate = 1.0
+    mask: Any, learning_rate: ArrayLike = 0.01, momentum: ArrayLike = 0.9, scale: ArrayLike = 1.0
 ) -> optax.GradientTransformation:
     return class_means.initialized_by_means(msgd(learning_rate, momentum), scale, mask)
 
 
 def _read(
-    optimizer: optax.GradientTransformation, mask: Any, mean_decay: Rate = 0.9
+    optimizer: optax.GradientTransformation, mask: Any, mean_decay: ArrayLike = 0.9
 ) -> optax.GradientTransformation:
     return class_means.read_by_means(optimizer, mean_decay, mask)
 

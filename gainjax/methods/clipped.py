@@ -7,37 +7,44 @@ from gainjax.methods.method import POSITIVE, UNIT, Method
 from gainjax.methods.plain import msgd
 from gainjax.optim import clipping
 
-Rate = float | ArrayLike
-
 
 def _by_norm(
-    learning_rate: Rate = 0.01, momentum: Rate = 0.9, max_norm: Rate = 1.0
+    learning_rate: ArrayLike = 0.01, momentum: ArrayLike = 0.9, max_norm: ArrayLike = 1.0
 ) -> optax.GradientTransformation:
     return optax.chain(optax.clip_by_global_norm(max_norm), msgd(learning_rate, momentum))
 
 
 def _adaptive(
-    learning_rate: Rate = 0.01, momentum: Rate = 0.9, clipping: Rate = 0.01
+    learning_rate: ArrayLike = 0.01, momentum: ArrayLike = 0.9, clipping: ArrayLike = 0.01
 ) -> optax.GradientTransformation:
     return optax.chain(optax.adaptive_grad_clip(clipping), msgd(learning_rate, momentum))
 
 
 def _running(
-    learning_rate: Rate = 0.01, momentum: Rate = 0.9, factor: Rate = 1.05, smoothing: Rate = 0.98
+    learning_rate: ArrayLike = 0.01,
+    momentum: ArrayLike = 0.9,
+    factor: ArrayLike = 1.05,
+    smoothing: ArrayLike = 0.98,
 ) -> optax.GradientTransformation:
     clip = clipping.clip_by_running_norm(factor, smoothing)
     return optax.chain(clip, msgd(learning_rate, momentum))
 
 
 def _z_score(
-    learning_rate: Rate = 0.01, momentum: Rate = 0.9, threshold: Rate = 2.5, smoothing: Rate = 0.97
+    learning_rate: ArrayLike = 0.01,
+    momentum: ArrayLike = 0.9,
+    threshold: ArrayLike = 2.5,
+    smoothing: ArrayLike = 0.97,
 ) -> optax.GradientTransformation:
     clip = clipping.clip_by_z_score(threshold, smoothing)
     return optax.chain(clip, msgd(learning_rate, momentum))
 
 
 def _update_rms(
-    learning_rate: Rate = 0.01, b1: Rate = 0.9, b2: Rate = 0.999, max_rms: Rate = 1.0
+    learning_rate: ArrayLike = 0.01,
+    b1: ArrayLike = 0.9,
+    b2: ArrayLike = 0.999,
+    max_rms: ArrayLike = 1.0,
 ) -> optax.GradientTransformation:
     return optax.chain(
         optax.scale_by_adam(b1=b1, b2=b2),

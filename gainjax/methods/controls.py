@@ -12,16 +12,15 @@ from gainjax.methods.plain import adam, msgd
 from gainjax.optim import controls
 from gainjax.optim.modulation import GainRule
 
-Rate = float | ArrayLike
 _CONTROL = "our control"
 _BACKBONE = {"backbone_momentum": UNIT}
 
 
 def _entropy_lr(
-    learning_rate: Rate = 0.01,
-    decay: Rate = 0.9,
-    baseline: Rate = 1.0,
-    sensitivity: Rate = 0.4,
+    learning_rate: ArrayLike = 0.01,
+    decay: ArrayLike = 0.9,
+    baseline: ArrayLike = 1.0,
+    sensitivity: ArrayLike = 0.4,
 ) -> optax.GradientTransformation:
     dynamics = GainDynamics(decay, baseline, sensitivity)
     return controls.entropy_scaled(optax.sgd(learning_rate), dynamics)
@@ -43,16 +42,18 @@ def _shuffled(gain_trace: ArrayLike) -> GainRule:
     return controls.replayed_gain(jnp.concatenate([trace[:1], trace[order]]))
 
 
-def _bump(decay: Rate = 0.9, baseline: Rate = 1.0, height: Rate = 1.0) -> GainRule:
+def _bump(decay: ArrayLike = 0.9, baseline: ArrayLike = 1.0, height: ArrayLike = 1.0) -> GainRule:
     return controls.bump_at_switches(decay, baseline, height)
 
 
-def _msgd_reset(learning_rate: Rate = 0.01, momentum: Rate = 0.9) -> optax.GradientTransformation:
+def _msgd_reset(
+    learning_rate: ArrayLike = 0.01, momentum: ArrayLike = 0.9
+) -> optax.GradientTransformation:
     return controls.reset_at_switches(msgd(learning_rate, momentum))
 
 
 def _adam_reset(
-    learning_rate: Rate = 0.01, b1: Rate = 0.9, b2: Rate = 0.999
+    learning_rate: ArrayLike = 0.01, b1: ArrayLike = 0.9, b2: ArrayLike = 0.999
 ) -> optax.GradientTransformation:
     return controls.reset_at_switches(adam(learning_rate, b1, b2))
 

@@ -6,21 +6,19 @@ from jax.typing import ArrayLike
 from gainjax.methods.method import NOT_NEGATIVE, POSITIVE, Method
 from gainjax.optim import flatness
 
-Rate = float | ArrayLike
 
-
-def _sam(learning_rate: Rate = 0.01, radius: Rate = 0.05) -> optax.GradientTransformation:
+def _sam(learning_rate: ArrayLike = 0.01, radius: ArrayLike = 0.05) -> optax.GradientTransformation:
     return flatness.sharpness_aware(optax.sgd(learning_rate), radius)
 
 
 def _c_flat(
-    learning_rate: Rate = 0.01, radius: Rate = 0.05, balance: Rate = 0.2
+    learning_rate: ArrayLike = 0.01, radius: ArrayLike = 0.05, balance: ArrayLike = 0.2
 ) -> optax.GradientTransformation:
     return flatness.curvature_flat(optax.sgd(learning_rate), radius, balance)
 
 
 def _entropy_sgd(
-    learning_rate: Rate = 0.01, inner_rate: Rate = 0.01, scope: Rate = 0.03
+    learning_rate: ArrayLike = 0.01, inner_rate: ArrayLike = 0.01, scope: ArrayLike = 0.03
 ) -> optax.GradientTransformation:
     return flatness.local_entropy(optax.sgd(learning_rate), inner_rate, scope)
 

@@ -10,12 +10,11 @@ from gainjax.gain import GainDynamics
 from gainjax.methods.method import UNIT, Method
 from gainjax.methods.plain import adam, msgd
 
-Rate = float | ArrayLike
 _PAPER = "Rodriguez-Garcia et al., arXiv 2507.14056"
 
 
 def sgd_with_backbone(
-    mask: Any, learning_rate: Rate = 0.01, backbone_momentum: Rate = 0.9
+    mask: Any, learning_rate: ArrayLike = 0.01, backbone_momentum: ArrayLike = 0.9
 ) -> optax.GradientTransformation:
     """Return SGD for the weights that a gain multiplies, with momentum for others, if any."""
     if mask is None or all(jax.tree.leaves(mask)):
@@ -29,10 +28,10 @@ def sgd_with_backbone(
 
 
 def dynamics(
-    decay: Rate = 0.9,
-    baseline: Rate = 1.0,
-    sensitivity: Rate = 0.4,
-    max_gain: Rate | None = None,
+    decay: ArrayLike = 0.9,
+    baseline: ArrayLike = 1.0,
+    sensitivity: ArrayLike = 0.4,
+    max_gain: ArrayLike | None = None,
 ) -> GainDynamics:
     """Return the paper's gain dynamics."""
     return GainDynamics(decay, baseline, sensitivity, max_gain)

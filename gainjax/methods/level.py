@@ -9,26 +9,29 @@ from gainjax.methods.plain import sgd
 from gainjax.optim import controls, losses
 from gainjax.optim.modulation import GainRule
 
-Rate = float | ArrayLike
 _CONTROL = "our control"
 _BACKBONE = {"backbone_momentum": UNIT}
 _LEVEL = {"level": POSITIVE}
 
 
-def _fixed(level: Rate = 2.0) -> GainRule:
+def _fixed(level: ArrayLike = 2.0) -> GainRule:
     return controls.fixed_gain(level)
 
 
-def _ramped(level: Rate = 2.0, decay: Rate = 0.98) -> GainRule:
+def _ramped(level: ArrayLike = 2.0, decay: ArrayLike = 0.98) -> GainRule:
     return controls.ramped_gain(1.0, level, decay)
 
 
-def _compensated(learning_rate: Rate = 0.01, level: Rate = 2.0) -> optax.GradientTransformation:
+def _compensated(
+    learning_rate: ArrayLike = 0.01, level: ArrayLike = 2.0
+) -> optax.GradientTransformation:
     # A fixed gain makes steps level**2 as large: undoing that leaves its initial weights alone.
     return sgd(learning_rate / level**2)
 
 
-def _temperature(learning_rate: Rate = 0.01, level: Rate = 8.0) -> optax.GradientTransformation:
+def _temperature(
+    learning_rate: ArrayLike = 0.01, level: ArrayLike = 8.0
+) -> optax.GradientTransformation:
     return losses.at_temperature(sgd(learning_rate), level)
 
 

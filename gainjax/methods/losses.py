@@ -7,22 +7,22 @@ from gainjax.methods.method import POSITIVE, Method
 from gainjax.methods.plain import msgd
 from gainjax.optim import losses
 
-Rate = float | ArrayLike
-
 
 def _without_unseen(
-    learning_rate: Rate = 0.01, momentum: Rate = 0.9
+    learning_rate: ArrayLike = 0.01, momentum: ArrayLike = 0.9
 ) -> optax.GradientTransformation:
     return losses.without_unseen(msgd(learning_rate, momentum))
 
 
 def _smoothed(
-    learning_rate: Rate = 0.01, momentum: Rate = 0.9, length: Rate = 50.0
+    learning_rate: ArrayLike = 0.01, momentum: ArrayLike = 0.9, length: ArrayLike = 50.0
 ) -> optax.GradientTransformation:
     return losses.smoothed(msgd(learning_rate, momentum), length)
 
 
-def _projected(learning_rate: Rate = 0.01, momentum: Rate = 0.9) -> optax.GradientTransformation:
+def _projected(
+    learning_rate: ArrayLike = 0.01, momentum: ArrayLike = 0.9
+) -> optax.GradientTransformation:
     return losses.projected(msgd(learning_rate, momentum))
 
 

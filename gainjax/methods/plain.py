@@ -5,40 +5,47 @@ from jax.typing import ArrayLike
 
 from gainjax.methods.method import UNIT, Method
 
-Rate = float | ArrayLike
 
-
-def sgd(learning_rate: Rate = 0.01) -> optax.GradientTransformation:
+def sgd(learning_rate: ArrayLike = 0.01) -> optax.GradientTransformation:
     """Return plain SGD."""
     return optax.sgd(learning_rate)
 
 
-def msgd(learning_rate: Rate = 0.01, momentum: Rate = 0.9) -> optax.GradientTransformation:
+def msgd(
+    learning_rate: ArrayLike = 0.01, momentum: ArrayLike = 0.9
+) -> optax.GradientTransformation:
     """Return SGD with heavy-ball momentum."""
     return optax.sgd(learning_rate, momentum)
 
 
 def adam(
-    learning_rate: Rate = 0.01, b1: Rate = 0.9, b2: Rate = 0.999
+    learning_rate: ArrayLike = 0.01, b1: ArrayLike = 0.9, b2: ArrayLike = 0.999
 ) -> optax.GradientTransformation:
     """Return Adam."""
     return optax.adam(learning_rate, b1=b1, b2=b2)
 
 
-def _nesterov(learning_rate: Rate = 0.01, momentum: Rate = 0.9) -> optax.GradientTransformation:
+def _nesterov(
+    learning_rate: ArrayLike = 0.01, momentum: ArrayLike = 0.9
+) -> optax.GradientTransformation:
     return optax.sgd(learning_rate, momentum, nesterov=True)
 
 
-def _rmsprop(learning_rate: Rate = 0.01, smoothing: Rate = 0.99) -> optax.GradientTransformation:
+def _rmsprop(
+    learning_rate: ArrayLike = 0.01, smoothing: ArrayLike = 0.99
+) -> optax.GradientTransformation:
     return optax.rmsprop(learning_rate, decay=smoothing)
 
 
-def _adagrad(learning_rate: Rate = 0.01) -> optax.GradientTransformation:
+def _adagrad(learning_rate: ArrayLike = 0.01) -> optax.GradientTransformation:
     return optax.adagrad(learning_rate, initial_accumulator_value=0.0)
 
 
 def _adamw(
-    learning_rate: Rate = 0.01, b1: Rate = 0.9, b2: Rate = 0.999, weight_decay: Rate = 0.01
+    learning_rate: ArrayLike = 0.01,
+    b1: ArrayLike = 0.9,
+    b2: ArrayLike = 0.999,
+    weight_decay: ArrayLike = 0.01,
 ) -> optax.GradientTransformation:
     return optax.adamw(learning_rate, b1=b1, b2=b2, weight_decay=weight_decay)
 

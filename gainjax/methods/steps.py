@@ -11,32 +11,40 @@ from gainjax.methods.plain import adam, msgd, sgd
 from gainjax.optim import controls, warmup
 from gainjax.optim.layerwise import layerwise_proximal
 
-Rate = float | ArrayLike
 
-
-def _normalized(learning_rate: Rate = 0.03, momentum: Rate = 0.9) -> optax.GradientTransformation:
+def _normalized(
+    learning_rate: ArrayLike = 0.03, momentum: ArrayLike = 0.9
+) -> optax.GradientTransformation:
     return optax.chain(optax.normalize_by_update_norm(), msgd(learning_rate, momentum))
 
 
 def _lion(
-    learning_rate: Rate = 0.0003, b1: Rate = 0.9, b2: Rate = 0.99
+    learning_rate: ArrayLike = 0.0003, b1: ArrayLike = 0.9, b2: ArrayLike = 0.99
 ) -> optax.GradientTransformation:
     return optax.lion(learning_rate, b1=b1, b2=b2, weight_decay=0.0)
 
 
-def _signum(learning_rate: Rate = 0.0003, momentum: Rate = 0.9) -> optax.GradientTransformation:
+def _signum(
+    learning_rate: ArrayLike = 0.0003, momentum: ArrayLike = 0.9
+) -> optax.GradientTransformation:
     return optax.signum(learning_rate, beta=momentum)
 
 
-def _polyak(max_learning_rate: Rate = 0.1, scaling: Rate = 1.0) -> optax.GradientTransformation:
+def _polyak(
+    max_learning_rate: ArrayLike = 0.1, scaling: ArrayLike = 1.0
+) -> optax.GradientTransformation:
     return optax.polyak_sgd(max_learning_rate, scaling, eps=1e-8)
 
 
-def _momo(learning_rate: Rate = 0.1, momentum: Rate = 0.9) -> optax.GradientTransformation:
+def _momo(
+    learning_rate: ArrayLike = 0.1, momentum: ArrayLike = 0.9
+) -> optax.GradientTransformation:
     return optax.contrib.momo(learning_rate, momentum)
 
 
-def _schedule_free(learning_rate: Rate = 0.1, b1: Rate = 0.9) -> optax.GradientTransformation:
+def _schedule_free(
+    learning_rate: ArrayLike = 0.1, b1: ArrayLike = 0.9
+) -> optax.GradientTransformation:
     return optax.contrib.schedule_free(sgd(learning_rate), learning_rate, b1=b1)
 
 
@@ -44,40 +52,48 @@ def _schedule_free_average(params: Any, opt_state: Any) -> Any:
     return optax.contrib.schedule_free_eval_params(opt_state, params)
 
 
-def _centralized(learning_rate: Rate = 0.01) -> optax.GradientTransformation:
+def _centralized(learning_rate: ArrayLike = 0.01) -> optax.GradientTransformation:
     return optax.chain(optax.centralize(), sgd(learning_rate))
 
 
-def _muon(learning_rate: Rate = 0.003, momentum: Rate = 0.95) -> optax.GradientTransformation:
+def _muon(
+    learning_rate: ArrayLike = 0.003, momentum: ArrayLike = 0.95
+) -> optax.GradientTransformation:
     return optax.contrib.muon(learning_rate, beta=momentum)
 
 
 def _layerwise(
-    mask: Any, learning_rate: Rate = 0.01, momentum: Rate = 0.9, strength: Rate = 1.0
+    mask: Any, learning_rate: ArrayLike = 0.01, momentum: ArrayLike = 0.9, strength: ArrayLike = 1.0
 ) -> optax.GradientTransformation:
     return layerwise_proximal(msgd(learning_rate, momentum), strength, mask=mask)
 
 
 def _adam_warmup(
-    learning_rate: Rate = 0.01, b1: Rate = 0.9, b2: Rate = 0.999, length: Rate = 50.0
+    learning_rate: ArrayLike = 0.01,
+    b1: ArrayLike = 0.9,
+    b2: ArrayLike = 0.999,
+    length: ArrayLike = 50.0,
 ) -> optax.GradientTransformation:
     return warmup.warmup_at_start(adam(learning_rate, b1, b2), length)
 
 
 def _adam_time_reset(
-    learning_rate: Rate = 0.01, b1: Rate = 0.9, b2: Rate = 0.999
+    learning_rate: ArrayLike = 0.01, b1: ArrayLike = 0.9, b2: ArrayLike = 0.999
 ) -> optax.GradientTransformation:
     return controls.time_reset_at_switches(adam(learning_rate, b1, b2))
 
 
 def _warmup_at_switch(
-    learning_rate: Rate = 0.01, momentum: Rate = 0.9, length: Rate = 50.0
+    learning_rate: ArrayLike = 0.01, momentum: ArrayLike = 0.9, length: ArrayLike = 50.0
 ) -> optax.GradientTransformation:
     return warmup.warmup_at_switches(msgd(learning_rate, momentum), length)
 
 
 def _warmup_at_surprise(
-    learning_rate: Rate = 0.01, momentum: Rate = 0.9, length: Rate = 50.0, factor: Rate = 2.0
+    learning_rate: ArrayLike = 0.01,
+    momentum: ArrayLike = 0.9,
+    length: ArrayLike = 50.0,
+    factor: ArrayLike = 2.0,
 ) -> optax.GradientTransformation:
     return warmup.warmup_at_surprise(msgd(learning_rate, momentum), length, factor)
 

@@ -13,7 +13,8 @@ before the first update is update 0; only windowed forgetting and plasticity cou
 Accuracy may be replaced by any score with finite values for which higher is better.
 
 The metrics are listed by name in :data:`METRICS`, which :func:`register_metric` extends: tables,
-files and figures show all of them.
+files and figures show all of them. Rankings and frontiers weigh two of them against each other,
+:data:`GAP` and :data:`ACCURACY`.
 
 Two conventions are in use. Rodriguez-Garcia et al. consider task 1 and the minimum within each
 task. De Lange et al. consider all tasks and the minimum since a task ended; their metrics are the
@@ -27,7 +28,7 @@ from gainjax.metrics.all_tasks import (
     windowed_forgetting,
     windowed_plasticity,
 )
-from gainjax.metrics.entries import METRICS
+from gainjax.metrics.entries import ACCURACY, GAP, METRICS
 from gainjax.metrics.first_task import (
     Version,
     average_accuracy,
@@ -43,6 +44,8 @@ from gainjax.metrics.seen_tasks import anytime_accuracy, final_accuracy
 from gainjax.metrics.summary import evaluate, summarize
 
 __all__ = [
+    "ACCURACY",
+    "GAP",
     "INPUTS",
     "METRICS",
     "Convention",

@@ -23,7 +23,11 @@ from gainjax.metrics.recovery import SUSTAINED, recovery_updates, updates_to_min
 from gainjax.metrics.registry import METRICS, register_metric
 from gainjax.metrics.seen_tasks import anytime_accuracy, final_accuracy
 
-__all__ = ["METRICS"]
+__all__ = ["ACCURACY", "GAP", "METRICS"]
+
+# A small gap is worth little without accuracy: rankings, frontiers and pages weigh these two.
+GAP = "avg_sg"
+ACCURACY = "anytime_accuracy"
 
 OneEach = Float[Numbers, "*runs"]
 _FIRST = ("first_accuracy", "eval_updates", "task_ends")
@@ -63,7 +67,7 @@ def _windowed(function: Callable[..., OneEach]) -> Callable[..., OneEach]:
 
 
 register_metric(
-    "avg_sg",
+    GAP,
     average_stability_gap,
     _FIRST,
     "avg-SG",
@@ -220,7 +224,7 @@ register_metric(
     **_DE_LANGE,
 )
 register_metric(
-    "anytime_accuracy",
+    ACCURACY,
     anytime_accuracy,
     ("seen_accuracy", "seen_updates", "task_ends"),
     "anytime",

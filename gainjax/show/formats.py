@@ -34,12 +34,12 @@ _LATEX = {
 _MARKUP = re.compile(r"[\\`*<~$|]|(?<![^\W_])_|_(?![^\W_])|\[(?=[^\]]*\]\()|&(?=#?\w+;)")
 
 
-def formatted(dataset: xr.Dataset, form: Format, floor: xr.Dataset | None = None) -> str:
+def formatted(curves: xr.Dataset, format: Format, floor: xr.Dataset | None = None) -> str:
     r"""Return the table of a run, or the ranking of a sweep, as text.
 
     Args:
-        dataset: Curves.
-        form: "markdown", or "latex" for the packages ``booktabs`` and, if names need it,
+        curves: Curves.
+        format: "markdown", or "latex" for the packages ``booktabs`` and, if names need it,
             ``fontenc`` with T1: the displayed table, with footnotes. "csv": the columns of
             :func:`gainjax.table` or :func:`gainjax.ranking`, unrounded.
         floor: As for :func:`gainjax.table`; not for a sweep.
@@ -57,20 +57,20 @@ def formatted(dataset: xr.Dataset, form: Format, floor: xr.Dataset | None = None
         >>> print(formatted(curves, "latex").splitlines()[6])
         er\_x & 0.6667 & 0.6667 & 90.00 & 85.00 & 85.00 & $\geq$10 \\
     """
-    if form not in get_args(Format):
-        raise ValueError(f"form must be one of {', '.join(get_args(Format))}: got {form!r}")
-    is_sweep = is_ranking(dataset)
+    if format not in get_args(Format):
+        raise ValueError(f"format must be one of {', '.join(get_args(Format))}: got {format!r}")
+    is_sweep = is_ranking(curves)
     if is_sweep and floor is not None:
         raise ValueError("floor is for the table of a run: a ranking has none")
-    if form == "csv":
-        frame = tables.ranking(dataset) if is_sweep else tables.table(dataset, floor=floor)
+    if format == "csv":
+        frame = tables.ranking(curves) if is_sweep else tables.table(curves, floor=floor)
         return frame.to_csv()
     sheets = (
-        [ranking_sheet(dataset, tables.TOLERANCE, "method", _DIGITS)]
+        [ranking_sheet(curves, tables.TOLERANCE, "method", _DIGITS)]
         if is_sweep
-        else table_sheets(dataset, None, _DIGITS, floor)
+        else table_sheets(curves, None, _DIGITS, floor)
     )
-    return markdown(sheets) if form == "markdown" else latex(sheets)
+    return markdown(sheets) if format == "markdown" else latex(sheets)
 
 
 def markdown(sheets: Iterable[Sheet]) -> str:

@@ -3,17 +3,17 @@
 import xarray as xr
 
 
-def setting_names(dataset: xr.Dataset | xr.DataArray) -> dict[str, str]:
+def setting_names(curves: xr.Dataset | xr.DataArray) -> dict[str, str]:
     """Return the displayed name of each setting: its label with the title of its method.
 
     Args:
-        dataset: Curves, or what is measured on the same settings.
+        curves: Curves, or what is measured on the same settings.
 
     Returns:
         Names by label, all different; the labels themselves if titles are ambiguous.
     """
     labels, methods, titles = (
-        dataset[name].values.tolist() for name in ("setting", "method", "title")
+        curves[name].values.tolist() for name in ("setting", "method", "title")
     )
     names = [
         title + label.removeprefix(method) if label.startswith(method) else label
@@ -24,17 +24,17 @@ def setting_names(dataset: xr.Dataset | xr.DataArray) -> dict[str, str]:
     return {label: printable(name) for label, name in zip(labels, names, strict=True)}
 
 
-def method_names(dataset: xr.Dataset) -> dict[str, str]:
+def method_names(curves: xr.Dataset) -> dict[str, str]:
     """Return the displayed name of each method.
 
     Args:
-        dataset: Curves.
+        curves: Curves.
 
     Returns:
         Titles by method, in order; the methods themselves if titles are ambiguous.
     """
     titles = dict(
-        zip(dataset["method"].values.tolist(), dataset["title"].values.tolist(), strict=True)
+        zip(curves["method"].values.tolist(), curves["title"].values.tolist(), strict=True)
     )
     if len(set(titles.values())) < len(titles):
         titles = {method: method for method in titles}

@@ -32,7 +32,7 @@ _UNBOUNDED = 10_000
 
 
 def print_table(
-    dataset: xr.Dataset,
+    curves: xr.Dataset,
     console: Console | None = None,
     convention: Convention | None = None,
     floor: xr.Dataset | None = None,
@@ -43,7 +43,7 @@ def print_table(
     two methods and two seeds.
 
     Args:
-        dataset: Curves as :func:`gainjax.load` or :func:`gainjax.run` returns them, or a sweep.
+        curves: Curves as :func:`gainjax.load` or :func:`gainjax.run` returns them, or a sweep.
         console: Where to print, or None for standard output.
         convention: As for :func:`gainjax.table`.
         floor: As for :func:`gainjax.table`.
@@ -51,11 +51,11 @@ def print_table(
     Raises:
         ValueError: As :func:`gainjax.table`.
     """
-    _print(table_sheets(dataset, convention, 1, floor), console)
+    _print(table_sheets(curves, convention, 1, floor), console)
 
 
 def print_ranking(
-    dataset: xr.Dataset,
+    curves: xr.Dataset,
     console: Console | None = None,
     tolerance: float = tables.TOLERANCE,
     best: tables.Best = "method",
@@ -63,7 +63,7 @@ def print_ranking(
     """Print the table of :func:`gainjax.ranking`, with footnotes; 100 columns are enough.
 
     Args:
-        dataset: A sweep.
+        curves: A sweep.
         console: Where to print, or None for standard output.
         tolerance: As for :func:`gainjax.ranking`.
         best: As for :func:`gainjax.ranking`.
@@ -71,14 +71,14 @@ def print_ranking(
     Raises:
         ValueError: As :func:`gainjax.ranking`.
     """
-    _print([ranking_sheet(dataset, tolerance, best, digits=1)], console)
+    _print([ranking_sheet(curves, tolerance, best, digits=1)], console)
 
 
-def write(dataset: xr.Dataset, directory: str | Path) -> list[Path]:
+def write(curves: xr.Dataset, directory: str | Path) -> list[Path]:
     """Write figure and tables of a run to a directory, each file atomically.
 
     Args:
-        dataset: Curves as :func:`gainjax.load` or :func:`gainjax.run` returns them.
+        curves: Curves as :func:`gainjax.load` or :func:`gainjax.run` returns them.
         directory: Created if needed.
 
     Returns:
@@ -90,18 +90,18 @@ def write(dataset: xr.Dataset, directory: str | Path) -> list[Path]:
         ValueError: As :func:`gainjax.table`.
         OSError: If a file cannot be written.
     """
-    table = tables.table(dataset)
-    contents = _images("curves", plot_curves(dataset), dpi=200)
+    table = tables.table(curves)
+    contents = _images("curves", plot_curves(curves), dpi=200)
     contents["table.csv"] = table.to_csv().encode()
-    contents["table.md"] = markdown(table_sheets(dataset, None, digits=2)).encode()
-    if can_compare(dataset):
+    contents["table.md"] = markdown(table_sheets(curves, None, digits=2)).encode()
+    if can_compare(curves):
         metrics = compared_metrics(table.columns, "rodriguez-garcia")
-        contents["comparison.csv"] = tables.comparison(dataset, metrics=metrics).to_csv().encode()
+        contents["comparison.csv"] = tables.comparison(curves, metrics=metrics).to_csv().encode()
     return _write(contents, directory)
 
 
 def write_sweep(
-    dataset: xr.Dataset,
+    curves: xr.Dataset,
     directory: str | Path,
     tolerance: float = tables.TOLERANCE,
     best: tables.Best = "method",
@@ -109,7 +109,7 @@ def write_sweep(
     """Write figures and tables of a sweep to a directory, each file atomically.
 
     Args:
-        dataset: A sweep.
+        curves: A sweep.
         directory: Created if needed.
         tolerance: As for :func:`gainjax.ranking`.
         best: As for :func:`gainjax.ranking`.
@@ -124,19 +124,19 @@ def write_sweep(
         ValueError: As :func:`gainjax.ranking`.
         OSError: If a file cannot be written.
     """
-    ranking = tables.ranking(dataset, tolerance, best)
-    sheet = ranking_sheet(dataset, tolerance, best, digits=2)
+    ranking = tables.ranking(curves, tolerance, best)
+    sheet = ranking_sheet(curves, tolerance, best, digits=2)
     contents = {
         "ranking.csv": ranking.to_csv().encode(),
         "ranking.md": markdown([sheet]).encode(),
-        **_images("frontier", plot_frontier(dataset), dpi=300),
+        **_images("frontier", plot_frontier(curves), dpi=300),
     }
     for method, rows in ranking.groupby("method", sort=False):
-        varied = [name for name in swept_names(dataset) if rows[name].nunique() > 1]
+        varied = [name for name in swept_names(curves) if rows[name].nunique() > 1]
         cells = math.prod(rows[name].nunique() for name in varied)
         if len(varied) == 2 and len(rows) >= cells / 2:  # a grid, not random draws
             x, y = sorted(varied, key=lambda name: name != "learning_rate")
-            figure = plot_heatmap(dataset, method, x, y, tolerance=tolerance, best=best)
+            figure = plot_heatmap(curves, method, x, y, tolerance=tolerance, best=best)
             contents |= _images(f"heatmap-{_file_name(method, contents)}", figure, dpi=200)
     return _write(contents, directory)
 

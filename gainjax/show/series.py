@@ -16,39 +16,39 @@ class RunCurves:
     not. All values are finite. Variables that were not recorded are None.
 
     Args:
-        dataset: Curves.
+        curves: Curves.
         label: The label of a setting.
 
     Attributes:
         seeds: Positions of the seeds that ``accuracy`` has.
     """
 
-    def __init__(self, dataset: xr.Dataset, label: str) -> None:
-        curves = dataset.sel(setting=label)
-        first = curves.sel(eval_task=1)
-        self.diverged = curves.diverged_update.values
+    def __init__(self, curves: xr.Dataset, label: str) -> None:
+        own = curves.sel(setting=label)
+        first = own.sel(eval_task=1)
+        self.diverged = own.diverged_update.values
         whole = self.diverged == 0
         accuracy = first.accuracy.transpose(..., "seed").values
-        kept = np.isfinite(accuracy).all(axis=0) & (whole | (dataset.attrs["score"] == "accuracy"))
+        kept = np.isfinite(accuracy).all(axis=0) & (whole | (curves.attrs["score"] == "accuracy"))
         self.seeds = np.flatnonzero(kept)
-        self.accuracy = curves.eval_update.values, accuracy[:, kept]
+        self.accuracy = own.eval_update.values, accuracy[:, kept]
         self.loss = self.gain = self.uncertainty = None
         self.gains: list[tuple[np.ndarray, np.ndarray]] = []
-        if has(dataset, "eval_loss"):
+        if has(curves, "eval_loss"):
             loss = first.eval_loss.transpose(..., "seed").values
             kept = whole & np.isfinite(loss).all(axis=0)
-            self.loss = (curves.eval_update.values, loss[:, kept]) if kept.any() else None
-        if has(dataset, "gain"):
-            gain = curves.gain.transpose(..., "seed").values
+            self.loss = (own.eval_update.values, loss[:, kept]) if kept.any() else None
+        if has(curves, "gain"):
+            gain = own.gain.transpose(..., "seed").values
             kept = whole & np.isfinite(gain).all(axis=0)
-            self.gain = curves["update"].values, gain[:, kept]
-        if has(dataset, "uncertainty"):
-            entropy = curves.uncertainty.transpose(..., "seed").values
+            self.gain = own["update"].values, gain[:, kept]
+        if has(curves, "uncertainty"):
+            entropy = own.uncertainty.transpose(..., "seed").values
             kept = whole & np.isfinite(entropy).all(axis=0)
-            self.uncertainty = (curves["update"].values, entropy[:, kept]) if kept.any() else None
-        if has(dataset, "gains"):
-            gains = curves.gains.transpose("group", ..., "seed").values[..., whole]
-            updates = curves["update"].values
+            self.uncertainty = (own["update"].values, entropy[:, kept]) if kept.any() else None
+        if has(curves, "gains"):
+            gains = own.gains.transpose("group", ..., "seed").values[..., whole]
+            updates = own["update"].values
             self.gains = [(updates, gain) for gain in gains if np.isfinite(gain).all()]
         every = [*([self.gain] if self.gain is not None else []), *self.gains]
         self.has_gain = any(bool((values != 1).any()) for _, values in every)

@@ -9,7 +9,7 @@ import pandas as pd
 import xarray as xr
 
 from gainjax.curves import has, measure, swept_names, task_ends
-from gainjax.metrics import METRICS, Convention, Metric
+from gainjax.metrics import ACCURACY, GAP, METRICS, Convention, Metric
 from gainjax.metrics.registry import of_convention
 from gainjax.show import tables
 from gainjax.show.names import method_names, printable, setting_names, value_text, words
@@ -55,7 +55,7 @@ def _columns(table: pd.DataFrame, convention: Convention) -> dict[str, Metric]:
     for name, metric in of_convention(convention).items():
         if metric.shown and name in table:
             columns[name] = metric
-        if name == "avg_sg" and name in columns:
+        if name == GAP and name in columns:
             columns[tables.OF_MEAN] = dataclasses.replace(
                 metric,
                 title="of mean",
@@ -68,7 +68,7 @@ def _columns(table: pd.DataFrame, convention: Convention) -> dict[str, Metric]:
 
 
 def table_sheets(
-    dataset: xr.Dataset,
+    curves: xr.Dataset,
     convention: Convention | None,
     digits: int,
     floor: xr.Dataset | None = None,
@@ -76,13 +76,13 @@ def table_sheets(
     """Yield :func:`gainjax.table` as sheets, one per convention, then the differences if any.
 
     Args:
-        dataset: Curves of a run or a sweep.
+        curves: Curves of a run or a sweep.
         convention: As for :func:`gainjax.table`.
         digits: Decimal digits of a percentage.
         floor: As for :func:`gainjax.table`.
     """
-    table, names = tables.table(dataset, convention, floor), setting_names(dataset)
-    score = dataset.attrs["score"]
+    table, names = tables.table(curves, convention, floor), setting_names(curves)
+    score = curves.attrs["score"]
     for shown in get_args(Convention):
         columns = _columns(table, shown)
         if all(metric.convention is None for metric in columns.values()):
@@ -90,27 +90,27 @@ def table_sheets(
         rows = []
         for label, row in table.iterrows():
             name = names[label].replace(" ", "\n") if row["method"] != label else names[label]
-            mark = _FRONTIER if "avg_sg" in columns and row.get("frontier") else ""
+            mark = _FRONTIER if GAP in columns and row.get("frontier") else ""
             cells = [_cell(row, name, metric, score, digits) for name, metric in columns.items()]
             rows.append(Row(name + mark, _divergence(row), cells))
         yield Sheet(
-            f"{_heading(dataset)}: {_TITLES[shown]}",
-            [of_rows(dataset), *(metric.title for metric in columns.values())],
+            f"{_heading(curves)}: {_TITLES[shown]}",
+            [of_rows(curves), *(metric.title for metric in columns.values())],
             rows,
             _footnotes(table, columns, score),
         )
-    if can_compare(dataset):
-        yield comparison_sheet(dataset, convention, digits)
+    if can_compare(curves):
+        yield comparison_sheet(curves, convention, digits)
 
 
-def can_compare(dataset: xr.Dataset) -> bool:
+def can_compare(curves: xr.Dataset) -> bool:
     """Return whether there are enough methods and seeds for paired differences, and no sweep.
 
     Args:
-        dataset: Curves.
+        curves: Curves.
     """
-    sizes = dataset.sizes
-    return not swept_names(dataset) and sizes["setting"] > 1 and sizes["seed"] > 1
+    sizes = curves.sizes
+    return not swept_names(curves) and sizes["setting"] > 1 and sizes["seed"] > 1
 
 
 def compared_metrics(available: Container[str], convention: Convention) -> list[str]:
@@ -123,18 +123,18 @@ def compared_metrics(available: Container[str], convention: Convention) -> list[
     return [name for name in tables.compared(convention) if name in available]
 
 
-def comparison_sheet(dataset: xr.Dataset, convention: Convention | None, digits: int) -> Sheet:
+def comparison_sheet(curves: xr.Dataset, convention: Convention | None, digits: int) -> Sheet:
     """Return :func:`gainjax.comparison` with the first setting, as a sheet.
 
     Args:
-        dataset: Curves for which :func:`can_compare` holds.
+        curves: Curves for which :func:`can_compare` holds.
         convention: The convention whose metrics are shown, that of task 1 if None.
         digits: Decimal digits of a percentage.
     """
-    names, score = setting_names(dataset), dataset.attrs["score"]
-    available = measure(dataset, convention)
+    names, score = setting_names(curves), curves.attrs["score"]
+    available = measure(curves, convention)
     metrics = compared_metrics(available, convention or "rodriguez-garcia")
-    table = tables.comparison(dataset, metrics=metrics)
+    table = tables.comparison(curves, metrics=metrics)
     rows = []
     for label, row in table.iterrows():
         cells = []
@@ -151,26 +151,26 @@ def comparison_sheet(dataset: xr.Dataset, convention: Convention | None, digits:
     tests = int(table[[f"{metric}_p" for metric in metrics]].notna().sum().sum())
     return Sheet(
         f"Differences from {reference}, paired by seed",
-        [of_rows(dataset), *(METRICS[metric].title for metric in metrics)],
+        [of_rows(curves), *(METRICS[metric].title for metric in metrics)],
         rows,
         [
-            f"{of_rows(dataset)} - {reference} with its 95 % confidence interval; "
-            f"{_tested(dataset.sizes['seed'], tests)}"
+            f"{of_rows(curves)} - {reference} with its 95 % confidence interval; "
+            f"{_tested(curves.sizes['seed'], tests)}"
         ],
     )
 
 
-def ranking_sheet(dataset: xr.Dataset, tolerance: float, best: tables.Best, digits: int) -> Sheet:
+def ranking_sheet(curves: xr.Dataset, tolerance: float, best: tables.Best, digits: int) -> Sheet:
     """Return :func:`gainjax.ranking` as a sheet.
 
     Args:
-        dataset: A sweep.
+        curves: A sweep.
         tolerance: As for :func:`gainjax.ranking`.
         best: As for :func:`gainjax.ranking`.
         digits: Decimal digits of a percentage.
     """
-    table, names = tables.ranking(dataset, tolerance, best), method_names(dataset)
-    swept, score = swept_names(dataset), dataset.attrs["score"]
+    table, names = tables.ranking(curves, tolerance, best), method_names(curves)
+    swept, score = swept_names(curves), curves.attrs["score"]
     columns = {n: METRICS[n] for n in tables.compared("rodriguez-garcia") if n in table}
     last = ~table["method"].duplicated(keep="last")
     rows = []
@@ -186,7 +186,7 @@ def ranking_sheet(dataset: xr.Dataset, tolerance: float, best: tables.Best, digi
         f"best anytime {score} {whose}; chosen and shown on the same seeds"
     ]
     return Sheet(
-        f"{_heading(dataset)}, {len(table)} settings: task 1 and seen tasks",
+        f"{_heading(curves)}, {len(table)} settings: task 1 and seen tasks",
         ["method", *(words(name) for name in swept), *(c.title for c in columns.values())],
         rows,
         [
@@ -201,11 +201,11 @@ def ranking_sheet(dataset: xr.Dataset, tolerance: float, best: tables.Best, digi
 
 def _missing(table: pd.DataFrame, names: Mapping[str, str], score: str) -> list[str]:
     """Return notes on methods without a sufficiently accurate setting."""
-    best, show = table.loc[table["anytime_accuracy"].idxmax()], METRICS["anytime_accuracy"].show
+    best, show = table.loc[table[ACCURACY].idxmax()], METRICS[ACCURACY].show
     return [
         f"no setting of {names[method]} is chosen: it reaches "
-        f"{show(rows['anytime_accuracy'].max(), score=score)} and {names[best['method']]} "
-        f"{show(best['anytime_accuracy'], score=score)}"
+        f"{show(rows[ACCURACY].max(), score=score)} and {names[best['method']]} "
+        f"{show(best[ACCURACY], score=score)}"
         for method, rows in table.groupby("method", sort=False)
         if not rows["chosen"].any()
     ]
@@ -224,29 +224,29 @@ def _edges(table: pd.DataFrame, swept: list[str], names: Mapping[str, str]) -> l
     return [f"chosen at the edge of the tried values: {', '.join(edges)}"] if edges else []
 
 
-def of_rows(dataset: xr.Dataset) -> str:
+def of_rows(curves: xr.Dataset) -> str:
     """Return what a row of curves is.
 
     Args:
-        dataset: Curves.
+        curves: Curves.
     """
-    return "setting" if swept_names(dataset) else "method"
+    return "setting" if swept_names(curves) else "method"
 
 
-def is_ranking(dataset: xr.Dataset) -> bool:
+def is_ranking(curves: xr.Dataset) -> bool:
     """Return whether curves are shown as a ranking: a sweep with accuracy on seen tasks.
 
     Args:
-        dataset: Curves.
+        curves: Curves.
     """
-    return bool(swept_names(dataset)) and has(dataset, "seen_accuracy")
+    return bool(swept_names(curves)) and has(curves, "seen_accuracy")
 
 
-def _heading(dataset: xr.Dataset) -> str:
-    ends = task_ends(dataset)
-    seeds = dataset.sizes["seed"]
+def _heading(curves: xr.Dataset) -> str:
+    ends = task_ends(curves)
+    seeds = curves.sizes["seed"]
     return (
-        f"{printable(dataset.attrs['benchmark'])}, {len(ends)} tasks, {ends[-1]} updates, "
+        f"{printable(curves.attrs['benchmark'])}, {len(ends)} tasks, {ends[-1]} updates, "
         f"{seeds} seed{'s' if seeds > 1 else ''}"
     )
 
@@ -310,7 +310,7 @@ def _footnotes(rows: pd.DataFrame, columns: Mapping[str, Metric], score: str) ->
         notes.append("all numbers: one seed, so no intervals")
     if any(rows[name].isna().any() for name in columns):
         notes.append("–: required data were not recorded")
-    if "frontier" in rows and "avg_sg" in columns:
+    if "frontier" in rows and GAP in columns:
         notes.append(
             f"{_FRONTIER}: no other row has both a smaller avg-SG and a higher anytime {score}"
         )

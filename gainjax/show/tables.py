@@ -19,7 +19,7 @@ from gainjax.curves import (
     swept_names,
     task_ends,
 )
-from gainjax.metrics import Convention, mean_curve_metrics
+from gainjax.metrics import ACCURACY, GAP, Convention, mean_curve_metrics
 from gainjax.metrics.registry import of_convention
 from gainjax.statistics import (
     BOUNDS,
@@ -33,8 +33,8 @@ Best = Literal["method", "any"]
 
 TOLERANCE = 0.005
 LEAST_SEEDS = 6  # with fewer the exact paired test cannot reach 5 %
-OF_MEAN = "avg_sg_mean_curve"
-FLOOR, EXCESS = "avg_sg_floor", "avg_sg_excess"
+OF_MEAN = f"{GAP}_mean_curve"
+FLOOR, EXCESS = f"{GAP}_floor", f"{GAP}_excess"
 _ROUNDING = 1e-12
 
 
@@ -78,12 +78,12 @@ def compared(convention: Convention) -> list[str]:
 
 
 def table(
-    dataset: xr.Dataset, convention: Convention | None = None, floor: xr.Dataset | None = None
+    curves: xr.Dataset, convention: Convention | None = None, floor: xr.Dataset | None = None
 ) -> pd.DataFrame:
     """Return the metrics of each setting: mean and 95 % confidence interval over seeds.
 
     Args:
-        dataset: Curves of a run, a sweep or from elsewhere.
+        curves: Curves of a run, a sweep or from elsewhere.
         convention: "rodriguez-garcia" for the metrics of task 1, "de-lange" for those of all tasks,
             None for whatever was evaluated.
         floor: Curves of the same settings and seeds under ``regime="no-switch"``, or None.
@@ -116,49 +116,47 @@ def table(
     References:
         See :mod:`gainjax.metrics`.
     """
-    check_rows(dataset)
+    check_rows(curves)
     columns: dict[str, Any] = {
-        name: dataset[name].values for name in ("method", *swept_names(dataset))
+        name: curves[name].values for name in ("method", *swept_names(curves))
     }
-    diverged = dataset.diverged_update.transpose("setting", "seed").values > 0
-    for name, values in measure(dataset, convention).items():
+    diverged = curves.diverged_update.transpose("setting", "seed").values > 0
+    for name, values in measure(curves, convention).items():
         mean, low, high = _by_row(mean_interval, 3, values)
         columns |= {name: mean, f"{name}_low": low, f"{name}_high": high}
-    if "avg_sg" in columns:
-        first = dataset.accuracy.sel(eval_task=1).transpose("setting", "seed", "eval_update")
-        curves = np.nan_to_num(first.values)
-        of_mean = mean_curve_metrics(curves, dataset.eval_update.values, task_ends(dataset))[
-            "avg_sg"
-        ]
+    if GAP in columns:
+        first = curves.accuracy.sel(eval_task=1).transpose("setting", "seed", "eval_update")
+        accuracy = np.nan_to_num(first.values)
+        of_mean = mean_curve_metrics(accuracy, curves.eval_update.values, task_ends(curves))[GAP]
         unknown = np.isnan(first.values).any(axis=(1, 2))
         columns[OF_MEAN] = np.where(unknown, np.nan, of_mean.value)
         columns[f"{OF_MEAN}_error"] = np.where(unknown, np.nan, of_mean.error)
         if floor is not None:
-            columns |= _over_floor(dataset, floor)
-    if {"avg_sg", "anytime_accuracy"} <= columns.keys():
-        gap = np.where(diverged.any(axis=-1), np.nan, columns["avg_sg"])
-        columns["frontier"] = frontier(gap, columns["anytime_accuracy"])
-    columns["seeds"] = np.full(dataset.sizes["setting"], dataset.sizes["seed"])
+            columns |= _over_floor(curves, floor)
+    if {GAP, ACCURACY} <= columns.keys():
+        gap = np.where(diverged.any(axis=-1), np.nan, columns[GAP])
+        columns["frontier"] = frontier(gap, columns[ACCURACY])
+    columns["seeds"] = np.full(curves.sizes["setting"], curves.sizes["seed"])
     columns["diverged"] = diverged.sum(axis=-1)
-    return pd.DataFrame(columns, index=pd.Index(dataset["setting"].values.tolist(), name="setting"))
+    return pd.DataFrame(columns, index=pd.Index(curves["setting"].values.tolist(), name="setting"))
 
 
-def _over_floor(dataset: xr.Dataset, floor: xr.Dataset) -> dict[str, np.ndarray]:
+def _over_floor(curves: xr.Dataset, floor: xr.Dataset) -> dict[str, np.ndarray]:
     """Return the gap without a switch, and the excess of the gap over it."""
     check_rows(floor)
     for dim in ("setting", "seed"):
-        missing = sorted(set(dataset[dim].values.tolist()) - set(floor[dim].values.tolist()))
+        missing = sorted(set(curves[dim].values.tolist()) - set(floor[dim].values.tolist()))
         if missing:
             raise ValueError(
                 f"floor must have the {dim}s of the curves: {', '.join(map(str, missing))} is "
                 'missing. Run the same with regime="no-switch"'
             )
-    ends, found = (task_ends(curves).tolist() for curves in (dataset, floor))
+    ends, found = (task_ends(one).tolist() for one in (curves, floor))
     if ends != found:
         raise ValueError(f"floor must have tasks of the same length, up to {ends}: got {found}")
-    _check_without_switch(dataset, floor)
-    same = floor.sel(setting=dataset["setting"].values, seed=dataset["seed"].values)
-    gap, without = (measure(curves)["avg_sg"] for curves in (dataset, same))
+    _check_without_switch(curves, floor)
+    same = floor.sel(setting=curves["setting"].values, seed=curves["seed"].values)
+    gap, without = (measure(one)[GAP] for one in (curves, same))
     columns: dict[str, np.ndarray] = {}
     for name, values in ((FLOOR, without), (EXCESS, gap - without)):
         mean, low, high = _by_row(mean_interval, 3, values)
@@ -166,9 +164,9 @@ def _over_floor(dataset: xr.Dataset, floor: xr.Dataset) -> dict[str, np.ndarray]
     return columns
 
 
-def _check_without_switch(dataset: xr.Dataset, floor: xr.Dataset) -> None:
+def _check_without_switch(curves: xr.Dataset, floor: xr.Dataset) -> None:
     """Raise if runs describe themselves and one is not the other without switches."""
-    specs = spec_of(dataset), spec_of(floor)
+    specs = spec_of(curves), spec_of(floor)
     if not all("protocol" in spec for spec in specs):  # curves from elsewhere know little
         return
     if specs[1]["protocol"]["regime"] != "no-switch":
@@ -176,7 +174,7 @@ def _check_without_switch(dataset: xr.Dataset, floor: xr.Dataset) -> None:
             'floor must be of a run with regime="no-switch": got '
             f"regime={specs[1]['protocol']['regime']!r}"
         )
-    labels = set(dataset["setting"].values.tolist())
+    labels = set(curves["setting"].values.tolist())
     ours, theirs = (
         {name: spec.get(name) for name in ("benchmark", "model", "data", "modulate")}
         | {"protocol": {k: v for k, v in spec["protocol"].items() if k != "regime"}}
@@ -195,12 +193,12 @@ def _check_without_switch(dataset: xr.Dataset, floor: xr.Dataset) -> None:
 
 
 def comparison(
-    dataset: xr.Dataset, reference: str | None = None, metrics: Sequence[str] | None = None
+    curves: xr.Dataset, reference: str | None = None, metrics: Sequence[str] | None = None
 ) -> pd.DataFrame:
     """Return the differences of settings from a reference, paired by seed.
 
     Args:
-        dataset: Curves of at least two settings.
+        curves: Curves of at least two settings.
         reference: Label of a setting, or None for the first one.
         metrics: Names of metrics of :data:`gainjax.metrics.METRICS`, or None for the compared ones
             of task 1 and of seen tasks.
@@ -226,14 +224,14 @@ def comparison(
     References:
         See :mod:`gainjax.statistics`.
     """
-    check_rows(dataset)
-    names = dataset["setting"].values.tolist()
+    check_rows(curves)
+    names = curves["setting"].values.tolist()
     if len(names) < 2:
-        raise ValueError(f"dataset must hold at least two settings to compare: got {names}")
+        raise ValueError(f"curves must hold at least two settings to compare: got {names}")
     reference = names[0] if reference is None else reference
     if reference not in names:
         raise ValueError(f"reference must be one of {', '.join(names)}: got {reference!r}")
-    values = measure(dataset)
+    values = measure(curves)
     if metrics is None:
         metrics = [name for name in compared("rodriguez-garcia") if name in values]
     if isinstance(metrics, str) or not metrics or not set(metrics) <= values.keys():
@@ -266,7 +264,7 @@ def comparison(
 
 
 def ranking(
-    dataset: xr.Dataset, tolerance: float = TOLERANCE, best: Best = "method"
+    curves: xr.Dataset, tolerance: float = TOLERANCE, best: Best = "method"
 ) -> pd.DataFrame:
     r"""Return the settings of a sweep, with one chosen for each method.
 
@@ -279,7 +277,7 @@ def ranking(
     optimistic, and more so for methods with more settings.
 
     Args:
-        dataset: A sweep.
+        curves: A sweep.
         tolerance: How far, as a fraction, anytime accuracy may be below the best; for another
             score, whose unit is unknown, as a fraction of its range over the settings.
         best: "method": the best of the setting's own method; "any": the best of any method, so that
@@ -298,23 +296,23 @@ def ranking(
     References:
         The choice at equal accuracy is ours.
     """
-    check_rows(dataset)
-    if not (swept := swept_names(dataset)):
-        raise ValueError("dataset must be a sweep: nothing varies in it; use table instead")
+    check_rows(curves)
+    if not (swept := swept_names(curves)):
+        raise ValueError("curves must be a sweep: nothing varies in it; use table instead")
     if not 0 <= tolerance < 1:
         raise ValueError(f"tolerance must be a fraction in [0, 1): got {tolerance!r}")
     if best not in get_args(Best):
         raise ValueError(f"best must be one of {get_args(Best)}: got {best!r}")
-    if not has(dataset, "seen_accuracy"):
-        raise ValueError("dataset must hold seen_accuracy, by which settings are chosen: got none")
-    rows = table(dataset, "rodriguez-garcia")
-    worst = 0.0 if dataset.attrs["score"] == "accuracy" else -np.inf
-    accuracy = rows["anytime_accuracy"].where(rows["diverged"] == 0, worst)
-    gap = rows["avg_sg"].fillna(np.inf)  # without a score, or with a negative one
+    if not has(curves, "seen_accuracy"):
+        raise ValueError("curves must hold seen_accuracy, by which settings are chosen: got none")
+    rows = table(curves, "rodriguez-garcia")
+    worst = 0.0 if curves.attrs["score"] == "accuracy" else -np.inf
+    accuracy = rows[ACCURACY].where(rows["diverged"] == 0, worst)
+    gap = rows[GAP].fillna(np.inf)  # without a score, or with a negative one
     reached = accuracy.groupby(rows["method"]).transform("max")
     if best == "any":
         reached[:] = accuracy.max()
-    allowed = tolerance * scale(dataset.attrs["score"], rows["anytime_accuracy"])
+    allowed = tolerance * scale(curves.attrs["score"], rows[ACCURACY])
     within = (reached - accuracy <= allowed + _ROUNDING) & (rows["diverged"] == 0)
     order = np.lexsort(
         (-accuracy, gap.where(within, -accuracy), ~within, pd.factorize(rows["method"])[0])

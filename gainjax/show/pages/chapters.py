@@ -41,15 +41,15 @@ class Chapter:
     reduced: bool
 
 
-def chapter(dataset: xr.Dataset, budget: int, further: Sequence[Make] = ()) -> Chapter:
+def chapter(curves: xr.Dataset, budget: int, further: Sequence[Make] = ()) -> Chapter:
     """Make the chapter of a data set.
 
     Args:
-        dataset: Curves.
+        curves: Curves.
         budget: Approximate limit on the numbers in its charts.
         further: Additional sections, placed after those that every page has.
     """
-    shown = Shown(dataset, budget // 4)  # accuracy, with its seeds, and up to three traces
+    shown = Shown(curves, budget // 4)  # accuracy, with its seeds, and up to three traces
     makes = [*SECTIONS, *further, configuration]
     sections = [section for make in makes if (section := make(shown)) is not None]
     every = [chart for section in sections for chart in section.charts]
@@ -57,12 +57,12 @@ def chapter(dataset: xr.Dataset, budget: int, further: Sequence[Make] = ()) -> C
     seeds = sorted({line["seed"] for line in lines} - {None})
     whole = [c.figure for c in every if c.figure.x_range.tags == ["whole run"]]
     return Chapter(
-        title=printable(dataset.attrs["benchmark"]),
+        title=printable(curves.attrs["benchmark"]),
         subtitle=_subtitle(shown),
         sections=sections,
         charts=every,
         settings=[_setting(shown, number) for number in range(len(shown.names))],
-        seeds=dataset["seed"].values[seeds].tolist(),
+        seeds=curves["seed"].values[seeds].tolist(),
         spans=_spans(shown.ends),
         model={
             "lines": lines,
@@ -79,8 +79,8 @@ def _subtitle(shown: Shown) -> str:
     numbers = {
         "task": len(shown.ends),
         "update": int(shown.ends[-1]),
-        of_rows(shown.dataset): len(shown.names),
-        "seed": shown.dataset.sizes["seed"],
+        of_rows(shown.curves): len(shown.names),
+        "seed": shown.curves.sizes["seed"],
     }
     return ", ".join(f"{n:,} {what}{'s' * (n != 1)}" for what, n in numbers.items())
 

@@ -115,7 +115,7 @@ def line_chart(
     made = empty_chart(x_title, y_title, **options)
     lines: list[Line] = []
     means, alone, rows = [], [], []
-    every_seed = shown.dataset["seed"].values.tolist()
+    every_seed = shown.curves["seed"].values.tolist()
     for number, curve in enumerate(curves):
         if curve is None or not curve[1].shape[1]:
             continue

@@ -76,15 +76,15 @@ def require_bokeh() -> None:
 def _joined(several: Sequence[xr.Dataset]) -> tuple[list[xr.Dataset], str]:
     """Return curves as chapters, and the reason if they cannot be one."""
     several = list(several)
-    for dataset in several:
-        check_rows(dataset)
+    for curves in several:
+        check_rows(curves)
     if len(several) < 2:
         return several, ""
     try:
         joined = curves_room.concat(several, "setting")
     except ValueError as error:
         return several, str(error).splitlines()[0]
-    found = [json.loads(dataset.attrs.get("unfinished", "{}")) for dataset in several]
+    found = [json.loads(curves.attrs.get("unfinished", "{}")) for curves in several]
     if any(found):
         unfinished = {label: state for each in found for label, state in each.items()}
         joined = joined.assign_attrs(unfinished=json.dumps(unfinished))

@@ -13,7 +13,7 @@ import numpy as np
 from bokeh.models import HoverTool
 
 from gainjax.curves import has, spec_of, swept_names
-from gainjax.metrics import stability_gap
+from gainjax.metrics import ACCURACY, GAP, stability_gap
 from gainjax.show import tables
 from gainjax.show.names import method_names, printable
 from gainjax.show.pages import charts
@@ -34,11 +34,11 @@ from gainjax.show.sheets import (
 )
 from gainjax.statistics import BOUNDS, mean_interval
 
-_MEANS = ["anytime_accuracy", "avg_sg"]
-_OF_X = tables.with_bounds(["anytime_accuracy"])
+_MEANS = [ACCURACY, GAP]
+_OF_X = tables.with_bounds([ACCURACY])
 _PADDING = 0.3  # of the frontier's width: room for names
 _NARROWEST, _LETTER = 290, 8  # pixels: a frame on a telephone, and a letter of a name
-_AXES = (("x", "anytime_accuracy"), ("y", "avg_sg"))
+_AXES = (("x", ACCURACY), ("y", GAP))
 
 
 class Section(NamedTuple):
@@ -78,11 +78,11 @@ def metrics(shown: Shown) -> Section | None:
     """
     if not shown.has_switch:
         return None
-    if is_ranking(shown.dataset):
-        sheets = [ranking_sheet(shown.dataset, tables.TOLERANCE, "method", DIGITS)]
+    if is_ranking(shown.curves):
+        sheets = [ranking_sheet(shown.curves, tables.TOLERANCE, "method", DIGITS)]
     else:
-        sheets = list(table_sheets(shown.dataset, None, DIGITS))
-        sheets = sheets[: len(sheets) - can_compare(shown.dataset)]
+        sheets = list(table_sheets(shown.curves, None, DIGITS))
+        sheets = sheets[: len(sheets) - can_compare(shown.curves)]
     return Section("Metrics", sheets=sheets)
 
 
@@ -92,7 +92,7 @@ def accuracy(shown: Shown) -> Section:
     Args:
         shown: Curves.
     """
-    seeds = shown.dataset.sizes["seed"]
+    seeds = shown.curves.sizes["seed"]
     lines = "means over seeds with 95 % confidence intervals" if seeds > 1 else "one seed"
     chart = charts.line_chart(
         shown,
@@ -176,7 +176,7 @@ def _gap_sheet(shown: Shown) -> Sheet:
     whole = f"to task {len(shown.ends)}" if len(shown.ends) == 2 else "to task 2, 3, …"
     return Sheet(
         "Gap of each switch on task 1",
-        [of_rows(shown.dataset)] + [f"to task {task}" for task in range(2, len(shown.ends) + 1)],
+        [of_rows(shown.curves)] + [f"to task {task}" for task in range(2, len(shown.ends) + 1)],
         rows,
         [
             f"{whole}: relative drop of the {printable(shown.score)} on task 1 to its lowest "
@@ -211,9 +211,9 @@ def frontier(shown: Shown) -> Section | None:
     Args:
         shown: Curves.
     """
-    if not (shown.has_switch and has(shown.dataset, "seen_accuracy")):
+    if not (shown.has_switch and has(shown.curves, "seen_accuracy")):
         return None
-    rows = tables.table(shown.dataset)
+    rows = tables.table(shown.curves)
     if not set(tables.with_bounds(_MEANS)) <= set(rows):
         return None
     known = rows[_MEANS].notna().all(axis=1)
@@ -222,13 +222,13 @@ def frontier(shown: Shown) -> Section | None:
     in_percent = shown.score == "accuracy"
     title = f"anytime {printable(shown.score)} on seen tasks (better →)"
     made = charts.empty_chart(title, "avg-SG (← better)", height=340, tools=charts.TOOLS_2D)
-    methods = method_names(shown.dataset)
+    methods = method_names(shown.curves)
     of_methods = looks(methods)
-    inside = in_view(rows["anytime_accuracy"][known], rows["method"][known])
-    ends = rows.loc[known, ["anytime_accuracy"] if shown.is_sweep else _OF_X][inside]
+    inside = in_view(rows[ACCURACY][known], rows["method"][known])
+    ends = rows.loc[known, [ACCURACY] if shown.is_sweep else _OF_X][inside]
     low, high = float(np.nanmin(ends)), float(np.nanmax(ends))
     lines, points, in_range, named = [], [], [], set()
-    order = rows[known].sort_values("avg_sg").index
+    order = rows[known].sort_values(GAP).index
     for setting in order:
         row, number = rows.loc[setting], list(shown.names).index(setting)
         method, name = row["method"], shown.names[setting]
@@ -261,7 +261,7 @@ def frontier(shown: Shown) -> Section | None:
         "What gap comes with what accuracy: good is below and to the right. Filled: nothing else "
         "has both a smaller gap and more accuracy."
     )
-    caption += " Bars: 95 % confidence intervals." * (shown.dataset.sizes["seed"] > 1)
+    caption += " Bars: 95 % confidence intervals." * (shown.curves.sizes["seed"] > 1)
     if outside := int((~inside).sum()):
         caption += f" {outside} of {len(inside)} lie outside at lower accuracy; drag to see them."
     return Section("Gap against accuracy", charts=[Chart(made, caption, tuple(lines))])
@@ -273,9 +273,9 @@ def statistics(shown: Shown) -> Section | None:
     Args:
         shown: Curves.
     """
-    if not (shown.has_switch and can_compare(shown.dataset)):
+    if not (shown.has_switch and can_compare(shown.curves)):
         return None
-    sheet = comparison_sheet(shown.dataset, None, DIGITS)
+    sheet = comparison_sheet(shown.curves, None, DIGITS)
     return Section("Differences, paired by seed", sheets=[sheet])
 
 
@@ -285,15 +285,15 @@ def configuration(shown: Shown) -> Section:
     Args:
         shown: Curves.
     """
-    spec = spec_of(shown.dataset)
+    spec = spec_of(shown.curves)
     settings = spec.pop("settings")
-    varied = swept_names(shown.dataset)
+    varied = swept_names(shown.curves)
     facts = [
         ("settings" if varied else "methods and their hyperparameters", _pretty(settings)),
         ("protocol", _pretty(spec)),
-        ("versions and environment", _pretty(json.loads(shown.dataset.attrs["environment"]))),
+        ("versions and environment", _pretty(json.loads(shown.curves.attrs["environment"]))),
     ]
-    seconds = float(shown.dataset.attrs["wall_time_seconds"])
+    seconds = float(shown.curves.attrs["wall_time_seconds"])
     texts = [f"Computed in {seconds:.0f} s."] if seconds else []
     return Section("Configuration and versions", texts, facts=facts)
 
@@ -305,7 +305,7 @@ SECTIONS: list[Make] = [summary, metrics, accuracy, traces, switches, frontier, 
 
 def _progress(shown: Shown) -> list[str]:
     """Say how far a run is that is not finished."""
-    unfinished = json.loads(shown.dataset.attrs.get("unfinished", "{}"))
+    unfinished = json.loads(shown.curves.attrs.get("unfinished", "{}"))
     if not unfinished:
         return []
     states = [

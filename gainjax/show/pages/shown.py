@@ -66,18 +66,18 @@ class Shown:
     """Curves as a page shows them.
 
     Args:
-        dataset: Curves.
+        curves: Curves.
         budget: Approximate limit on the numbers in the page.
     """
 
-    def __init__(self, dataset: xr.Dataset, budget: int) -> None:
-        self.dataset = dataset
-        self.names = setting_names(dataset)
-        self.runs = [RunCurves(dataset, label) for label in self.names]
-        self.ends: np.ndarray = task_ends(dataset)
+    def __init__(self, curves: xr.Dataset, budget: int) -> None:
+        self.curves = curves
+        self.names = setting_names(curves)
+        self.runs = [RunCurves(curves, label) for label in self.names]
+        self.ends: np.ndarray = task_ends(curves)
         self.has_switch = len(self.ends) > 1
-        self.score = str(dataset.attrs["score"])
-        self.is_sweep = bool(swept_names(dataset))
+        self.score = str(curves.attrs["score"])
+        self.is_sweep = bool(swept_names(curves))
         self.budget = budget
         self.reduced = False  # whether a chart shows fewer points than there are
         self.visible = self._visible()
@@ -92,8 +92,8 @@ class Shown:
         if count <= MOST_SHOWN:
             return set(range(count))
         order = list(self.names)
-        if self.has_switch and self.is_sweep and "seen_accuracy" in self.dataset:
-            rows = tables.ranking(self.dataset)
+        if self.has_switch and self.is_sweep and "seen_accuracy" in self.curves:
+            rows = tables.ranking(self.curves)
             order = [*rows.index[rows["chosen"]], *rows.index[rows["frontier"]], *order]
         chosen = list(dict.fromkeys(order))[:MOST_SHOWN]
         return {number for number, label in enumerate(self.names) if label in chosen}

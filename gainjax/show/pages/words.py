@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 from gainjax.curves import measure
-from gainjax.metrics import METRICS
+from gainjax.metrics import ACCURACY, GAP, METRICS
 from gainjax.show import tables
 from gainjax.show.pages.shown import DIGITS, Shown
 from gainjax.show.sheets import LEVEL
@@ -17,14 +17,14 @@ def sentences(shown: Shown) -> list[str]:
     Args:
         shown: Curves.
     """
-    dataset = shown.dataset
+    curves = shown.curves
     if not shown.has_switch:
         return ["There is one task, so there is no switch and no stability gap to measure."]
-    rows = tables.table(dataset)
-    if "avg_sg" not in rows:
+    rows = tables.table(curves)
+    if GAP not in rows:
         return ["No metric of the gap can be computed from what was recorded."]
     diverged = rows.index[rows["diverged"] > 0]
-    sound = rows["avg_sg"].where(rows["diverged"] == 0).dropna()
+    sound = rows[GAP].where(rows["diverged"] == 0).dropna()
     said = []
     if len(sound):
         said += _smallest(shown, rows, sound)
@@ -46,13 +46,13 @@ def _smallest(shown: Shown, rows: pd.DataFrame, gaps: pd.Series) -> list[str]:
             f"{'settings' if shown.is_sweep else 'methods'}: "
             f"{_gap(gaps[best], shown)}"
         ]
-    if "anytime_accuracy" not in rows or np.isnan(rows["anytime_accuracy"][best]):
+    if ACCURACY not in rows or np.isnan(rows[ACCURACY][best]):
         return [
             f"{said[0]}. {_capital(shown.score)} on all seen tasks was not recorded, without which "
             "a small gap may only mean slow learning."
         ]
-    show = METRICS["anytime_accuracy"].show
-    reached = rows["anytime_accuracy"].loc[gaps.index]
+    show = METRICS[ACCURACY].show
+    reached = rows[ACCURACY].loc[gaps.index]
     unit = " %" if shown.score == "accuracy" else ""
     said[0] += (
         f", at an anytime {shown.score} of {show(reached[best], DIGITS, score=shown.score)}{unit}."
@@ -69,15 +69,15 @@ def _smallest(shown: Shown, rows: pd.DataFrame, gaps: pd.Series) -> list[str]:
 
 def _sureness(shown: Shown, best: str, labels: list[str]) -> list[str]:
     """Say whether the best differs from the others, as far as the number of seeds allows."""
-    seeds, name = shown.dataset.sizes["seed"], shown.names[best]
+    seeds, name = shown.curves.sizes["seed"], shown.names[best]
     if len(labels) < 2:
         return []
     if seeds < 2:
         return ["One seed cannot distinguish a difference from chance: use at least 6."]
-    compared = shown.dataset.sel(setting=labels)
+    compared = shown.curves.sel(setting=labels)
     if seeds < tables.LEAST_SEEDS:
-        rows = tables.comparison(compared, reference=best, metrics=["avg_sg"])
-        apart = [shown.names[label] for label in rows.index[rows["avg_sg_low"] > 0]]
+        rows = tables.comparison(compared, reference=best, metrics=[GAP])
+        apart = [shown.names[label] for label in rows.index[rows[f"{GAP}_low"] > 0]]
         share = f"{len(apart) or 'none'} of {len(rows)}"
         return [
             f"{seeds} seeds are too few for a test at 5 %: at least {tables.LEAST_SEEDS} are "
@@ -85,7 +85,7 @@ def _sureness(shown: Shown, best: str, labels: list[str]) -> list[str]:
             f"{share} {'excludes' if len(apart) < 2 else 'exclude'} 0"
             + (f" ({listed(apart)})." if apart else ".")
         ]
-    gaps = measure(compared)["avg_sg"]
+    gaps = measure(compared)[GAP]
     if np.isnan(gaps).any():
         return ["Not every seed has a gap for every one of them, so there is no test."]
     p_values = pd.Series(best_mean_test(gaps), labels).drop(best)
@@ -110,7 +110,7 @@ def _sureness(shown: Shown, best: str, labels: list[str]) -> list[str]:
 
 
 def _gap(value: float, shown: Shown) -> str:
-    return METRICS["avg_sg"].show(value, DIGITS, score=shown.score)
+    return METRICS[GAP].show(value, DIGITS, score=shown.score)
 
 
 def listed(names: list[str]) -> str:

@@ -27,7 +27,7 @@ _IN_A_ROW = 4
 
 
 def plot_accuracy(
-    dataset: xr.Dataset,
+    curves: xr.Dataset,
     *,
     axes: Sequence[Axes] | None = None,
     colors: Mapping[str, str] | None = None,
@@ -41,7 +41,7 @@ def plot_accuracy(
     To draw all settings into one panel, see :func:`gainjax.plot_curves`.
 
     Args:
-        dataset: Curves of a run, of some settings of a sweep, or from elsewhere.
+        curves: Curves of a run, of some settings of a sweep, or from elsewhere.
         axes: Existing panels, one per setting, or None for those of a new figure.
         colors: Colors to override, by the label of the setting.
         labels: Names to override, by the label of the setting.
@@ -66,8 +66,8 @@ def plot_accuracy(
     References:
         The layout is that of Rodriguez-Garcia et al., arXiv 2507.14056; the bands are ours.
     """
-    check_rows(dataset)
-    styles = looks(setting_names(dataset), colors, labels)
+    check_rows(curves)
+    styles = looks(setting_names(curves), colors, labels)
     if axes is None:
         panels = _panels(len(styles), size)
     else:
@@ -77,25 +77,25 @@ def plot_accuracy(
                 f"axes must be {len(styles)} panels, one per setting: got {len(panels)}"
             )
     figure = figure_of(panels[0], size if axes is not None else None)
-    ends, drawn = task_ends(dataset), []
+    ends, drawn = task_ends(curves), []
     for panel, (label, look) in zip(panels, styles.items(), strict=True):
         clean(panel, 0.9 * FONT)
         # A line alone in its panel needs no dashes to be distinguished.
-        run = RunCurves(dataset, label)
+        run = RunCurves(curves, label)
         draw(panel, *run.accuracy, look._replace(dashes="-", width=1.1))
         drawn += [panel.lines[-1].get_ydata()] if len(run.seeds) else []
         for end in ends[:-1]:
             panel.axvline(end + 0.5, color=INK, linewidth=0.7, dashes=(3, 2), zorder=1)
         panel.set_title(look.label, fontsize=FONT)
         panel.set_xlim(0.5, ends[-1] + 0.5)
-    if drawn and dataset.attrs["score"] == "accuracy":
+    if drawn and curves.attrs["score"] == "accuracy":
         values = np.concatenate(drawn)
         low, high = np.nanmin(values), np.nanmax(values)
         air = 0.05 * max(high - low, 0.02)  # intervals of few seeds may be wider than all curves
         for panel in panels:
             percent(panel.yaxis)
             panel.set_ylim(low - air, min(high + air, 1 + air))
-    title = f"{score_title(dataset)} on task 1"
+    title = f"{score_title(curves)} on task 1"
     if axes is None:
         figure.supylabel(title, fontsize=0.9 * FONT)
         figure.supxlabel("update", fontsize=0.9 * FONT)

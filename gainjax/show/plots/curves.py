@@ -32,7 +32,7 @@ _HEIGHTS = {"accuracy": 2.3, "loss": 1.2, "gain": 1.0}
 
 
 def plot_curves(
-    dataset: xr.Dataset,
+    curves: xr.Dataset,
     *,
     axes: Axes | None = None,
     colors: Mapping[str, str] | None = None,
@@ -50,7 +50,7 @@ def plot_curves(
     panel. Very long curves are reduced to the visible points, with their extremes.
 
     Args:
-        dataset: Curves of a run, of some settings of a sweep, or from elsewhere.
+        curves: Curves of a run, of some settings of a sweep, or from elsewhere.
         axes: An existing panel for accuracy on task 1 only, or None for a figure with all.
         colors: Colors to override, by the label of the setting.
         labels: Names to override, by the label of the setting.
@@ -72,14 +72,14 @@ def plot_curves(
         >>> [axes.get_ylabel() for axes in figure.axes]
         ['accuracy on task 1', 'relative to before the switch']
     """
-    check_rows(dataset)
-    names = setting_names(dataset)
-    runs = [RunCurves(dataset, label) for label in names]
+    check_rows(curves)
+    names = setting_names(curves)
+    runs = [RunCurves(curves, label) for label in names]
     styles = list(looks(names, colors, labels).values())
-    ends, score = task_ends(dataset), dataset.attrs["score"]
+    ends, score = task_ends(curves), curves.attrs["score"]
     if axes is not None:
         figure = figure_of(axes, size)
-        draw_accuracy(axes, runs, styles, ends, dataset)
+        draw_accuracy(axes, runs, styles, ends, curves)
         return figure
     panels = [
         kind
@@ -99,14 +99,14 @@ def plot_curves(
     )
     columns = [dict(zip(panels, c, strict=True)) for c in _columns(figure, heights, widths)]
     _whole_run(columns[0], runs, styles, ends)
-    columns[0]["accuracy"].set_ylabel(f"{score_title(dataset)} on task 1")
+    columns[0]["accuracy"].set_ylabel(f"{score_title(curves)} on task 1")
     if score == "accuracy":
         _fractions(columns[0]["accuracy"])
         if "loss" in panels:
             columns[0]["loss"].set_ylabel("test loss on\ntask 1 (nats)")
     if len(ends) > 1:
         _around_switches(columns[1], runs, styles, ends)
-    _legend(figure, dataset, runs, styles)
+    _legend(figure, curves, runs, styles)
     return figure
 
 
@@ -115,7 +115,7 @@ def draw_accuracy(
     runs: Sequence[RunCurves],
     styles: Sequence[Look],
     ends: np.ndarray,
-    dataset: xr.Dataset,
+    curves: xr.Dataset,
 ) -> None:
     """Draw accuracy on task 1 over the run into a panel, with a legend.
 
@@ -124,13 +124,13 @@ def draw_accuracy(
         runs: The curves.
         styles: The style of each.
         ends: Last update of each task.
-        dataset: The source of the curves.
+        curves: The source of the curves.
     """
     clean(axes)
     accuracies = [_accuracy_of(run) for run in runs]
     _whole_run({"accuracy": axes}, accuracies, styles, ends)
-    axes.set_ylabel(f"{score_title(dataset)} on task 1")
-    if dataset.attrs["score"] == "accuracy":
+    axes.set_ylabel(f"{score_title(curves)} on task 1")
+    if curves.attrs["score"] == "accuracy":
         _fractions(axes)
     handles = [_handle(look) for look in styles]
     names = [look.label for look in styles]
@@ -266,9 +266,9 @@ def _around_switches(
     lowest.set_xlim(window[0], window[-1])
 
 
-def _legend(figure: Figure, dataset: xr.Dataset, runs: list[RunCurves], styles: list[Look]) -> None:
+def _legend(figure: Figure, curves: xr.Dataset, runs: list[RunCurves], styles: list[Look]) -> None:
     """Name the methods in a row above, and explain lines and bands below."""
-    seeds = dataset.sizes["seed"]
+    seeds = curves.sizes["seed"]
     handles, labels = [], []
     for run, look in zip(runs, styles, strict=True):
         diverged = int((run.diverged > 0).sum())
@@ -287,5 +287,5 @@ def _legend(figure: Figure, dataset: xr.Dataset, runs: list[RunCurves], styles: 
         borderaxespad=0.1,
     )
     lines = f"mean of {seeds} seeds, with 95 % confidence intervals" if seeds > 1 else "1 seed"
-    caption = f"{heading(dataset)}: {lines}"
+    caption = f"{heading(curves)}: {lines}"
     figure.supxlabel(caption, fontsize=0.9 * FONT, color=INK)

@@ -16,7 +16,7 @@ from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 from matplotlib.transforms import Bbox
 
 from gainjax.curves import has, swept_names
-from gainjax.metrics import METRICS
+from gainjax.metrics import ACCURACY, GAP, METRICS
 from gainjax.show.names import method_names, words
 from gainjax.show.plots.looks import (
     INK,
@@ -43,8 +43,8 @@ _PLACES = (
 
 
 def plot_frontier(
-    dataset: xr.Dataset,
-    gap: str = "avg_sg",
+    curves: xr.Dataset,
+    gap: str = GAP,
     *,
     axes: Axes | None = None,
     colors: Mapping[str, str] | None = None,
@@ -59,7 +59,7 @@ def plot_frontier(
     lie outside.
 
     Args:
-        dataset: Curves of a sweep; or of a run, with one point per method.
+        curves: Curves of a sweep; or of a run, with one point per method.
         gap: A metric for which lower is better, such as "avg_sg"; or one for which higher is
             better, such as "min_acc", to plot 1 - its value, or its negative if the score is not
             accuracy.
@@ -86,10 +86,10 @@ def plot_frontier(
         >>> figure.axes[0].get_ylabel()
         'stability gap, avg-SG (← better)'
     """
-    points = _points(dataset, gap)
+    points = _points(curves, gap)
     rates = "learning_rate" in points and points["learning_rate"].dtype.kind == "f"
-    others = [name for name in swept_names(dataset) if name != "learning_rate"]
-    styles = looks(method_names(dataset), colors, labels)
+    others = [name for name in swept_names(curves) if name != "learning_rate"]
+    styles = looks(method_names(curves), colors, labels)
     metric = METRICS[gap]
     title = metric.label or metric.title
 
@@ -107,11 +107,11 @@ def plot_frontier(
                 alpha = 0.6 if len(lines) == 1 else 0.35
                 _join(axes, line.sort_values("learning_rate"), look, alpha)
         _mark(axes, own, look)
-    is_share = dataset.attrs["score"] == "accuracy"
+    is_share = curves.attrs["score"] == "accuracy"
     _limit(axes, points[points["inside"]], is_share=is_share)
     if is_share:
         percent(axes.xaxis)
-    axes.set_xlabel(f"anytime {score_title(dataset)} on seen tasks (better →)")
+    axes.set_xlabel(f"anytime {score_title(curves)} on seen tasks (better →)")
     from_top = ("1 − " if is_share else "−") if metric.better == "higher" else ""
     axes.set_ylabel(f"{from_top}{title} (← better)")
     if is_given:
@@ -119,7 +119,7 @@ def plot_frontier(
         axes.legend(_handles(styles), names, frameon=False, fontsize=_FONT)
     else:
         _legend(figure, styles)
-        text = _caption(dataset, points, ["learning_rate", *others] * rates)
+        text = _caption(curves, points, ["learning_rate", *others] * rates)
         figure.supxlabel(textwrap.fill(text, 74), fontsize=0.85 * _FONT, color=INK)
     if rates:
         figure.draw_without_rendering()  # fix the layout, so that labels can find free space
@@ -143,21 +143,21 @@ def in_view(accuracy: pd.Series, method: pd.Series) -> pd.Series:
     return behind <= max(5 * behind.quantile(1 / 3), best.max()) + 1e-9
 
 
-def _points(dataset: xr.Dataset, gap: str) -> pd.DataFrame:
+def _points(curves: xr.Dataset, gap: str) -> pd.DataFrame:
     """Return one row per point: method, swept values, x and y with bounds, and their status."""
-    rows = table(dataset)
+    rows = table(curves)
     allowed = [name for name, metric in METRICS.items() if metric.better and name in rows]
     if gap not in allowed:
         raise ValueError(f"gap must be one of {', '.join(allowed)}: got {gap!r}")
-    if not has(dataset, "seen_accuracy"):
-        raise ValueError("dataset must hold seen_accuracy for the horizontal axis: got none")
-    rows = rows[rows["anytime_accuracy"].notna() & rows[gap].notna()]
+    if not has(curves, "seen_accuracy"):
+        raise ValueError("curves must hold seen_accuracy for the horizontal axis: got none")
+    rows = rows[rows[ACCURACY].notna() & rows[gap].notna()]
     if rows.empty:
-        raise ValueError(f"dataset must have a setting with {gap} and seen_accuracy: got none")
-    top = 1 if dataset.attrs["score"] == "accuracy" else 0
-    points = rows[["method", *swept_names(dataset)]].copy()
+        raise ValueError(f"curves must have a setting with {gap} and seen_accuracy: got none")
+    top = 1 if curves.attrs["score"] == "accuracy" else 0
+    points = rows[["method", *swept_names(curves)]].copy()
     for end, opposite in zip(BOUNDS, ("", "_high", "_low"), strict=True):
-        points[f"x{end}"] = rows[f"anytime_accuracy{end}"]
+        points[f"x{end}"] = rows[f"{ACCURACY}{end}"]
         points[f"y{end}"] = (
             rows[f"{gap}{end}"]
             if METRICS[gap].better == "lower"
@@ -285,10 +285,10 @@ def _legend(figure: Figure, styles: dict[str, Look]) -> None:
     )
 
 
-def _caption(dataset: xr.Dataset, points: pd.DataFrame, labels: list[str]) -> str:
-    seeds = dataset.sizes["seed"]
+def _caption(curves: xr.Dataset, points: pd.DataFrame, labels: list[str]) -> str:
+    seeds = curves.sizes["seed"]
     mean = f"mean of {seeds} seeds, 95 % confidence intervals" if seeds > 1 else "1 seed"
-    parts = [f"{heading(dataset)}: {mean}", "filled: no other point is better in both"]
+    parts = [f"{heading(curves)}: {mean}", "filled: no other point is better in both"]
     if labels:
         parts.append(f"numbers: {', '.join(map(words, labels))}")
     if outside := int((~points["inside"]).sum()):

@@ -14,7 +14,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.patches import Rectangle
 
 from gainjax.curves import swept_names
-from gainjax.metrics import METRICS, Metric
+from gainjax.metrics import ACCURACY, GAP, METRICS, Metric
 from gainjax.show.names import method_names, value_text, words
 from gainjax.show.plots.frontier import in_view
 from gainjax.show.plots.looks import FONT, INK, WIDTH, heading, looks, unformatted
@@ -26,11 +26,11 @@ _CHOSEN = "#D55E00"
 
 
 def plot_heatmap(
-    dataset: xr.Dataset,
+    curves: xr.Dataset,
     method: str,
     x: str,
     y: str,
-    metric: str = "avg_sg",
+    metric: str = GAP,
     *,
     tolerance: float = TOLERANCE,
     best: Best = "method",
@@ -43,7 +43,7 @@ def plot_heatmap(
     chooses for the method. Settings of low accuracy are gray: a small gap is no merit there.
 
     Args:
-        dataset: A sweep.
+        curves: A sweep.
         method: Name of a method.
         x: Name of the swept hyperparameter on the horizontal axis.
         y: Name of the swept hyperparameter on the vertical axis.
@@ -61,27 +61,27 @@ def plot_heatmap(
         ValueError: If a name is unknown, several settings share one x and y, or as
             :func:`gainjax.ranking`.
     """
-    chosen = ranking(dataset, tolerance, best)["chosen"]
-    rows = table(dataset).join(chosen)
+    chosen = ranking(curves, tolerance, best)["chosen"]
+    rows = table(curves).join(chosen)
     allowed = [name for name, entry in METRICS.items() if entry.better and name in rows]
     if metric not in allowed:
         raise ValueError(f"metric must be one of {', '.join(allowed)}: got {metric!r}")
-    settings = _settings(rows, swept_names(dataset), method, x, y)
-    name = looks(method_names(dataset), labels=labels)[method].label
-    score = dataset.attrs["score"]
+    settings = _settings(rows, swept_names(curves), method, x, y)
+    name = looks(method_names(curves), labels=labels)[method].label
+    score = curves.attrs["score"]
     figure = Figure(
         figsize=size or (WIDTH, max(2.2, 1.5 + 0.42 * settings[y].nunique())),
         layout=ConstrainedLayoutEngine(wspace=0.05),
     )
     panels = figure.subplots(1, 2, sharey=True)
-    for axes, shown in zip(panels, (metric, "anytime_accuracy"), strict=True):
+    for axes, shown in zip(panels, (metric, ACCURACY), strict=True):
         _panel(axes, settings, x, y, METRICS[shown], score)
     panels[0].set_ylabel(words(y))
 
-    seeds = dataset.sizes["seed"]
+    seeds = curves.sizes["seed"]
     reached = "that the method" if best == "method" else "that any method"
     caption = [
-        f"{heading(dataset)}, {name}: " + (f"mean of {seeds} seeds" if seeds > 1 else "1 seed"),
+        f"{heading(curves)}, {name}: " + (f"mean of {seeds} seeds" if seeds > 1 else "1 seed"),
         "dark is good",
     ]
     if not settings["inside"].all():
@@ -114,11 +114,11 @@ def _settings(rows: pd.DataFrame, swept: list[str], method: str, x: str, y: str)
         raise ValueError(f"x and y must be different hyperparameters: got {x!r} twice")
     if (repeated := own.duplicated([x, y])).any():
         raise ValueError(
-            f"dataset must have one setting of {method} for each {x} and {y}: got several, such as "
-            f"{own.index[repeated][0]!r}; select among them with dataset.sel(setting=...)"
+            f"curves must have one setting of {method} for each {x} and {y}: got several, such as "
+            f"{own.index[repeated][0]!r}; select among them with curves.sel(setting=...)"
         )
     return own.assign(
-        inside=in_view(own["anytime_accuracy"], own["method"]),
+        inside=in_view(own[ACCURACY], own["method"]),
         column=np.unique(own[x], return_inverse=True)[1],
         line=np.unique(own[y], return_inverse=True)[1],
     )

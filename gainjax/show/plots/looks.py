@@ -105,22 +105,22 @@ def unformatted(name: str) -> str:
     return name.replace("$", r"\$")
 
 
-def score_title(dataset: xr.Dataset) -> str:
+def score_title(curves: xr.Dataset) -> str:
     """Return the name of the score of curves.
 
     Args:
-        dataset: Curves.
+        curves: Curves.
     """
-    return unformatted(printable(dataset.attrs["score"]))
+    return unformatted(printable(curves.attrs["score"]))
 
 
-def heading(dataset: xr.Dataset) -> str:
+def heading(curves: xr.Dataset) -> str:
     """Return the heading of curves for a caption.
 
     Args:
-        dataset: Curves.
+        curves: Curves.
     """
-    return unformatted(printable(dataset.attrs["benchmark"]))
+    return unformatted(printable(curves.attrs["benchmark"]))
 
 
 def percent(axis: Axis) -> None:
