@@ -17,11 +17,14 @@ _tests = 0
 LONGEST = (
     "published",
     "notebooks",
+    "specification",
     "training",
-    "checkpoints",
+    "interruptions",
+    "guard",
     "resnet",
-    "runner",
-    "promises",
+    "resnet_gain",
+    "commands",
+    "processes",
     "methods",
     "contract",
 )
@@ -97,3 +100,54 @@ def strict():
     """No implicit promotion of dtypes or ranks inside the test."""
     with jax.numpy_dtype_promotion("strict"), jax.numpy_rank_promotion("raise"):
         yield
+
+
+@pytest.fixture
+def no_data_elsewhere(monkeypatch, tmp_path):
+    """Neither the environment nor the home folder of the tester takes part."""
+    monkeypatch.delenv("TFDS_DATA_DIR", raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+
+
+@pytest.fixture(scope="module")
+def uninterrupted():
+    """Curves of the run of `stored_runs`, which nothing disturbed."""
+    from stored_runs import go
+
+    return go()
+
+
+@pytest.fixture(scope="module")
+def crashed(tmp_path_factory):
+    """A run whose second method crashed in its fourth task; copy it before use."""
+    from interruptions import checkpoint_every_chunk
+    from stored_runs import crash
+
+    out = tmp_path_factory.mktemp("crashed")
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        checkpoint_every_chunk(monkeypatch)
+        crash(out, "adam", 30)
+    return out
+
+
+@pytest.fixture
+def broken(crashed, tmp_path):
+    """Output directory with the first method finished and the second stored up to update 27."""
+    return shutil.copytree(crashed, tmp_path / "out")
+
+
+@pytest.fixture
+def restored(monkeypatch):
+    """From where each method went on."""
+    from gainjax.runs.part_store import PartStore
+
+    positions = {}
+    restore = PartStore.restore
+
+    def note(self, abstract):
+        found = restore(self, abstract)
+        positions[self.name] = found[0] if found else 0
+        return found
+
+    monkeypatch.setattr(PartStore, "restore", note)
+    return positions

@@ -6,13 +6,18 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from flax import nnx
+from numpy.testing import assert_array_equal
 
 from gainjax.models import from_equinox, from_functions, from_linen, from_nnx
 
 INPUTS, HIDDEN, CLASSES = 6, 5, 3
 LIBRARIES = ["linen", "nnx", "equinox", "functions", "haiku"]
+X = jnp.asarray(np.random.default_rng(1).normal(size=(16, INPUTS)), jnp.float32)
+LABELS = jnp.arange(16) % CLASSES
+KEY = jax.random.key(7)
 
 
 def weights(seed=0):
@@ -171,3 +176,20 @@ def filled(library, params, values):
         named = {"first": linear(values["first"]), "norm": norm, "last": linear(values["last"])}
         return jax.tree.map(lambda old, new: new.reshape(old.shape), params, named)
     return values
+
+
+def equal(a, b):
+    assert jax.tree.structure(a) == jax.tree.structure(b)
+    jax.tree.map(assert_array_equal, a, b)
+
+
+def mean_loss(outputs):
+    return optax.softmax_cross_entropy_with_integer_labels(outputs, LABELS).mean()
+
+
+def loss_and_gradient(model, params, state, key):
+    def loss(params):
+        outputs, new_state = model.apply(params, state, X, train=True, key=key)
+        return mean_loss(outputs), (outputs, new_state)
+
+    return jax.value_and_grad(loss, has_aux=True)(params)

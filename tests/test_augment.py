@@ -1,9 +1,11 @@
-"""Augmentation against NumPy's own padding and slicing."""
+"""Augmentation: ours against NumPy's own padding and slicing, and what a user's must return."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
+import gainjax
 from gainjax.data.augment import crop_and_flip
 
 
@@ -33,3 +35,14 @@ def test_without_padding_only_mirrors():
     result = crop_and_flip(jax.random.key(1), images, padding=0)
     for before, after in zip(images, result, strict=True):
         assert (before == after).all() or (before[:, ::-1] == after).all()
+
+
+@pytest.mark.exhaustive
+def test_augmentation_must_return_an_input_for_each():
+    stream = gainjax.get_benchmark("split-digits").load()
+    for augment, shape in ((lambda k, x: x[:1], "(1, 8, 8, 1)"), (lambda k, x: x[..., 0], "8, 8)")):
+        with pytest.raises(ValueError, match="augment of benchmark 'mine' must return") as told:
+            gainjax.Benchmark(
+                "mine", stream=stream, augment=augment, updates_per_task=2, batch_size=8
+            )
+        assert shape in str(told.value)

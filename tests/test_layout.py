@@ -8,6 +8,7 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "gainjax"
 MODULES = sorted(PACKAGE.rglob("*.py"))
+BESIDES = ("tests", "perf", "experiments")  # folders of code that is not of the package
 LONGEST_MODULE = 350  # lines
 LONGEST_FUNCTION = 60  # lines without the docstring
 MOST_PARAMETERS = 9
@@ -61,6 +62,15 @@ def test_modules_and_functions_are_short(path):
     for name, length, number, has_reason in functions(path):
         assert length <= LONGEST_FUNCTION or has_reason, f"{name} has {length} lines"
         assert number <= MOST_PARAMETERS or has_reason, f"{name} has {number} parameters"
+
+
+@pytest.mark.parametrize("folder", BESIDES)
+def test_modules_besides_the_package_are_short(folder):
+    place = PACKAGE.parent / folder
+    if not place.is_dir():
+        pytest.skip(f"{folder} is not in this archive")
+    lengths = {path: len(path.read_text().splitlines()) for path in place.rglob("*.py")}
+    assert [path for path, length in lengths.items() if length > LONGEST_MODULE] == []
 
 
 def test_rooms_know_only_rooms_below_them():

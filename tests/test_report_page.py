@@ -1,22 +1,19 @@
 """The page of curves: its numbers, its words, and that it is one file of text that is safe."""
 
 import html
-import importlib.util
 import io
 import json
 import re
 
 import numpy as np
 import pytest
+from page_curves import foreign, with_gains
 from rich.console import Console
-from synthetic import CHARACTER, DYNAMICS, synthetic_curves, synthetic_sweep
+from synthetic import CHARACTER, synthetic_curves, synthetic_sweep
 
 import gainjax
-from gainjax import analysis, pages, show
-from gainjax.analysis import sections as analyses
-from gainjax.cli import main
-from gainjax.cli import pages as commands
-from gainjax.curves import Setting, spec_of
+from gainjax import pages, show
+from gainjax.curves import Setting
 from gainjax.show.pages import sections
 from gainjax.show.pages.shown import Shown
 from gainjax.show.pages.words import sentences
@@ -30,40 +27,10 @@ def curves():
     return synthetic_curves(seeds=6)
 
 
-def foreign(shape=(3, 40, 1), labels=("er", "ewc"), **more):
-    rng = np.random.default_rng(0)
-    every = 10
-    when = {"eval_updates": range(every, every * shape[1] + 1, every), "task_ends": [200, 400]}
-    return gainjax.from_curves({m: rng.uniform(0.7, 1, shape) for m in labels}, **(when | more))
-
-
 def cells(page):
     """Return the text of every cell of every table."""
     found = re.findall(r"<t[dh][^>]*>(.*?)</t[dh]>", page, re.DOTALL)
     return [html.unescape(re.sub(r"<[^>]+>", " ", cell)).split() for cell in found]
-
-
-def is_shown(text, value):
-    """Return whether a number is what a text shows of it."""
-    digits = len(text.partition(".")[2])
-    return abs(float(text) - value) <= 0.500001 * 10.0**-digits
-
-
-def numbers(cell):
-    return re.findall(r"[+-]?\d+\.?\d*", " ".join(cell))
-
-
-def with_gains(count, seeds=2, **dynamics):
-    """Return a sweep of settings with a gain each."""
-    values = [
-        {"learning_rate": rate, **DYNAMICS, **dynamics} for rate in np.geomspace(0.01, 0.1, count)
-    ]
-    rows = [
-        Setting(f"ngm-sgd {v['learning_rate']:.4f}", "ngm-sgd", "NGM-SGD", v, ("learning_rate",))
-        for v in values
-    ]
-    character = {row.label: CHARACTER["ngm-sgd"] for row in rows}
-    return synthetic_curves(settings=rows, character=character, seeds=seeds, tasks=3)
 
 
 def headings(page):
@@ -299,222 +266,3 @@ def test_curves_that_belong_together_are_one_chapter_others_their_own():
     apart = pages.render([foreign(), synthetic_curves(seeds=2)])
     assert apart.count("<article") == 2
     assert "cannot be one table" in apart
-
-
-def test_an_analysis_is_one_more_entry(monkeypatch, curves):
-    def count(shown):
-        return sections.Section("Settings", [f"{len(shown.names)} rows"])
-
-    monkeypatch.setattr(analyses, "ANALYSES", [count])
-    page = pages.render([curves])
-    assert "<h2>Settings</h2>" in page
-    assert "4 rows" in page
-
-
-def test_the_numbers_of_the_analysis_are_those_of_its_functions(curves):
-    shown = Shown(curves, 10_000)
-    (bursts,), (levels,), (claims,) = (make(shown).sheets for make in analyses.ANALYSES)
-    table = analysis.burst_table(analysis.measure_bursts(curves)).to_dict("records")
-    for row, expected in zip(bursts.rows, table, strict=True):
-        for cell, name in zip(row.cells, analyses._BURSTS, strict=True):
-            ends = ("",) if name == "predicted" else ("", "_low", "_high")
-            for text, end in zip(numbers(cell), ends, strict=True):
-                assert is_shown(text, expected[f"{name}{end}"])
-    of_task = analysis.tonic_levels(curves).groupby("task")[["level", "steady_state"]].mean()
-    for row, name in zip(levels.rows, of_task, strict=True):
-        for cell, expected in zip(row.cells, of_task[name], strict=True):
-            assert is_shown(numbers(cell)[0], expected)
-    judged = analysis.judge_claims(curves).query("verdict != 'not measured'").to_dict("records")
-    for row, expected in zip(claims.rows, judged, strict=True):
-        assert row.name == expected["statement"]
-        shown_of_it = zip(numbers(row.cells[0]), ("value", "low", "high"), strict=True)
-        assert all(is_shown(text, expected[name]) for text, name in shown_of_it)
-        assert row.cells[-1] == (expected["verdict"],)
-
-
-def with_a_gain_that_ends(slope):
-    """Return curves whose gain moves on a line, relative to its level, after a burst."""
-    curves = with_gains(1)
-    gain = np.concatenate([2 + np.exp(-np.arange(150) / 10), 2 + 2 * slope * np.arange(50) / 49])
-    gain = np.tile(gain, len(curves.task_end))[: curves.sizes["update"]]
-    (row,) = spec_of(curves)["settings"]
-    numbers = row["hyperparameters"]
-    excess = gain - numbers["baseline"]
-    drive = np.append(excess[1:] - numbers["decay"] * excess[:-1], 0) / numbers["sensitivity"]
-    shape = curves.gain.shape
-    return curves.assign(
-        gain=(curves.gain.dims, np.broadcast_to(gain, shape)),
-        uncertainty=(curves.gain.dims, np.broadcast_to(drive, shape)),
-    )
-
-
-@pytest.mark.parametrize(
-    ("slope", "text"),
-    [
-        (0.0, "The gain settles: over the last quarter of a task it moves by at most 0.0 %."),
-        (-0.05, "The gain still falls at the end of tasks: over their last quarter by -5.1 %."),
-        (0.05, "The gain still rises at the end of tasks: over their last quarter by +4.9 %."),
-    ],
-)
-def test_a_gain_that_still_moves_has_not_settled(slope, text):
-    section = analyses.tonic(Shown(with_a_gain_that_ends(slope), 10_000))
-    assert section.texts[0].startswith(text)
-
-
-def test_no_interval_says_what_cannot_be(curves):
-    row = analysis.burst_table(analysis.measure_bursts(curves)).iloc[0].to_dict()
-    row |= {"uncertainty_time_constant_low": -454.9, "uncertainty_time_constant_high": 560.4}
-    row |= {"area_low": -1.0}
-    found = analyses._burst_row(Shown(curves, 100), row, 4)
-    cells = dict(zip(analyses._BURSTS, found.cells, strict=True))
-    assert cells["uncertainty_time_constant"][1] == "[–]"
-    assert cells["area"][1].startswith("[-1.00, ")
-    assert cells["peak"][1] == f"[{row['peak_low']:.3f}, {row['peak_high']:.3f}]"
-
-
-def test_the_gain_around_switches_is_drawn_as_it_was(curves):
-    chart = analyses.bursts(Shown(curves, 100_000)).charts[0]
-    data = chart.figure.renderers[0].data_source.data
-    gain = curves.gain.sel(setting="ngm-sgd").mean("seed").values
-    expected = np.mean([gain[end - 21 : end + 100] for end in curves.task_end.values[:-1]], axis=0)
-    np.testing.assert_array_equal(data["x"], np.arange(-20, 101))
-    np.testing.assert_allclose(data["mean"], expected, rtol=1e-6)
-
-
-def test_the_analysis_says_what_it_leaves_out():
-    of_gain = ["The gain at a switch", "The level of the gain"]
-    claimed = "Claims"
-
-    def found(dataset):
-        shown = Shown(dataset, 10_000)
-        made = [section for make in analyses.ANALYSES if (section := make(shown)) is not None]
-        notes = [note for section in made for sheet in section.sheets for note in sheet.notes]
-        texts = [text for section in made for text in section.texts]
-        return [section.title for section in made], " ".join([*texts, *notes])
-
-    assert found(synthetic_curves(seeds=5))[0] == of_gain
-    assert found(synthetic_curves(seeds=6))[0] == [*of_gain, claimed]
-    assert found(synthetic_curves(("ngm-sgd",), tasks=1, seeds=6))[0] == of_gain[1:]
-    assert found(synthetic_curves(("sgd", "adam"), seeds=6)) == ([], "")
-    titles, text = found(synthetic_curves(seeds=6, diverged=[("ngm-sgd", 0, 300)]))
-    assert titles == [*of_gain, claimed]
-    assert "without the seeds that diverged: NGM-SGD" in text
-    assert "cannot be judged, since a seed diverged" in text
-    titles, text = found(with_gains(12, seeds=6))
-    assert titles == of_gain
-    assert "of 12 settings, only the initially visible ones" in text
-    other = gainjax.concat([with_gains(1), synthetic_curves(("sgd",), seeds=2, tasks=3)], "setting")
-    assert found(with_gains(1, decay=0.5))[0] == []
-    cut = json.loads(other.attrs["spec"]) | {"cut_off_after": 550}
-    assert found(other)[0] == of_gain
-    assert found(other.assign_attrs(spec=json.dumps(cut)))[0] == []
-
-
-def test_without_bokeh_the_extra_is_named(monkeypatch, curves, tmp_path, capsys):
-    found = importlib.util.find_spec
-    monkeypatch.setattr(
-        importlib.util, "find_spec", lambda name: None if name == "bokeh" else found(name)
-    )
-    with pytest.raises(ImportError, match=r'pip install "gainjax\[report\]"'):
-        gainjax.report(curves, tmp_path / "page.html")
-    gainjax.save(curves, tmp_path)
-    with pytest.raises(SystemExit):
-        main(["report", str(tmp_path)])
-    assert "gainjax[report]" in capsys.readouterr().err.replace("\n", "")
-
-
-def test_the_command_writes_a_page(curves, tmp_path, capsys):
-    gainjax.save(curves, tmp_path / "run")
-    main(["report", str(tmp_path / "run")])
-    assert "page.html" in capsys.readouterr().out
-    assert (tmp_path / "run" / "page.html").exists()
-    main(["report", str(tmp_path / "run" / "curves.nc"), "--out", str(tmp_path / "x.html")])
-    assert (tmp_path / "x.html").exists()
-
-
-def test_a_finished_run_is_not_watched_any_longer(curves, tmp_path):
-    gainjax.save(curves, tmp_path)
-    page = commands.watch(tmp_path, None, 5.0).read_text()
-    assert 'http-equiv="refresh"' not in page
-
-
-def test_a_running_job_has_a_page_that_loads_itself_again(curves, tmp_path, monkeypatch):
-    states = [
-        FileNotFoundError(),
-        curves.isel(seed=[0]).assign_attrs(unfinished='{"adam": [3, 9]}'),
-        curves,
-    ]
-    waited, seen = [], []
-
-    def load(*args, **options):
-        state = states.pop(0)
-        if isinstance(state, Exception):
-            raise state
-        return state
-
-    def sleep(seconds):
-        waited.append(seconds)
-        seen.append((tmp_path / "page.html").read_text())
-
-    monkeypatch.setattr(commands, "load", load)
-    monkeypatch.setattr(commands.time, "sleep", sleep)
-    path = commands.watch(tmp_path, None, 7.0)
-    assert len(seen) == 2
-    assert all('http-equiv="refresh" content="7.0"' in page for page in seen)
-    assert "adam 3 of 9" in seen[1]
-    assert 'http-equiv="refresh"' not in path.read_text()
-    assert [path.name for path in tmp_path.iterdir()] == ["page.html"]
-
-
-def test_watching_once_ends(tmp_path):
-    page = commands.watch(tmp_path, None, 5.0, once=True).read_text()
-    assert "Nothing is running" in page
-    with pytest.raises(FileNotFoundError, match="no folder"):
-        commands.watch(tmp_path / "none", None, 5.0)
-    for seconds in (0.0, 1e30, float("inf"), float("nan")):
-        with pytest.raises(ValueError, match="--every must be from 1 to 86400 seconds"):
-            commands.watch(tmp_path, None, seconds)
-
-
-@pytest.mark.parametrize("form", ["markdown", "csv", "latex"])
-def test_tables_have_formats(curves, form, tmp_path, capsys):
-    gainjax.save(curves, tmp_path)
-    main(["table", str(tmp_path), "--format", form])
-    printed = capsys.readouterr().out
-    assert printed == show.formatted(gainjax.load(tmp_path), form)
-    assert f"{gainjax.table(curves)['avg_sg'].iloc[0]:.4f}"[:5] in printed
-    with pytest.raises(SystemExit):
-        main(["table", str(tmp_path), "--format", form, "--json"])
-
-
-def test_latex_is_escaped_and_balanced():
-    names = ["a_b & 50% #1", r"\input{x} ~^", "$x$ {y}"]
-    curves = foreign(labels=tuple(names))
-    text = show.formatted(curves, "latex")
-    assert text.count(r"\begin{tabular}") == text.count(r"\end{tabular}") > 0
-    assert text.count(r"\toprule") == text.count(r"\bottomrule") == text.count(r"\midrule")
-    assert r"a\_b \& 50\% \#1" in text
-    assert r"\textbackslash{}input\{x\} \textasciitilde{}\textasciicircum{}" in text
-    assert r"\$x\$ \{y\}" in text
-    unescaped = re.sub(r"\\[{}]", "", text)
-    assert unescaped.count("{") == unescaped.count("}")
-    body = text.split(r"\toprule")[1].split(r"\bottomrule")[0]
-    lines = [line for line in body.splitlines() if line]
-    assert len({len(re.findall(r"(?<!\\)&", line)) for line in lines}) == 1
-    assert all(r"\\" in line for line in lines)
-
-
-def test_names_are_no_markup_in_markdown_and_no_dashes_in_latex():
-    names = ["<b>x</b>", "*a* _b_ learning_rate=1", "[l](http://x)", "$x$ |y| `z` &lt;", "a--b"]
-    curves = foreign(labels=tuple(names))
-    text = show.formatted(curves, "markdown")
-    for literal in (
-        r"| \<b>x\</b>",
-        r"| \*a\* \_b\_ learning_rate=1",
-        r"| \[l](http://x)",
-        r"| \$x\$ \|y\| \`z\` \&lt;",
-        r"**Differences from \<b>x\</b>",
-        r"- method - \<b>x\</b>",
-    ):
-        assert literal in text
-    assert "a-{}-b" in show.formatted(curves, "latex")
