@@ -140,8 +140,29 @@ def abstract_update(optimizer, params, state):
     )
 
 
-every_case = pytest.mark.parametrize("name", CASES)
+# Composed of rules that are cases themselves.
+_COMPOSED = {
+    *(
+        f"gain over {name}{end}"
+        for name in ("nesterov", "adamw", "rmsprop")
+        for end in ("", ", masked")
+    ),
+    *(f"method ngm-{name}" for name in ("sgd", "msgd", "adam", "centralized-sgd", "sgd-ncm")),
+    *(f"method {name}-ema" for name in ("msgd", "adam", "ngm-sgd", "ngm-sgd-slow", "fixed-gain")),
+    *("method adam-reset", "method warmup-at-surprise"),
+}
+
+
+def _each(names):
+    return pytest.mark.parametrize(
+        "name",
+        [
+            pytest.param(name, marks=pytest.mark.exhaustive if name in _COMPOSED else ())
+            for name in names
+        ],
+    )
+
+
+every_case = _each(CASES)
 # Where numbers are compared, the mask leaves some parameters modulated and some not.
-every_rule = pytest.mark.parametrize(
-    "name", [name for name, case in CASES.items() if not case.fits_any_params]
-)
+every_rule = _each([name for name, case in CASES.items() if not case.fits_any_params])

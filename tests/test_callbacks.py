@@ -49,6 +49,7 @@ def pairs(updates, values):
     return list(zip(updates.values.tolist(), values.values.tolist(), strict=True))
 
 
+@pytest.mark.slow
 def test_labels_of_any_kind_make_folders_of_their_own(tmp_path):
     pytest.importorskip("tensorboardX")
     methods = {"a/b": "sgd", "..": "sgd"}

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+from recorded_run import recorded_run
 
 import gainjax
 from gainjax.analysis import (
@@ -21,9 +22,7 @@ from gainjax.analysis import (
 @pytest.fixture(scope="module")
 def run():
     """Curves of a short run on digits."""
-    return gainjax.run(
-        "split-digits", ["ngm-sgd", "sgd", "ngm-adam"], 3, updates_per_task=50, progress=False
-    )
+    return recorded_run()[0]
 
 
 @pytest.fixture(scope="module")

@@ -99,7 +99,7 @@ def test_missing_and_foreign_files(tmp_path):
         other.to_netcdf(tmp_path / "other.nc", engine="h5netcdf")
         with pytest.raises(ValueError, match=r"other\.nc (does not hold|is damaged)"):
             results.load(tmp_path / "other.nc")
-        with pytest.raises(ValueError, match="dataset does not hold gainjax curves"):
+        with pytest.raises(ValueError, match="passed as curves does not hold gainjax curves"):
             results.save(other, tmp_path / "not.nc")
     assert not (tmp_path / "not.nc").exists()
 

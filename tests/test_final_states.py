@@ -29,6 +29,7 @@ def assert_same(found, wanted):
     assert jax.tree.structure(found[1]) == jax.tree.structure(wanted[1])
 
 
+@pytest.mark.slow
 def test_states_are_those_that_the_last_evaluation_used(wanted):
     curves, states = wanted
     assert list(states) == METHODS

@@ -38,6 +38,7 @@ def killed(tmp_path_factory):
     return out, finished, RunSpec.from_json(spec_of(curves))
 
 
+@pytest.mark.slow
 @FUZZ
 @given(data=st.data())
 def test_a_flipped_bit_of_anything_stored_is_noticed(killed, data):
@@ -76,7 +77,7 @@ def test_a_flipped_bit_of_anything_stored_is_noticed(killed, data):
 
 
 @pytest.mark.slow
-@settings(FUZZ, max_examples=max(EXAMPLES // 16, 10))
+@settings(FUZZ, max_examples=max(EXAMPLES // 32, 6))
 @pytest.mark.filterwarnings("ignore::gainjax.runs.part_store.CheckpointWarning")
 @given(data=st.data())
 def test_what_is_damaged_or_missing_is_trained_again_or_refused(killed, tmp_path_factory, data):

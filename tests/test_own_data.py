@@ -29,6 +29,7 @@ def test_a_table_of_20_features(tmp_path):
     assert (learned > 0.85).all()
 
 
+@pytest.mark.exhaustive
 def test_sequences_of_different_classes(tmp_path):
     class Recurrent(nn.Module):
         @nn.compact
@@ -117,6 +118,7 @@ def test_a_loss_that_mixes_examples_is_refused():
         gainjax.Benchmark("mixed", stream=stream, model=model, loss=loss, score=score, **options)
 
 
+@pytest.mark.exhaustive
 def test_several_labels(tmp_path):
     y = np.stack([DIGITS.target % 2 == 0, DIGITS.target > 4, DIGITS.target % 3 == 0], 1)
     x, y = (DIGITS.data / 16).astype(np.float32), y.astype(np.float32)

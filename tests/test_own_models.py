@@ -47,11 +47,13 @@ def test_an_own_linen_model_on_own_data(tmp_path):
     assert curves.task_end.values.tolist() == [6, 10]
 
 
+@pytest.mark.exhaustive
 def test_an_nnx_model(tmp_path):
     model = gainjax.models.from_nnx(lambda rngs: Net(rngs))
     survives(tmp_path, gainjax.Benchmark("mine", stream=digits_stream(), model=model, **SHORT))
 
 
+@pytest.mark.exhaustive
 def test_an_equinox_model(tmp_path):
     eqx = pytest.importorskip("equinox")
 

@@ -42,6 +42,7 @@ def test_finished_settings_are_shown_whole(tmp_path, uninterrupted):
     assert numbers(resumed).identical(numbers(uninterrupted))
 
 
+@pytest.mark.slow
 def test_of_settings_in_progress_their_common_beginning_is_shown(tmp_path, uninterrupted, capsys):
     stop(tmp_path, "ngm-sgd", 11)
     found = load(tmp_path, partial=True)

@@ -89,6 +89,7 @@ def test_a_finished_run_gives_them_back(tmp_path, wanted, monkeypatch):
         assert_same(again(tmp_path), wanted)
 
 
+@pytest.mark.slow
 def test_a_damaged_one_of_an_unfinished_run_is_made_again(tmp_path, wanted):
     crash(12, "split-digits", METHODS, label="ngm-sgd", out=tmp_path, snapshots=AT, **SHORT)
     (folder,) = tmp_path.rglob("ngm-sgd.states")

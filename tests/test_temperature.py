@@ -68,6 +68,7 @@ def test_gain_is_a_temperature_and_a_factor_of_the_gradient(network):
         np.testing.assert_allclose(found, of_split, rtol=1e-11, atol=1e-13)
 
 
+@pytest.mark.slow
 def test_effective_step_is_that_of_the_optimizer(network):
     """θ(t+1) = g(t+1)/g(t) θ(t) - (effective step) ∇θ, over updates whose gain moves."""
     apply, theta, x, labels = network

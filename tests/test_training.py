@@ -31,7 +31,17 @@ def assert_same(a, b, **tolerance):
 
 @pytest.mark.slow
 # One of each kind of state; the contract tests put every method through vmap.
-@pytest.mark.parametrize("name", ["ngm-sgd", "adam", "replayed-gain", "sgd-ema"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "ngm-sgd",
+        "adam",
+        *(
+            pytest.param(name, marks=pytest.mark.exhaustive)
+            for name in ("replayed-gain", "sgd-ema")
+        ),
+    ],
+)
 def test_a_seed_alone_gives_the_run_it_gives_in_a_batch(stream, name):
     together = run(stream, name, seeds=(0, 5, 2**31))
     alone = run(stream, name, seeds=(5,))
@@ -54,7 +64,9 @@ def test_a_setting_alone_gives_the_run_it_gives_in_a_batch(stream):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("chunk", [1, 4, 5, 1000])
+@pytest.mark.parametrize(
+    "chunk", [1, 1000, *(pytest.param(chunk, marks=pytest.mark.exhaustive) for chunk in (4, 5))]
+)
 def test_the_length_of_a_chunk_changes_no_number(stream, chunk):
     whole, parts = (run(stream, seeds=(0, 1, 2), chunk=n, **SPARSE) for n in (8, chunk))
     assert_same(parts, whole)

@@ -36,7 +36,7 @@ def save(curves: xr.Dataset, path: str | Path) -> Path:
         ValueError: If the dataset is not of the described form.
         OSError: If the file cannot be written. An existing file is left intact.
     """
-    check_form(curves, "curves")
+    check_form(curves, "the dataset passed as curves")
     encoding = {"zlib": True, "complevel": 4, "_FillValue": None}  # NaN needs no fill value
     # Into memory first: HDF5 does not survive a full disk.
     content = (
