@@ -12,19 +12,6 @@ pytestmark = pytest.mark.exhaustive
 SHORT = {"updates_per_task": 6, "batch_size": 16, "seen_every": 3, "dense_updates": 0}
 
 
-def test_permuted_mnist_has_the_permutations_of_the_authors(tmp_path):
-    rng = np.random.default_rng(0)
-    x = rng.integers(0, 256, (40, 28, 28), np.uint8)
-    y = np.tile(np.arange(10), 4)
-    np.savez(tmp_path / "mnist.npz", x_train=x, y_train=y, x_test=x, y_test=y)
-    stream = gainjax.get_benchmark("permuted-mnist").load(tmp_path)
-    theirs = np.random.RandomState(42)
-    orders = [np.arange(784), theirs.permutation(784), theirs.permutation(784)]
-    for task, order in enumerate(orders):
-        ours = np.asarray(stream.train_inputs[stream.task_start[task] :][:40]).reshape(40, 784)
-        np.testing.assert_array_equal(ours, x.reshape(40, 784)[:, order])
-
-
 @pytest.mark.parametrize("name", [name for name in BENCHMARKS if "digits" in name])
 def test_every_embedded_benchmark_learns(name):
     curves = gainjax.run(name, ["ngm-sgd"], seeds=1, updates_per_task=60, seen_every=60)

@@ -62,7 +62,7 @@ def test_the_new_share_of_a_smoothed_loss_grows(x64):
         updates, state = batch.step(optimizer, state, is_switch=since == 0, task=2)
         weights = np.where(new, 3 * share, (1 - share) / (2 / 3))
         close(-updates, gradient(batch, weights), rtol=1e-9)
-    updates, _ = batch.step(optimizer, is_switch=False, task=0)  # the first task has no old one
+    # The first task has no old one.
     old = Batch(new=[True] * 6)
     updates, _ = old.step(optimizer, is_switch=False, task=0)
     close(-updates, gradient(old, np.ones(6)), rtol=1e-9)

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from stream_data import SHARED, has_shared, packed_arrays, random_dataset, save_npz, scaled
 
+from gainjax import get_benchmark
 from gainjax.data import check_stream, load_source, normalize, permuted, rotated, split
 
 
@@ -284,3 +285,16 @@ def test_benchmarks_see_the_numbers_that_they_always_saw(name, digits):
     batch = jax.jit(normalize)(stream, stream.train_inputs[::7])
     found = (hashed(stream.train_inputs), hashed(stream.test_inputs), hashed(batch))
     assert found == expected
+
+
+def test_permuted_mnist_has_the_permutations_of_the_authors(tmp_path):
+    rng = np.random.default_rng(0)
+    x = rng.integers(0, 256, (40, 28, 28), np.uint8)
+    y = np.tile(np.arange(10), 4)
+    np.savez(tmp_path / "mnist.npz", x_train=x, y_train=y, x_test=x, y_test=y)
+    stream = get_benchmark("permuted-mnist").load(tmp_path)
+    theirs = np.random.RandomState(42)
+    orders = [np.arange(784), theirs.permutation(784), theirs.permutation(784)]
+    for task, order in enumerate(orders):
+        ours = np.asarray(stream.train_inputs[stream.task_start[task] :][:40]).reshape(40, 784)
+        np.testing.assert_array_equal(ours, x.reshape(40, 784)[:, order])

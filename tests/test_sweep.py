@@ -2,7 +2,6 @@
 
 import json
 import signal
-import time
 
 import jax.numpy as jnp
 import numpy as np
@@ -243,11 +242,9 @@ def test_values_are_arrays_of_any_kind_and_draws_are_numbers():
         gainjax.sweep("split-digits", {"learning_rate": One()}, ["sgd"], draws=3, **options)
 
 
-def test_two_thousand_draws_have_two_thousand_labels():
+def test_twenty_thousand_draws_have_as_many_labels():
     methods = as_methods(["sgd"])
     fixed = {"sgd": dict(methods["sgd"].hyperparameters)}
     close = scipy.stats.uniform(0.1, 1e-6)  # alike in six digits
-    started = time.monotonic()
     rows = sweep_settings(methods, fixed, {"learning_rate": close}, draws=20_000)
     assert len({row.label for row in rows}) == 20_000
-    assert time.monotonic() - started < 60  # it was quadratic
