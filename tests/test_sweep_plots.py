@@ -302,7 +302,7 @@ def test_wrong_heatmaps_are_refused(sweep):
     with pytest.raises(ValueError, match="must be a sweep"):
         plot_heatmap(synthetic_curves(seeds=1), "sgd", *AXES)
     same = sweep.assign_coords(sensitivity=0 * sweep.sensitivity)
-    with pytest.raises(ValueError, match=r"one setting of ngm-sgd for each.*dataset\.sel"):
+    with pytest.raises(ValueError, match=r"one setting of ngm-sgd for each.*curves\.sel"):
         plot_heatmap(same, "ngm-sgd", *AXES)
 
 

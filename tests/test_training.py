@@ -56,6 +56,7 @@ def test_the_batched_layout_gives_the_same_runs(stream):
     assert_same(one_by_one, batched, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_setting_alone_gives_the_run_it_gives_in_a_batch(stream):
     together = run(stream, seeds=(1, 1, 1), settings={"sensitivity": np.array([0.0, 0.2, 0.4])})
     alone = run(stream, seeds=(1,), settings={"sensitivity": 0.2})
@@ -83,6 +84,7 @@ def test_the_two_forms_give_the_same_runs(stream, modulate):
     assert_same(in_optimizer, in_model, rtol=2e-3, atol=2e-3)
 
 
+@pytest.mark.slow
 def test_methods_share_weights_and_batches(stream):
     first = {
         name: [run(stream, name, seeds=(seed,)).train_loss[0, 0] for seed in (0, 1)]
@@ -123,6 +125,7 @@ def test_evaluation_happens_where_the_protocol_says(stream):
     np.testing.assert_array_equal(every.accuracy[..., :1], run(stream).accuracy)
 
 
+@pytest.mark.slow
 def test_accuracy_on_seen_tasks_pools_their_images(stream):
     records = run(stream, eval_tasks="all")
     sizes = stream.test_sizes
@@ -140,6 +143,7 @@ def test_batches_of_the_evaluation_change_no_count(stream, eval_batch_size):
     assert_same(small, whole, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_one_diverged_seed_does_not_spoil_the_others(stream):
     rates = np.array([0.01, 1e6, 0.01])
     records = run(stream, "sgd", seeds=(0, 1, 2), settings={"learning_rate": rates})
@@ -150,6 +154,7 @@ def test_one_diverged_seed_does_not_spoil_the_others(stream):
     assert np.all(records.accuracy[1, -8:] == 0), "an answer that is not a number is wrong"
 
 
+@pytest.mark.slow
 def test_every_chunk_is_told_once_and_none_crosses_a_switch(stream):
     told = list(chunks(stream, seeds=(0, 1, 2), chunk=5, **SPARSE))
     assert [c.done for c in told] == [5, 8, 13, 16, 21, 24, 29, 32, 37, 40]
