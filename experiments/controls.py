@@ -23,7 +23,7 @@ from matplotlib.ticker import LogLocator, NullLocator
 
 from experiments.lab import Lab
 from gainjax import Benchmark, comparison, concat, get_method, table
-from gainjax.show.tables import with_bounds
+from gainjax.show import with_bounds
 
 RAISED = "sgd-raised"
 STEP_OR_TIMING = (

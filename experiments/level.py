@@ -19,7 +19,7 @@ import gainjax
 from experiments.lab import Lab
 from experiments.league.contest import DIGITS, FRESH_SEEDS, evaluation
 from gainjax import averaged, get_method
-from gainjax.show.tables import with_bounds
+from gainjax.show import with_bounds
 
 RATE, LEVEL, DECAY, LAYERS = 0.03, 2.5, 0.9, 3
 METRICS = ("avg_sg", "anytime_accuracy", "final_accuracy")

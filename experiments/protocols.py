@@ -15,7 +15,7 @@ import tyro
 
 from experiments.lab import METHODS, Lab
 from gainjax import comparison, table
-from gainjax.show.tables import with_bounds
+from gainjax.show import with_bounds
 
 METRICS = ("avg_sg", "min_acc", "anytime_accuracy", "final_accuracy")
 

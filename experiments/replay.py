@@ -16,7 +16,7 @@ import xarray as xr
 import gainjax
 from experiments.lab import Lab
 from experiments.league.contest import evaluation, settings_of_league
-from gainjax.show.tables import with_bounds
+from gainjax.show import with_bounds
 
 METHODS = (
     *("fixed-gain-ema", "adagrad-ema", "ngm-sgd-ema", "sgd-ema", "adagrad", "ngm-sgd", "sgd"),

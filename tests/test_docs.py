@@ -1,5 +1,7 @@
 """The pages of docs/: what the build does not run, and what it is built from."""
 
+import ast
+import importlib
 import re
 import sys
 from pathlib import Path
@@ -90,3 +92,20 @@ def test_every_public_object_is_documented_once(monkeypatch):
     assert set(found["gainjax"]) == set(gainjax.__all__)
     things = [thing for objects in found.values() for thing in objects.values()]
     assert len({id(thing) for thing in things}) == len(things)
+
+
+def test_programs_stand_on_what_is_documented(monkeypatch):
+    pytest.importorskip("sphinx")
+    monkeypatch.setattr(sys, "path", [str(DOCS / "extensions"), *sys.path])
+    import api_pages
+
+    public = {
+        module: set(api_pages.exported(importlib.import_module(module)))
+        for modules in api_pages.PAGES.values()
+        for module in modules
+    }
+    for path in (DOCS.parent / "experiments").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("gainjax"):
+                names = {alias.name for alias in node.names}
+                assert names <= public.get(node.module, set()), f"{path.name}: {node.module}"

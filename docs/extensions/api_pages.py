@@ -36,6 +36,7 @@ PAGES = {
     "gainjax.statistics": ["gainjax.statistics"],
     "gainjax.show": ["gainjax.show"],
     "gainjax.analysis": ["gainjax.analysis"],
+    "gainjax.files": ["gainjax.files"],
     "gainjax.callbacks": ["gainjax.callbacks", "gainjax.runs.arrived"],
 }
 

@@ -19,7 +19,7 @@ import optax
 from flax import nnx
 
 import gainjax
-from gainjax.train_state import TrainState
+from gainjax import TrainState
 
 Wrap = Callable[[optax.GradientTransformation], optax.GradientTransformationExtraArgs]
 _LAST = 50  # updates whose mean loss is reported

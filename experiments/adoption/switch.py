@@ -16,7 +16,7 @@ import optax
 
 import gainjax
 from experiments.adoption.images import Wrap, load
-from gainjax.metrics.first_task import ratio
+from gainjax.metrics import average_stability_gap
 
 _UPDATES, _BATCH, _HIDDEN = 200, 128, 100
 
@@ -111,9 +111,8 @@ def stability_gap(
 
     def run(seed: int) -> tuple[float, float]:
         first_task, seen = map(np.asarray, train(seed, stream))
-        by_task = first_task.reshape(tasks, _UPDATES)
-        before = by_task[:-1, -1]
-        gap = np.mean(ratio(before - by_task[1:].min(1), before))
+        ends = _UPDATES * np.arange(1, tasks + 1)
+        gap = average_stability_gap(first_task, range(1, ends[-1] + 1), ends)
         return float(gap), float(100 * seen.mean())
 
     return run

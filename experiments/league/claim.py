@@ -37,7 +37,7 @@ from experiments.league.contest import (
 )
 from experiments.league.entries import ENTRIES
 from gainjax.files import write_file
-from gainjax.show.tables import with_bounds
+from gainjax.show import with_bounds
 
 RULE = "fixed-gain-ema"
 SETTING = {"learning_rate": 0.03, "level": 2.5, "average_decay": 0.9}

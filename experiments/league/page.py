@@ -11,7 +11,8 @@ from experiments.league.entries import BY_NAME, ENTRIES, Entry, is_oracle
 from experiments.league.figure import draw
 from gainjax.files import write_file
 from gainjax.methods import METHODS
-from gainjax.statistics import BOUNDS, frontier, holm, interval_columns, paired_permutation_test
+from gainjax.show import with_bounds
+from gainjax.statistics import frontier, holm, interval_columns, paired_permutation_test
 
 REFERENCE = "ngm-sgd"
 _AT_A_GLANCE = (
@@ -304,7 +305,7 @@ def _markdown(table: pd.DataFrame) -> str:
 
 
 def _ranged(row: pd.Series, name: str, digits: int) -> str:
-    mean, low, high = (row[f"{name}{end}"] for end in BOUNDS)
+    mean, low, high = row[with_bounds([name])]
     return f"{mean:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
 
 

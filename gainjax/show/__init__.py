@@ -2,7 +2,7 @@
 
 from gainjax.show.formats import Format, formatted
 from gainjax.show.output import print_ranking, print_table, write, write_sweep
-from gainjax.show.tables import comparison, ranking, table
+from gainjax.show.tables import comparison, ranking, table, with_bounds
 
 __all__ = [
     "Format",
@@ -12,6 +12,7 @@ __all__ = [
     "print_table",
     "ranking",
     "table",
+    "with_bounds",
     "write",
     "write_sweep",
 ]

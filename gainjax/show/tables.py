@@ -60,7 +60,7 @@ def tolerated(tolerance: float, score: str) -> str:
 
 
 def with_bounds(names: Iterable[str]) -> list[str]:
-    """Return the columns of metrics with their intervals.
+    """Return the columns of metrics with those of the bounds of their intervals.
 
     Args:
         names: The metrics.
