@@ -1,75 +1,97 @@
-"""The best of the league with a bounded memory instead of all examples so far.
+"""Do the best of the league stay ahead on fresh seeds, and with a bounded memory?
 
     python -m experiments replay
 
-Each method at the setting that the league chose for it in joint training, on ten seeds that no
-choice has used: joint, and with half of each batch from a memory of ``buffer`` earlier examples,
-uniform over the past (reservoir) or balanced by class.
+The best methods of the league and those that they are compared with, each at the setting that the
+league chose for it in joint training, on ten seeds that no choice has used: with all examples so
+far (joint), and with half of each batch from a memory of ``buffer`` earlier examples, uniform over
+the past (reservoir) or balanced by class. The methods of ``CONFIRMED`` were named before the runs.
+In each benchmark and regime, they are tested against NGM-SGD, in gap and anytime accuracy, with
+Holm's correction for these ten tests.
 """
 
 from typing import Annotated, Any
 
+import jax
 import pandas as pd
 import tyro
-import xarray as xr
 
 import gainjax
 from experiments.lab import Lab
-from experiments.league.contest import evaluation, settings_of_league
-from gainjax.show import with_bounds
+from experiments.league.contest import DIGITS, evaluation, network, settings_of_league
+from experiments.league.entries import ENTRIES
+from gainjax.statistics import holm, interval_columns, paired_permutation_test
 
-METHODS = (
-    *("fixed-gain-ema", "adagrad-ema", "ngm-sgd-ema", "sgd-ema", "adagrad", "ngm-sgd", "sgd"),
-    *("msgd", "adam"),
+REFERENCE = "ngm-sgd"
+CONFIRMED = (
+    *("adagrad-ema+cosine-head", "sgd-ema+cosine-head", "msgd+cosine-head"),
+    *("adagrad-ema", "fixed-gain-ema"),
 )
+METHODS = (*(REFERENCE, *CONFIRMED, "ngm-sgd-ema", "sgd-ema", "adagrad", "sgd", "msgd", "adam"),)
 REGIMES: dict[str, dict[str, Any]] = {
     "joint": {},
     "reservoir": {"regime": "replay", "buffer": "reservoir"},
     "balanced": {"regime": "replay", "buffer": "balanced"},
 }
-SEEDS = tuple(range(300, 310))
-METRICS = ("avg_sg", "anytime_accuracy", "final_accuracy")
+SEEDS = tuple(range(310, 320))
+TESTED = ("avg_sg", "anytime_accuracy")
+METRICS = (*TESTED, "final_accuracy")
 _SMOKE = 2  # methods
 
 
 def replay(
     lab: Annotated[Lab, tyro.conf.arg(name="")],
-    benchmarks: tuple[str, ...] = ("split-digits", "permuted-digits"),
+    benchmarks: tuple[str, ...] = DIGITS,
     buffer: int = 200,
 ) -> None:
-    """Repeat the comparison of the best methods with a bounded memory.
+    """Repeat the comparison of the best methods on fresh seeds and with a bounded memory.
 
     Args:
         lab: Folders and options.
         benchmarks: Benchmarks to run.
         buffer: Examples that the memory holds.
     """
+    entries = {entry.name: entry for entry in ENTRIES}
     rows, every = [], []
     for benchmark in lab.benchmarks(benchmarks):
-        methods = METHODS[-_SMOKE:] if lab.smoke else METHODS
-        every_setting = settings_of_league(lab.results, benchmark.name)
-        settings = {m: every_setting[m] for m in methods if m in every_setting}
-        for name, options in REGIMES.items():
+        settings = settings_of_league(lab.results, benchmark.name)
+        for regime, options in REGIMES.items():
             size = {"buffer_size": buffer} if options else {}
-            curves = lab.run(
-                f"replay/{benchmark.name}-{name}",
-                benchmark,
-                methods,
-                SEEDS,
-                hyperparameters=settings,
-                **options,
-                **size,
-                **evaluation(benchmark),
-            )
-            every.append(curves)
-            rows.append(_rows(benchmark.name, name, curves))
-    lab.write("replay", pd.concat(rows), every)
+            per_seed = {}
+            for name in METHODS[:_SMOKE] if lab.smoke else METHODS:
+                curves = lab.run(
+                    f"replay/{benchmark.name}-{regime}/{name}",
+                    network(benchmark, entries[name]),
+                    {name: entries[name].method},
+                    SEEDS,
+                    hyperparameters={name: settings[name]} if name in settings else None,
+                    **options,
+                    **size,
+                    **evaluation(benchmark),
+                )
+                every.append(curves)
+                per_seed[name] = gainjax.per_seed(curves).set_index("seed")
+                jax.clear_caches()  # compiled programs of all methods would not fit into memory
+            rows.append(_rows(per_seed).assign(benchmark=benchmark.name, regime=regime))
+    table = pd.concat(rows)
+    places = ["benchmark", "regime", "method"]
+    lab.write("replay", table[places + [c for c in table if c not in places]], every)
 
 
-def _rows(benchmark: str, regime: str, curves: xr.Dataset) -> pd.DataFrame:
-    columns = with_bounds(METRICS)
-    rows = gainjax.table(curves)[[*columns, "diverged"]]
-    rows.insert(0, "benchmark", benchmark)
-    rows.insert(1, "regime", regime)
-    rows.insert(2, "method", rows.index)
-    return rows
+def _rows(per_seed: dict[str, pd.DataFrame]) -> pd.DataFrame:
+    """Return a row per method: metrics with intervals, and differences from the reference."""
+    reference, rows = per_seed[REFERENCE], []
+    for name, found in per_seed.items():
+        row: dict[str, Any] = {
+            "method": name,
+            "diverged": int((found["diverged_update"] > 0).sum()),
+        }
+        for metric in METRICS:
+            row |= interval_columns(metric, found[metric])
+        for metric in TESTED if name in CONFIRMED else ():
+            row |= interval_columns(f"minus_ngm_{metric}", found[metric] - reference[metric])
+            row[f"{metric}_p"] = paired_permutation_test(found[metric], reference[metric])
+        rows.append(row)
+    table = pd.DataFrame(rows)
+    p_values = [f"{metric}_p" for metric in TESTED]
+    return table.assign(**dict(zip(p_values, holm(table[p_values]).T, strict=True)))

@@ -73,18 +73,18 @@ def contest(
     """Return the results of a method on a benchmark, one row per stage, setting and seed."""
     folder = f"league/{benchmark.name}/{entry.name}"
     options, methods = evaluation(benchmark), {entry.name: entry.method}
-    network, stages = _network(benchmark, entry), {}
+    trained, stages = network(benchmark, entry), {}
     if "tuning" in due:
         tuning = tuned(lab, benchmark, entry)
         fixed = options | {"hyperparameters": {entry.name: chosen_setting(tuning, entry)}}
-        final = lab.run(f"{folder}/final", network, methods, FRESH_SEEDS, **fixed)
+        final = lab.run(f"{folder}/final", trained, methods, FRESH_SEEDS, **fixed)
         floor = lab.run(
-            f"{folder}/floor", network, methods, FRESH_SEEDS, regime="no-switch", **fixed
+            f"{folder}/floor", trained, methods, FRESH_SEEDS, regime="no-switch", **fixed
         )
         stages = {"tuning": tuning, "final": final, "floor": floor}
     of_registry = options | {"hyperparameters": {entry.name: default_setting(entry)}}
     stages["default"] = lab.run(
-        f"{folder}/registry-default", network, methods, FRESH_SEEDS, **of_registry
+        f"{folder}/registry-default", trained, methods, FRESH_SEEDS, **of_registry
     )
     rows = pd.concat([_rows(stage, curves) for stage, curves in stages.items()])
     rows.insert(0, "method", entry.name)
@@ -94,16 +94,22 @@ def contest(
 def tuned(lab: Lab, benchmark: Benchmark, entry: Entry) -> xr.Dataset:
     """Return the curves of a method's seven settings."""
     folder = f"league/{benchmark.name}/{entry.name}"
-    network, options = _network(benchmark, entry), evaluation(benchmark)
+    trained, options = network(benchmark, entry), evaluation(benchmark)
     methods = {entry.name: entry.method}
     parts = [
-        lab.sweep(f"{folder}/tuning-{i}", network, grid, methods, TUNING_SEEDS, **options)
+        lab.sweep(f"{folder}/tuning-{i}", trained, grid, methods, TUNING_SEEDS, **options)
         for i, grid in enumerate(entry.grids)
     ]
     return parts[0] if len(parts) == 1 else gainjax.concat(parts, "setting")
 
 
-def _network(benchmark: Benchmark, entry: Entry) -> Benchmark:
+def network(benchmark: Benchmark, entry: Entry) -> Benchmark:
+    """Return the benchmark with the network of a method.
+
+    Args:
+        benchmark: The benchmark.
+        entry: The method.
+    """
     return benchmark if entry.on is None else entry.on(benchmark)
 
 
