@@ -43,7 +43,8 @@ def averaged(method: Method, average_decay: float = DECAY, of: Averaged = "effec
         average_decay: Default of the hyperparameter of that name, :math:`\delta` in [0, 1): the
             average reaches back about 1 / (1 - decay) updates.
         of: "effective" to average the weights as they are used, or, for a method with a gain,
-            "slow" to average their values once the gain has decayed.
+            "slow" to average their values once the gain has decayed: the raw weights times the
+            baseline, so that this is also the average of the raw weights.
 
     Returns:
         A method with "-ema" or "-slow-ema" appended to the name.
