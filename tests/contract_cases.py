@@ -43,6 +43,10 @@ def extra(params):
     }
 
 
+# Optax's own code of these promotes dtypes implicitly.
+PROMOTING = ("adam", "momo", "muon", "polyak")
+
+
 class Case(NamedTuple):
     """An optimizer as a function of its numbers, which may be traced."""
 

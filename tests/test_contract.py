@@ -14,6 +14,7 @@ import pytest
 from contract_cases import (
     CASES,
     DTYPES,
+    PROMOTING,
     QUICK,
     abstract,
     abstract_update,
@@ -34,7 +35,9 @@ from gainjax.optim.states import find_gain_states
 @every_case
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.usefixtures("x64")
-def test_types_are_stable(name, dtype):
+def test_types_are_stable(name, dtype, request):
+    if not any(word in name for word in PROMOTING):
+        request.getfixturevalue("strict")
     optimizer = make(name)
     params = make_params(dtype)
     state = abstract(optimizer.init, params)

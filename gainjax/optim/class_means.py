@@ -313,5 +313,5 @@ def _marked(head: Any, tree: Any) -> jax.Array:
 
 def _unit(means: Float[Array, "features outputs"]) -> Float[Array, "features outputs"]:
     """Return the columns scaled to norm 1; zeros stay."""
-    norms = jnp.linalg.norm(means, axis=0)
+    norms = jnp.linalg.norm(means, axis=0, keepdims=True)
     return jnp.where(norms > 0, means / jnp.where(norms > 0, norms, 1), 0).astype(means.dtype)

@@ -121,7 +121,7 @@ def clip_by_z_score(
         clipped = jax.tree.map(lambda g: _shortened(g, norm, limit), updates)
         kept = jnp.minimum(norm, limit)
         # Plain moments at first, by Welford's update; exponential ones afterward.
-        rate = jnp.where(warm, 1 - smoothing, 1 / (state.step + 1.0))
+        rate = jnp.where(warm, 1 - smoothing, 1 / (state.step.astype(state.mean.dtype) + 1.0))
         away = kept - state.mean
         mean = state.mean + rate * away
         variance = (1 - rate) * (state.variance + rate * away**2)

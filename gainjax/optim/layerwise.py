@@ -136,7 +136,7 @@ def _followed(
     """Return the moving average with the examples of earlier tasks, unchanged without any."""
     count = old.sum()
     x = jnp.where(old[:, None], x, 0).astype(moment.dtype)
-    now = x.T @ x / jnp.maximum(count, 1)
+    now = x.T @ x / jnp.maximum(count, 1).astype(moment.dtype)
     return jnp.where(count > 0, decay * moment + (1 - decay) * now, moment).astype(moment.dtype)
 
 

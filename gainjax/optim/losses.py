@@ -168,8 +168,9 @@ def smoothed(
     ) -> tuple[optax.Updates, tuple[jax.Array, optax.OptState]]:
         del updates
         since = jnp.where(extra_args["is_switch"], 0, state[0])
-        own = 1 / (extra_args["task"] + 1.0)
-        share = jnp.where(extra_args["task"] > 0, own * jnp.minimum(1.0, since / length), 1.0)
+        task = jnp.asarray(extra_args["task"])
+        own = 1 / (task.astype(float) + 1.0)
+        share = jnp.where(task > 0, own * jnp.minimum(1.0, since.astype(float) / length), 1.0)
         weights = jnp.where(is_new, share / own, (1 - share) / jnp.maximum(1 - own, 1e-6))
 
         def loss(outputs: jax.Array, targets: jax.Array, of_each: OfEach) -> jax.Array:

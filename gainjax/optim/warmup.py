@@ -139,7 +139,7 @@ def _warmup(
         begin, usual = begins(state, extra_args)
         since = jnp.where(begin, 0, state.since).astype(jnp.int32)
         updates, base_state = base.update(updates, state.base_state, params, **extra_args)
-        scale = jnp.minimum(1.0, (since + 1.0) / length)
+        scale = jnp.minimum(1.0, (since.astype(float) + 1.0) / length)
         updates = jax.tree.map(lambda u: u * scale.astype(u.dtype), updates)
         return updates, WarmupState(optax.safe_increment(since), usual, base_state)
 
