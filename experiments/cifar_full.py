@@ -11,6 +11,7 @@ the first 16 updates of a task and every 5th; on all tasks seen so far every 50t
 """
 
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, NamedTuple
 
@@ -23,6 +24,7 @@ import gainjax
 from experiments.lab import Lab, write_compressed
 from experiments.league.claim import RULE, SETTING
 from gainjax import Benchmark, plot_curves
+from gainjax.curves import task_ends
 from gainjax.files import write_file
 
 # The paper's four at its learning rate, .01; then the claim's setting, and the league's best.
@@ -68,15 +70,32 @@ def cifar_full(
         for benchmark in chosen:
             for method in methods:
                 _train(lab, Run(benchmark, method, seed))
-    rows = []
+    rows, switches = [], []
     for name in [benchmark.name for benchmark in chosen]:
         for curves in complete(_path(lab, name), name):
             lab.draw(f"cifar-full-{name}", plot_curves(curves))
             table = gainjax.table(curves).reset_index()
             rows.append(table.assign(benchmark=name, seeds=str(curves["seed"].values.tolist())))
-    if rows:
-        text = pd.concat(rows).to_csv(index=False, float_format="%.5g", lineterminator="\n")
-        write_file(lab.results / "cifar-full.csv", text.encode())
+            switches.append(_switches(curves).assign(benchmark=name))
+    for name, parts in {"cifar-full": rows, "cifar-full-switches": switches}.items():
+        if parts:
+            text = pd.concat(parts).to_csv(index=False, float_format="%.5g", lineterminator="\n")
+            write_file(lab.results / f"{name}.csv", text.encode())
+
+
+def _switches(curves: xr.Dataset) -> pd.DataFrame:
+    """Return the accuracy on task 1 before each switch and its minimum in the task after it."""
+    rows = []
+    ends = task_ends(curves).tolist()
+    for method in curves["setting"].values.tolist():
+        for seed in curves["seed"].values.tolist():
+            accuracy = curves["accuracy"].sel(setting=method, seed=seed, eval_task=1).to_series()
+            for switch, (end, next_end) in enumerate(pairwise(ends), 1):
+                after = accuracy.loc[end + 1 : next_end]
+                found = (accuracy.loc[end], after.min(), int(after.idxmin()) - end)
+                rows.append((method, seed, switch, *found))
+    columns = ["method", "seed", "switch", "before", "lowest", "updates_after_switch"]
+    return pd.DataFrame(rows, columns=columns)
 
 
 def complete(path: Path, name: str) -> Iterator[xr.Dataset]:
