@@ -11,14 +11,14 @@ import pandas as pd
 import pytest
 
 import gainjax
-from gainjax import get_method
+from gainjax import get_benchmark, get_method
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 try:
     from experiments.__main__ import PROGRAMS, main
     from experiments.cifar_full import complete
     from experiments.league.claim import write_page as write_claim
-    from experiments.league.contest import machine, stages_due
+    from experiments.league.contest import DIGITS, evaluation, machine, network, stages_due
     from experiments.league.cosine import CosineMLP
     from experiments.league.entries import ENTRIES
     from experiments.league.page import write_page
@@ -192,25 +192,35 @@ def test_a_cosine_head_reads_angles():
 
 
 @pytest.mark.exhaustive
-@pytest.mark.parametrize("method", ["ngm-sgd", "fixed-gain-ema"])
-def test_the_numbers_of_the_league_come_out_again(method):
+@pytest.mark.parametrize(
+    ("benchmark", "name"),
+    [
+        ("split-digits", "ngm-sgd"),
+        ("split-digits", "fixed-gain-ema"),
+        *((benchmark, "adagrad-ema+cosine-head") for benchmark in DIGITS),
+    ],
+)
+def test_the_numbers_of_the_league_come_out_again(benchmark, name):
     stored = Path(__file__).resolve().parents[1] / "experiments/results"
-    rows = pd.read_csv(stored / "league-split-digits.csv.gz")
-    (row,) = rows.query("method == @method and stage == 'final' and seed == 3").to_dict("records")
+    rows = pd.read_csv(stored / f"league-{benchmark}.csv.gz")
+    (row,) = rows.query("method == @name and stage == 'final' and seed == 3").to_dict("records")
+    (entry,) = (entry for entry in ENTRIES if entry.name == name)
+    trained = network(get_benchmark(benchmark), entry)
+    setting = {name: json.loads(row["setting"])}
     before = jax.config.read("jax_disable_most_optimizations")
     jax.config.update("jax_disable_most_optimizations", False)
     jax.clear_caches()
     try:
         curves = gainjax.run(
-            "split-digits", [method], [3], hyperparameters={method: json.loads(row["setting"])}
+            trained, {name: entry.method}, [3], hyperparameters=setting, **evaluation(trained)
         )
     finally:
         jax.config.update("jax_disable_most_optimizations", before)
     found = gainjax.per_seed(curves).iloc[0]
-    for name in ("avg_sg", "anytime_accuracy", "final_accuracy"):
+    for metric in ("avg_sg", "anytime_accuracy", "final_accuracy"):
         # To the last digit on the processor that they come from; others round otherwise.
         tolerance = 1e-6 if row["machine"] == machine() else 0.05
-        np.testing.assert_allclose(found[name], row[name], rtol=tolerance, atol=tolerance)
+        np.testing.assert_allclose(found[metric], row[metric], rtol=tolerance, atol=tolerance)
 
 
 @pytest.mark.exhaustive
