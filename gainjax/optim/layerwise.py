@@ -9,6 +9,7 @@ import optax
 from jax.typing import ArrayLike
 from jaxtyping import Array, Bool, Float
 
+from gainjax.gain import at_least_float32
 from gainjax.optim.extra_args import with_extra_args
 from gainjax.optim.masks import Mask, marks_of
 
@@ -143,8 +144,10 @@ def _followed(
 def _preconditioned(
     gradient: Float[Array, "d outputs"], moment: Float[Array, "d d"], strength: ArrayLike
 ) -> Float[Array, "d outputs"]:
+    dtype = at_least_float32(moment.dtype, gradient.dtype)  # half precision cannot be factorized
+    moment = moment.astype(dtype)
     mean = jnp.trace(moment) / len(moment)
     scaled = strength * moment / jnp.where(mean > 0, mean, 1)
     matrix = jnp.eye(len(moment), dtype=moment.dtype) + scaled
-    solved = jax.scipy.linalg.cho_solve(jax.scipy.linalg.cho_factor(matrix), gradient)
+    solved = jax.scipy.linalg.cho_solve(jax.scipy.linalg.cho_factor(matrix), gradient.astype(dtype))
     return solved.astype(gradient.dtype)

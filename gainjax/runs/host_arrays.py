@@ -88,7 +88,7 @@ class _ArrayFiles(ocp.type_handlers.TypeHandler):
             await info.await_path_creation()
             content = io.BytesIO()  # when writing to a file, NumPy would hide that a disk is full
             np.save(content, value, allow_pickle=False)
-            _file(info).write_bytes(content.getbuffer())
+            _file(info).write_bytes(content.getvalue())
         return []  # nothing to wait for
 
     async def deserialize(self, infos: Sequence[Any], args: Any = None) -> Sequence[np.ndarray]:
