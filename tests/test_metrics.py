@@ -162,7 +162,7 @@ def test_anytime_and_final_accuracy():
 @settings(deadline=None)
 @given(st.lists(st.integers(1, 30), min_size=1, max_size=4), st.randoms())
 def test_anytime_accuracy_is_the_mean_of_the_interpolated_curve(lengths, random):
-    ends = np.cumsum(lengths)
+    ends = np.cumsum(lengths).tolist()
     curve, measured, begin = [], [], 0
     for end in ends:
         inner = random.sample(range(begin + 1, end), random.randint(0, end - begin - 1))

@@ -102,10 +102,9 @@ def plot_frontier(
     for method, look in styles.items():
         own = points[points["method"] == method]
         if rates:
-            lines = list(own.groupby(others, dropna=False)) if others else [((), own)]
-            for _, line in lines:
-                alpha = 0.6 if len(lines) == 1 else 0.35
-                _join(axes, line.sort_values("learning_rate"), look, alpha)
+            several = bool(others) and len(own[others].drop_duplicates()) > 1
+            for _, line in own.groupby(others, dropna=False) if others else [((), own)]:
+                _join(axes, line.sort_values("learning_rate"), look, 0.35 if several else 0.6)
         _mark(axes, own, look)
     is_share = curves.attrs["score"] == "accuracy"
     _limit(axes, points[points["inside"]], is_share=is_share)
