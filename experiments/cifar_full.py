@@ -11,7 +11,6 @@ the first 16 updates of a task and every 5th; on all tasks seen so far every 50t
 """
 
 from collections.abc import Iterator
-from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, NamedTuple
 
@@ -26,6 +25,7 @@ from experiments.league.claim import RULE, SETTING
 from gainjax import Benchmark, plot_curves
 from gainjax.curves import task_ends
 from gainjax.files import write_file
+from gainjax.metrics import updates_to_minimum
 
 # The paper's four at its learning rate, .01; then the claim's setting, and the league's best.
 SETTINGS: dict[str, dict[str, float]] = {
@@ -85,15 +85,13 @@ def cifar_full(
 
 def _switches(curves: xr.Dataset) -> pd.DataFrame:
     """Return the accuracy on task 1 before each switch and its minimum in the task after it."""
+    accuracy = curves["accuracy"].sel(eval_task=1).transpose("setting", "seed", "eval_update")
+    evaluated, ends = curves["eval_update"].values, task_ends(curves)
     rows = []
-    ends = task_ends(curves).tolist()
-    for method in curves["setting"].values.tolist():
-        for seed in curves["seed"].values.tolist():
-            accuracy = curves["accuracy"].sel(setting=method, seed=seed, eval_task=1).to_series()
-            for switch, (end, next_end) in enumerate(pairwise(ends), 1):
-                after = accuracy.loc[end + 1 : next_end]
-                found = (accuracy.loc[end], after.min(), int(after.idxmin()) - end)
-                rows.append((method, seed, switch, *found))
+    for (i, j, k), after in np.ndenumerate(updates_to_minimum(accuracy.values, evaluated, ends)):
+        one = accuracy[i, j]
+        before, lowest = (one.sel(eval_update=n).item() for n in (ends[k], ends[k] + after))
+        rows.append((one["setting"].item(), one["seed"].item(), k + 1, before, lowest, after))
     columns = ["method", "seed", "switch", "before", "lowest", "updates_after_switch"]
     return pd.DataFrame(rows, columns=columns)
 

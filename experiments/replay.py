@@ -27,7 +27,7 @@ CONFIRMED = (
     *("adagrad-ema+cosine-head", "sgd-ema+cosine-head", "msgd+cosine-head"),
     *("adagrad-ema", "fixed-gain-ema"),
 )
-METHODS = (*(REFERENCE, *CONFIRMED, "ngm-sgd-ema", "sgd-ema", "adagrad", "sgd", "msgd", "adam"),)
+METHODS = (REFERENCE, *CONFIRMED, "ngm-sgd-ema", "sgd-ema", "adagrad", "sgd", "msgd", "adam")
 REGIMES: dict[str, dict[str, Any]] = {
     "joint": {},
     "reservoir": {"regime": "replay", "buffer": "reservoir"},

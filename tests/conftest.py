@@ -102,6 +102,20 @@ def strict():
         yield
 
 
+@pytest.fixture(scope="session")
+def digits_run():
+    """Curves and final states of `recorded_run`."""
+    from recorded_run import recorded_run
+
+    return recorded_run()
+
+
+@pytest.fixture(scope="session")
+def ngm_curves(digits_run):
+    """Those of its setting NGM-SGD alone."""
+    return digits_run[0].sel(setting=["ngm-sgd"])
+
+
 @pytest.fixture
 def no_data_elsewhere(monkeypatch, tmp_path):
     """Neither the environment nor the home folder of the tester takes part."""

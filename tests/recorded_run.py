@@ -1,13 +1,10 @@
 """A short run on digits, shared by the tests of what its gain does."""
 
-import functools
-
 import gainjax
 
 UPDATES = 50
 
 
-@functools.cache
 def recorded_run():
     """Return curves and final states of a short run on digits."""
     return gainjax.run(

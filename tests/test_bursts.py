@@ -6,7 +6,7 @@ import numpy as np
 import optax
 import pytest
 import xarray as xr
-from recorded_run import UPDATES, recorded_run
+from recorded_run import UPDATES
 
 import gainjax
 from gainjax import GainDynamics
@@ -24,16 +24,6 @@ from gainjax.analysis import (
     tonic_levels,
 )
 from gainjax.curves import Setting, make_curves
-
-
-@pytest.fixture(scope="module")
-def run():
-    return recorded_run()
-
-
-@pytest.fixture(scope="module")
-def curves(run):
-    return run[0].sel(setting=["ngm-sgd"])
 
 
 def made_curves(gain, uncertainty, task_ends, **numbers):
@@ -68,35 +58,35 @@ def driven(dynamics, uncertainty):
 # What was recorded ------------------------------------------------------------------------------
 
 
-def test_settings_without_a_gain_of_their_own_are_passed_over(run):
-    found = recorded_gains(run[0])
+def test_settings_without_a_gain_of_their_own_are_passed_over(digits_run):
+    found = recorded_gains(digits_run[0])
     assert list(found) == ["ngm-sgd", "ngm-adam"]
     assert found["ngm-sgd"].dynamics == GainDynamics(0.9, 1.0, 0.4)
     with pytest.raises(ValueError, match=r"one setting with a gain: got \['ngm-sgd', 'ngm-adam'\]"):
-        the_recorded_gain(run[0])
+        the_recorded_gain(digits_run[0])
     with pytest.raises(ValueError, match=r"no setting .* got \['sgd'\]"):
-        recorded_gains(run[0].sel(setting=["sgd"]))
+        recorded_gains(digits_run[0].sel(setting=["sgd"]))
     with pytest.raises(ValueError, match="must hold the gain and the uncertainty"):
-        recorded_gains(run[0].drop_vars("gain"))
+        recorded_gains(digits_run[0].drop_vars("gain"))
 
 
-def test_diverged_seeds_and_schedules_do_not_pass_silently(curves):
-    diverged = curves["diverged_update"].copy()
+def test_diverged_seeds_and_schedules_do_not_pass_silently(ngm_curves):
+    diverged = ngm_curves["diverged_update"].copy()
     diverged[0, 1] = 7
-    marked = curves.assign(diverged_update=diverged)
+    marked = ngm_curves.assign(diverged_update=diverged)
     assert the_recorded_gain(marked).seeds.tolist() == [0, 2]
     assert set(measure_bursts(marked)["seed"]) == {0, 2}
     assert fast_share(marked).isnull().any("update").values.tolist() == [[False, True, False]]
-    spec = json.loads(curves.attrs["spec"])
+    spec = json.loads(ngm_curves.attrs["spec"])
     for row in spec["settings"]:
         row["hyperparameters"]["decay"] = {"schedule": "warm", "values": [0.9] * 250}
     spec["dynamics"] = {}
     with pytest.raises(ValueError, match="decay of 'ngm-sgd' must be one number: got a schedule"):
-        recorded_gains(curves.assign_attrs(spec=json.dumps(spec)))
+        recorded_gains(ngm_curves.assign_attrs(spec=json.dumps(spec)))
 
 
 @pytest.mark.exhaustive
-def test_a_gain_that_is_none_or_obeys_something_else_is_not_taken_for_one(curves):
+def test_a_gain_that_is_none_or_obeys_something_else_is_not_taken_for_one(ngm_curves):
     """entropy-lr has the numbers of the dynamics, drives its learning rate, and records gain 1."""
     both = gainjax.run(
         "split-digits", ["ngm-sgd", "entropy-lr"], 2, updates_per_task=12, progress=False
@@ -104,12 +94,12 @@ def test_a_gain_that_is_none_or_obeys_something_else_is_not_taken_for_one(curves
     assert list(recorded_gains(both)) == ["ngm-sgd"]
     with pytest.raises(ValueError, match=r"no setting .* got \['entropy-lr'\]"):
         tonic_levels(both.sel(setting=["entropy-lr"]))
-    gain = curves["gain"].copy()
+    gain = ngm_curves["gain"].copy()
     gain[0, 1, 70] *= 1.01
     with pytest.raises(ValueError, match=r"'ngm-sgd' must follow .* 1 % at update 71"):
-        recorded_gains(curves.assign(gain=gain))
+        recorded_gains(ngm_curves.assign(gain=gain))
     with pytest.raises(ValueError, match="must follow its uncertainty"):
-        recorded_gains(curves.sel(update=slice(None, None, 2)))
+        recorded_gains(ngm_curves.sel(update=slice(None, None, 2)))
 
 
 @pytest.mark.exhaustive
@@ -160,15 +150,15 @@ def test_decay_is_recovered_exactly_from_made_gain():
     assert found.largest_residual < 1e-13
 
 
-def test_real_runs_give_back_their_own_decay(run):
-    for recorded in recorded_gains(run[0]).values():
+def test_real_runs_give_back_their_own_decay(digits_run):
+    for recorded in recorded_gains(digits_run[0]).values():
         found = recovered_decay(recorded.gain, recorded.uncertainty, recorded.dynamics)
         assert found.decay == pytest.approx(0.9, abs=1e-6)  # stored in float32
         assert found.largest_residual < 2e-6
 
 
-def test_a_gain_of_another_uncertainty_is_noticed(curves):
-    recorded = the_recorded_gain(curves)
+def test_a_gain_of_another_uncertainty_is_noticed(ngm_curves):
+    recorded = the_recorded_gain(ngm_curves)
     shifted = np.roll(recorded.uncertainty, 1, axis=1)  # one update late
     found = recovered_decay(recorded.gain, shifted, recorded.dynamics)
     assert found.largest_residual > 0.01
@@ -235,10 +225,10 @@ def test_burst_of_a_gain_that_only_rises_has_no_time_constant():
     assert table["peak"].notna().all()
 
 
-def test_bursts_of_a_real_run(curves):
-    rows = measure_bursts(curves)
+def test_bursts_of_a_real_run(ngm_curves):
+    rows = measure_bursts(ngm_curves)
     assert len(rows) == 3 * 4
-    gain = curves["gain"].values[0]
+    gain = ngm_curves["gain"].values[0]
     for row in rows.itertuples():
         task = gain[row.seed, row.switch * UPDATES : (row.switch + 1) * UPDATES]
         assert row.peak == task.max()
@@ -263,12 +253,12 @@ def test_a_gain_that_merely_fluctuates_has_heights_but_no_bursts():
     assert measure_bursts(short)["floor"].isna().all()
 
 
-def test_gains_whose_place_is_not_their_update_are_refused(curves):
-    last = int(curves["task_end"][-1])
+def test_gains_whose_place_is_not_their_update_are_refused(ngm_curves):
+    last = int(ngm_curves["task_end"][-1])
     for chosen in (slice(11, None), slice(0, last - 5)):
         for measure in (measure_bursts, tonic_levels):
             with pytest.raises(ValueError, match=f"every update from 1 to {last}"):
-                measure(curves.sel(update=chosen))
+                measure(ngm_curves.sel(update=chosen))
 
 
 def test_floor_is_what_is_left_of_a_line():
@@ -286,21 +276,21 @@ def test_free_time_constant_of_no_memory_is_zero():
     assert free_time_constant(GainDynamics(decay=np.exp(-1 / 7))) == pytest.approx(7)
 
 
-def test_around_switches_aligns_and_stops_at_the_next_switch(curves):
-    pieces = around_switches(curves["gain"], curves["task_end"], before=5, after=60)
+def test_around_switches_aligns_and_stops_at_the_next_switch(ngm_curves):
+    pieces = around_switches(ngm_curves["gain"], ngm_curves["task_end"], before=5, after=60)
     assert pieces.sizes["switch"] == 4
     aligned = pieces.sel(setting="ngm-sgd", seed=2, switch=3)
-    own = curves["gain"].sel(setting="ngm-sgd", seed=2)
+    own = ngm_curves["gain"].sel(setting="ngm-sgd", seed=2)
     for since in (-5, 0, 1, 50):
         assert aligned.sel(since=since) == own.sel(update=3 * UPDATES + since)
     assert aligned.sel(since=slice(51, None)).isnull().all()
     with pytest.raises(ValueError, match="at least 2 tasks"):
-        around_switches(curves["gain"], [50])
+        around_switches(ngm_curves["gain"], [50])
     with pytest.raises(ValueError, match="must have the dimension update"):
         around_switches(xr.DataArray([1.0], dims="time"), [1, 2])
     with pytest.raises(ValueError, match="after must be an integer of at least 1: got 0"):
-        around_switches(curves["gain"], [50, 100], before=0, after=0)
+        around_switches(ngm_curves["gain"], [50, 100], before=0, after=0)
     with pytest.raises(ValueError, match="before must be an integer of at least 0: got"):
-        around_switches(curves["gain"], [50, 100], before=1.5)
+        around_switches(ngm_curves["gain"], [50, 100], before=1.5)
     with pytest.raises(ValueError, match="task_ends must be ascending"):
-        around_switches(curves["gain"], [100, 50])
+        around_switches(ngm_curves["gain"], [100, 50])

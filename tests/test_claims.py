@@ -5,7 +5,6 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
-from recorded_run import recorded_run
 
 import gainjax
 from gainjax.analysis import (
@@ -20,9 +19,9 @@ from gainjax.analysis import (
 
 
 @pytest.fixture(scope="module")
-def run():
+def run(digits_run):
     """Curves of a short run on digits."""
-    return recorded_run()[0]
+    return digits_run[0]
 
 
 @pytest.fixture(scope="module")

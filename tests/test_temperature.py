@@ -7,7 +7,6 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from recorded_run import recorded_run
 
 from gainjax import gain_modulation, get_gain
 from gainjax.analysis import (
@@ -20,16 +19,6 @@ from gainjax.analysis import (
     temperature_trace,
     the_recorded_gain,
 )
-
-
-@pytest.fixture(scope="module")
-def run():
-    return recorded_run()
-
-
-@pytest.fixture(scope="module")
-def curves(run):
-    return run[0].sel(setting=["ngm-sgd"])
 
 
 @pytest.fixture
@@ -105,9 +94,9 @@ def test_boost_lowers_the_loss_of_right_answers_and_raises_that_of_wrong_ones(x6
     assert boost_effect(logits, jnp.array([2]), 1.0, 1) == 0
 
 
-def test_temperature_of_a_run_follows_its_gain(curves):
-    trace = temperature_trace(curves, layers=3)
-    recorded = the_recorded_gain(curves)
+def test_temperature_of_a_run_follows_its_gain(ngm_curves):
+    trace = temperature_trace(ngm_curves, layers=3)
+    recorded = the_recorded_gain(ngm_curves)
     np.testing.assert_allclose(trace[0], recorded.gain**-3.0, rtol=1e-12)
     np.testing.assert_allclose(
         trace[0, 0, :9], softmax_temperature(recorded.gain[0, :9], 3), rtol=1e-5
@@ -116,29 +105,31 @@ def test_temperature_of_a_run_follows_its_gain(curves):
         softmax_temperature(2.0, -1)
 
 
-def test_figure_of_temperature_and_of_the_step(run, curves):
-    figure = plot_temperature(run[0], 3, colors={"ngm-adam": "#123456"}, labels={"ngm-sgd": "ours"})
+def test_figure_of_temperature_and_of_the_step(digits_run, ngm_curves):
+    figure = plot_temperature(
+        digits_run[0], 3, colors={"ngm-adam": "#123456"}, labels={"ngm-sgd": "ours"}
+    )
     above, below = figure.axes
-    gain = run[0]["gain"].sel(setting="ngm-sgd").values.astype(np.float64)
+    gain = digits_run[0]["gain"].sel(setting="ngm-sgd").values.astype(np.float64)
     np.testing.assert_allclose(above.lines[0].get_ydata(), (gain**-3).mean(0), rtol=1e-6)
     step = 0.01 * gain[:, :-1] * gain[:, 1:]
     np.testing.assert_allclose(below.lines[0].get_ydata(), step.mean(0), rtol=1e-5)
     assert [line.get_label() for line in above.lines[:2]] == ["ours", "ngm-adam"]
     assert below.lines[1].get_color() == "#123456"
-    assert plot_temperature(curves, 3, axes=figure.axes) is figure
+    assert plot_temperature(ngm_curves, 3, axes=figure.axes) is figure
     figure.draw_without_rendering()
     with pytest.raises(ValueError, match="layers must be at least 0: got -1"):
-        plot_temperature(curves, -1)
+        plot_temperature(ngm_curves, -1)
     with pytest.raises(ValueError, match=r"colors must be of ngm-sgd: got one of 'sgd'"):
-        plot_temperature(curves, 3, colors={"sgd": "red"})
-    spec = json.loads(curves.attrs["spec"])
-    rates = np.linspace(0.01, 0.02, curves.sizes["update"])
+        plot_temperature(ngm_curves, 3, colors={"sgd": "red"})
+    spec = json.loads(ngm_curves.attrs["spec"])
+    rates = np.linspace(0.01, 0.02, ngm_curves.sizes["update"])
     for row in spec["settings"]:
         row["hyperparameters"]["learning_rate"] = {"schedule": "s", "values": rates.tolist()}
-    scheduled = plot_temperature(curves.assign_attrs(spec=json.dumps(spec)), 3).axes[1]
+    scheduled = plot_temperature(ngm_curves.assign_attrs(spec=json.dumps(spec)), 3).axes[1]
     expected = (rates[:-1] * gain[:, :-1] * gain[:, 1:]).mean(0)
     np.testing.assert_allclose(scheduled.lines[0].get_ydata(), expected, rtol=1e-5)
     for row in spec["settings"]:
         del row["hyperparameters"]["learning_rate"]
     with pytest.raises(ValueError, match="with a learning rate: 'ngm-sgd' has"):
-        plot_temperature(curves.assign_attrs(spec=json.dumps(spec)), 3)
+        plot_temperature(ngm_curves.assign_attrs(spec=json.dumps(spec)), 3)

@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pandas as pd
 import pytest
-from recorded_run import UPDATES, recorded_run
+from recorded_run import UPDATES
 from scipy.stats import page_trend_test
 
 import gainjax
@@ -23,34 +23,23 @@ from gainjax.analysis import (
     tonic_trend,
 )
 
-
-@pytest.fixture(scope="module")
-def run():
-    return recorded_run()
-
-
-@pytest.fixture(scope="module")
-def curves(run):
-    return run[0].sel(setting=["ngm-sgd"])
-
-
 # Tonic levels -----------------------------------------------------------------------------------
 
 
-def test_level_is_the_fixed_point_of_the_mean_uncertainty(curves):
+def test_level_is_the_fixed_point_of_the_mean_uncertainty(ngm_curves):
     """Exactly: level - steady state = decay (first - last) / ((1 - decay) n), by telescoping."""
-    rows = tonic_levels(curves)
-    recorded = the_recorded_gain(curves)
+    rows = tonic_levels(ngm_curves)
+    recorded = the_recorded_gain(ngm_curves)
     size = UPDATES // 4
     for row in rows.itertuples():
         last = row.task * UPDATES - 1
         gain = recorded.gain[row.seed]
         drift = 0.9 * (gain[last - size] - gain[last]) / (0.1 * size)
         assert row.level - row.steady_state == pytest.approx(drift, abs=1e-5)
-    whole = tonic_levels(curves, part=1)
+    whole = tonic_levels(ngm_curves, part=1)
     assert whole["level"][0] == pytest.approx(recorded.gain[0, :UPDATES].mean())
     with pytest.raises(ValueError, match=r"part must be in \(0, 1\]: got 0"):
-        tonic_levels(curves, part=0)
+        tonic_levels(ngm_curves, part=0)
 
 
 def rows_of(levels):
@@ -95,20 +84,20 @@ def test_trend_refuses_what_has_none():
         tonic_trend(rows_of(np.ones((2, 1))))
 
 
-def test_more_classes_raise_the_tonic_gain_of_a_real_run(curves):
+def test_more_classes_raise_the_tonic_gain_of_a_real_run(ngm_curves):
     stream = gainjax.get_benchmark("split-digits").load()
-    table = tonic_comparison({"split": curves}, {"split": classes_seen(stream)})
+    table = tonic_comparison({"split": ngm_curves}, {"split": classes_seen(stream)})
     assert tonic_trend(table).iloc[0]["p_rising"] < 1e-3
     assert table["complexity"].corr(table["level"], method="spearman") > 0.8
     with pytest.raises(ValueError, match=r"of 'split' must have a number for each of its 5 tasks"):
-        tonic_comparison({"split": curves}, {"split": [1, 2]})
+        tonic_comparison({"split": ngm_curves}, {"split": [1, 2]})
 
 
-def test_held_out_uncertainty_is_that_of_each_test_set(run):
+def test_held_out_uncertainty_is_that_of_each_test_set(digits_run):
     bench = gainjax.get_benchmark("split-digits")
     stream = bench.load()
     model = bench.model_for(stream)
-    state = jax.tree.map(lambda leaf: leaf[1], run[1]["ngm-sgd"])
+    state = jax.tree.map(lambda leaf: leaf[1], digits_run[1]["ngm-sgd"])
     network = Network(state.params, state.model_state)
     found = held_out_uncertainty(Subject(bench), network)
     for task, size in enumerate(stream.test_sizes):
@@ -131,8 +120,8 @@ def test_held_out_uncertainty_is_that_of_each_test_set(run):
 # Timescales -------------------------------------------------------------------------------------
 
 
-def test_parts_add_up_and_have_the_share_that_curves_tell(run):
-    states = run[1]["ngm-sgd"]
+def test_parts_add_up_and_have_the_share_that_curves_tell(digits_run):
+    states = digits_run[1]["ngm-sgd"]
     parts = split_timescales(states.params, states.opt_state)
     gain = get_gain(states.opt_state)
     for whole, slow, fast in zip(*map(jax.tree.leaves, (states.params, *parts)), strict=True):
@@ -141,13 +130,13 @@ def test_parts_add_up_and_have_the_share_that_curves_tell(run):
         np.testing.assert_allclose(slow * scale, whole, rtol=1e-5, atol=1e-8)
     norms = jax.vmap(part_norms)(states.params, states.opt_state)
     np.testing.assert_allclose(norms.fast / (norms.slow + norms.fast), 1 - 1 / gain, rtol=1e-5)
-    shares = fast_share(run[0].sel(setting=["ngm-sgd"]))
-    recorded = run[0]["gain"].sel(setting="ngm-sgd").values
+    shares = fast_share(digits_run[0].sel(setting=["ngm-sgd"]))
+    recorded = digits_run[0]["gain"].sel(setting="ngm-sgd").values
     np.testing.assert_allclose(shares[0], (recorded - 1) / recorded, rtol=1e-5, atol=1e-7)
 
 
 @pytest.mark.exhaustive
-def test_a_gain_that_follows_no_uncertainty_has_a_share_too(run, tmp_path):
+def test_a_gain_that_follows_no_uncertainty_has_a_share_too(digits_run, tmp_path):
     short = {"updates_per_task": 6, "progress": False}
     gainjax.run("split-digits", ["ngm-sgd"], 2, out=tmp_path, **short)
     methods = ["constant-gain", "fixed-gain", "ramped-gain", "sgd", "entropy-lr", "ngm-sgd"]

@@ -38,8 +38,9 @@ def save(curves: xr.Dataset, path: str | Path) -> Path:
     """
     check_form(curves, "the dataset passed as curves")
     encoding = {"zlib": True, "complevel": 4, "_FillValue": None}  # NaN needs no fill value
-    # Into memory first: HDF5 does not survive a full disk.
-    content = (
+    # Into memory first: HDF5 does not survive a full disk. At once into bytes: the traceback of a
+    # failed write would keep a view alive that outlives its buffer.
+    body = bytes(
         narrowed(curves)
         .drop_encoding()
         .to_netcdf(
@@ -48,7 +49,6 @@ def save(curves: xr.Dataset, path: str | Path) -> Path:
         )
     )
     path = _file(path)
-    body = bytes(content)
     write_file(path, body + _MARK + hashlib.sha256(body).hexdigest().encode() + b"\n")
     return path
 
