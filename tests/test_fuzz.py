@@ -187,7 +187,7 @@ argument = (
 )
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @settings(FUZZ, max_examples=EXAMPLES // 2)  # slow: the parser is made anew each time
 @given(
     command=st.sampled_from(COMMANDS) | words,

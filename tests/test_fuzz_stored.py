@@ -76,7 +76,7 @@ def test_a_flipped_bit_of_anything_stored_is_noticed(killed, data):
         path.write_bytes(content)
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @settings(FUZZ, max_examples=max(EXAMPLES // 32, 6))
 @pytest.mark.filterwarnings("ignore::gainjax.runs.part_store.CheckpointWarning")
 @given(data=st.data())

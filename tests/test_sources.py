@@ -145,7 +145,7 @@ def test_progress_is_shown_on_a_terminal_only(monkeypatch, capsys):
 # --- real data, and the cost of an import
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @has_shared
 def test_real_mnist_is_the_same_from_folder_and_npz(tmp_path):
     spec = importlib.util.spec_from_file_location("packed", SHARED / "packed.py")
