@@ -57,6 +57,7 @@ def test_a_seed_alone_is_the_seed_in_a_batch(name):
         assert_each_run_equals(check, jax.vmap(run)(KEYS), [run(key) for key in KEYS])
 
 
+@pytest.mark.exhaustive  # test_training.py has it for whole runs
 @every_rule
 @pytest.mark.usefixtures("x64")
 def test_a_setting_alone_is_the_setting_in_a_batch(name):

@@ -31,7 +31,13 @@ def test_there_are_notebooks():
     assert len(NOTEBOOKS) == 4
 
 
-@every_notebook
+@pytest.mark.parametrize(
+    "path",
+    [  # the long ones in the job for documentation, which runs everything in this file
+        pytest.param(path, id=path.stem, marks=pytest.mark.exhaustive if path.stem[0] > "2" else ())
+        for path in NOTEBOOKS
+    ],
+)
 @pytest.mark.filterwarnings(
     "ignore::DeprecationWarning:zmq.*", "ignore::DeprecationWarning:jupyter*"
 )
