@@ -18,6 +18,7 @@ pytestmark = pytest.mark.slow
 SHORT = {"updates_per_task": [6, 4], "batch_size": 16}
 
 
+@pytest.mark.exhaustive
 def test_a_table_of_20_features(tmp_path):
     x, y = load_breast_cancer(return_X_y=True)
     x = ((x - x.mean(0)) / x.std(0))[:, :20]
@@ -67,6 +68,7 @@ def test_a_folder_of_png_images(tmp_path):
     survives(tmp_path / "run", gainjax.Benchmark("folder", stream=stream, **SHORT))
 
 
+@pytest.mark.exhaustive  # the README has one
 def test_regression_with_a_score_of_its_own(tmp_path):
     x, y = load_diabetes(return_X_y=True)
     x, y = x / x.std(0), (y - y.mean()) / y.std()

@@ -80,6 +80,7 @@ def plain_loop(bench, optimizer, seed):
     return losses, right
 
 
+@pytest.mark.exhaustive
 def test_a_stateful_wrapper_and_extra_arguments_of_the_step():
     """A method may take what the step offers; what it sees is what happened."""
 

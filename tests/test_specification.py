@@ -97,8 +97,8 @@ RULES = {"ngm-sgd": sgd_rule, "sgd": sgd_rule, "msgd": msgd_rule, "adam": adam_r
     [
         ("ngm-sgd", "constant"),
         ("adam", "constant"),
-        ("sgd", "linear"),
         *(pytest.param(n, "constant", marks=pytest.mark.exhaustive) for n in ("sgd", "msgd")),
+        pytest.param("sgd", "linear", marks=pytest.mark.exhaustive),
     ],
 )
 def test_runs_follow_a_float64_transcription_update_by_update(stream, name, growth):

@@ -45,7 +45,7 @@ def test_every_lazy_module_has_a_stub():
     assert {path.with_suffix(".pyi") for path in lazy} == set(LAZY.values())
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_a_type_checker_knows_signatures_and_misspellings(tmp_path):
     user = tmp_path / "user.py"
     user.write_text(
