@@ -25,7 +25,7 @@ def test_python_blocks_run_one_after_the_other(tmp_path, monkeypatch, capsys):
     printed = capsys.readouterr().out
     assert "avg_sg" in printed
     assert (tmp_path / "gap.png").exists()
-    assert (tmp_path / "runs/mine/curves.nc").exists()
+    assert (tmp_path / "runs/lion/curves.nc").exists()
 
 
 @in_a_checkout
