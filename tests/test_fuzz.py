@@ -1,7 +1,7 @@
 """Hostile input of every kind: accepted and right, or refused in words; never anything else.
 
-pytest tests/test_fuzz*.py                       # about 2,200 inputs
-GAINJAX_FUZZ=9500 pytest tests/test_fuzz*.py     # more than 50,000
+pytest -m "" tests/test_fuzz*.py                 # about 2,200 inputs
+GAINJAX_FUZZ=9500 pytest -m "" tests/test_fuzz*.py  # more than 50,000
 
 GAINJAX_FUZZ scales the fuzzing tests of other files, too.
 """
