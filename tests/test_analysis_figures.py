@@ -14,6 +14,7 @@ from gainjax.analysis import (
 )
 
 
+@pytest.mark.exhaustive
 def test_the_level_is_drawn_against_complexity(ngm_curves):
     seen = [2, 4, 6, 8, 10]
     table = tonic_comparison({"split": ngm_curves}, {"split": seen})

@@ -21,7 +21,7 @@ def blocks(language, text):
     return re.findall(rf"^```{language}\n(.*?)^```", text, re.S | re.M)
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive  # the job for documentation runs them, too
 @pytest.mark.parametrize("page", [name for name, text in PAGES.items() if blocks("python", text)])
 def test_blocks_that_are_no_cells_run_too(page, tmp_path, monkeypatch):
     """Pages that are read on GitHub as well have plain blocks, which the build only shows."""
