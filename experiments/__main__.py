@@ -18,6 +18,7 @@ from experiments.protocols import protocols
 from experiments.replay import replay
 from experiments.sampling import sampling
 from experiments.sensitivity import sensitivity
+from experiments.tables import tables
 
 PROGRAMS = (
     paper_table,
@@ -52,6 +53,7 @@ def main(args: list[str] | None = None) -> None:
     app = tyro.extras.SubcommandApp()
     for program in PROGRAMS:
         app.command(name=program.__name__.replace("_", "-"))(program)
+    app.command(name="tables")(tables)
     app.cli(prog="python -m experiments", description="Reproduce a result.", args=args)
 
 

@@ -38,7 +38,7 @@ def controls(
     lab: Annotated[Lab, tyro.conf.arg(name="")],
     benchmarks: tuple[str, ...] = ("split-mnist", "rotated-mnist"),
     methods: tuple[str, ...] = (*STEP_OR_TIMING, *OTHERS),
-    seeds: int = 5,
+    seeds: int = 10,
 ) -> None:
     """Compare NGM-SGD with controls that share some of its parts, paired by seed.
 

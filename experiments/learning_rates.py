@@ -27,7 +27,7 @@ def learning_rates(
     benchmarks: tuple[str, ...] = MNIST,
     methods: tuple[str, ...] = METHODS,
     rates: tuple[float, ...] = RATES,
-    seeds: int = 3,
+    seeds: int = 10,
 ) -> None:
     """Compare methods over learning rates, at equal accuracy.
 

@@ -49,7 +49,7 @@ VARIANTS = (
 def protocols(
     lab: Annotated[Lab, tyro.conf.arg(name="")],
     benchmark: str = "split-mnist",
-    seeds: int = 3,
+    seeds: int = 10,
 ) -> None:
     """Repeat the comparison under other protocols.
 

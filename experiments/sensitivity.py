@@ -23,7 +23,7 @@ ROW = (0.2, 0.3, 0.4, 0.5)  # includes the paper's setting of each benchmark: .4
 def sensitivity(
     lab: Annotated[Lab, tyro.conf.arg(name="")],
     benchmarks: tuple[str, ...] = MNIST,
-    seeds: int = 2,
+    seeds: int = 10,
 ) -> None:
     """Map sensitivity and decay, and try one sensitivity for all benchmarks.
 

@@ -1,6 +1,7 @@
 """Every program of experiments/, on handwritten digits and for a moment only."""
 
 import json
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -24,6 +25,8 @@ try:
     from experiments.league.page import write_page
     from experiments.paper_claims import page as page_of_claims
     from experiments.paper_table import PUBLISHED, compare
+    from experiments.tables import PAGES, ROOT, with_tables
+    from experiments.tables import TABLES as OF_PAGES
 except ImportError:
     pytest.skip("experiments/ is only in a checkout", allow_module_level=True)
 
@@ -91,6 +94,29 @@ def test_program_writes_its_tables(program, folder):
         assert len(pd.read_csv(folder / "results" / f"{name}.csv")) == rows
         made_with = json.loads((folder / "results" / f"{name}.json").read_text())
         assert made_with["seeds"]
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_tables_of_pages_are_those_of_the_stored_numbers(name):
+    text = (ROOT / name).read_text()
+    assert with_tables(text) == text, "run python -m experiments tables"
+    marks = re.findall(r"<!-- (\S+) -->\n\|", text)
+    assert marks
+    assert set(marks) <= {*OF_PAGES, "league"}  # that is a part of league.md
+
+
+def test_a_table_is_made_anew_between_its_marks(tmp_path):
+    (tmp_path / "cifar-first-switch.csv").write_text(
+        "method,before,lowest,lowest_update,avg_sg,end,anytime_accuracy\n"
+        "sgd,1,0.05,405,-0.0004,0.98765,0.004\n"
+    )
+    page = "before\n<!-- cifar-first-switch -->\n| old |\n<!-- end -->\nafter\n<!-- end -->\n"
+    head, table, tail = re.split(
+        r"<!-- (?:cifar-first-switch|end) -->\n", with_tables(page, tmp_path)
+    )[:3]
+    assert (head, tail) == ("before\n", "after\n")
+    *_, row = table.splitlines()
+    assert row == "| SGD | 100.0 | 5.0 (update 405) | .000 | 98.8 | .4 |"
 
 
 @pytest.mark.slow
