@@ -16,6 +16,7 @@ import gainjax
 from gainjax import Benchmark, Method, get_benchmark
 from gainjax.data import Stream
 from gainjax.files import write_file
+from gainjax.statistics import holm, interval_columns, paired_permutation_test
 
 METHODS = ("ngm-sgd", "sgd", "msgd", "adam")
 MNIST = ("split-mnist", "permuted-mnist", "rotated-mnist")
@@ -140,6 +141,39 @@ class Lab:
         smoke = _SMOKE if self.smoke else {}
         data_dir = None if self.smoke else self.data_dir
         return {**shared, **options, **smoke, "data_dir": data_dir, "progress": not self.smoke}
+
+
+def against_first(
+    per_seed: Mapping[str, pd.DataFrame],
+    metrics: Sequence[str],
+    tested: Sequence[str],
+    methods: Sequence[str],
+) -> pd.DataFrame:
+    """Return a row per method: metrics with intervals, and paired differences from the first.
+
+    The p-values are corrected by Holm's method, together.
+
+    Args:
+        per_seed: Metrics of each seed by method, from :func:`gainjax.per_seed`, indexed by seed.
+        metrics: Metrics to show.
+        tested: Those to compare.
+        methods: Methods to compare with the first.
+    """
+    reference, rows = next(iter(per_seed.values())), []
+    for name, found in per_seed.items():
+        row: dict[str, Any] = {
+            "method": name,
+            "diverged": int((found["diverged_update"] > 0).sum()),
+        }
+        for metric in metrics:
+            row |= interval_columns(metric, found[metric])
+        for metric in tested if name in methods else ():
+            row |= interval_columns(f"minus_ngm_{metric}", found[metric] - reference[metric])
+            row[f"{metric}_p"] = paired_permutation_test(found[metric], reference[metric])
+        rows.append(row)
+    table = pd.DataFrame(rows)
+    p_values = [f"{metric}_p" for metric in tested]
+    return table.assign(**dict(zip(p_values, holm(table[p_values]).T, strict=True)))
 
 
 def write_compressed(path: Path, rows: pd.DataFrame, digits: str) -> None:

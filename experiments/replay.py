@@ -17,10 +17,9 @@ import pandas as pd
 import tyro
 
 import gainjax
-from experiments.lab import Lab
+from experiments.lab import Lab, against_first
 from experiments.league.contest import DIGITS, evaluation, network, settings_of_league
 from experiments.league.entries import ENTRIES
-from gainjax.statistics import holm, interval_columns, paired_permutation_test
 
 REFERENCE = "ngm-sgd"
 CONFIRMED = (
@@ -72,26 +71,8 @@ def replay(
                 every.append(curves)
                 per_seed[name] = gainjax.per_seed(curves).set_index("seed")
                 jax.clear_caches()  # compiled programs of all methods would not fit into memory
-            rows.append(_rows(per_seed).assign(benchmark=benchmark.name, regime=regime))
+            found = against_first(per_seed, METRICS, TESTED, CONFIRMED)
+            rows.append(found.assign(benchmark=benchmark.name, regime=regime))
     table = pd.concat(rows)
     places = ["benchmark", "regime", "method"]
     lab.write("replay", table[places + [c for c in table if c not in places]], every)
-
-
-def _rows(per_seed: dict[str, pd.DataFrame]) -> pd.DataFrame:
-    """Return a row per method: metrics with intervals, and differences from the reference."""
-    reference, rows = per_seed[REFERENCE], []
-    for name, found in per_seed.items():
-        row: dict[str, Any] = {
-            "method": name,
-            "diverged": int((found["diverged_update"] > 0).sum()),
-        }
-        for metric in METRICS:
-            row |= interval_columns(metric, found[metric])
-        for metric in TESTED if name in CONFIRMED else ():
-            row |= interval_columns(f"minus_ngm_{metric}", found[metric] - reference[metric])
-            row[f"{metric}_p"] = paired_permutation_test(found[metric], reference[metric])
-        rows.append(row)
-    table = pd.DataFrame(rows)
-    p_values = [f"{metric}_p" for metric in TESTED]
-    return table.assign(**dict(zip(p_values, holm(table[p_values]).T, strict=True)))

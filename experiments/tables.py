@@ -24,7 +24,12 @@ Row = Mapping[str, Any]  # of the stored numbers
 Lines = list[list[str]]  # of a table in a page; the first is its head
 
 METHODS = {"ngm-sgd": "NGM-SGD", "sgd": "SGD", "msgd": "momentum SGD", "adam": "Adam"}
-_AVERAGED = {"fixed-gain-ema": "fixed gain, averaged", "adagrad-ema": "AdaGrad, averaged"}
+_ON_CIFAR = METHODS | {
+    "ngm-sgd-everywhere": "NGM-SGD, gain in every layer",
+    "ngm-sgd-ema": "NGM-SGD, averaged",
+    "fixed-gain-ema": "fixed gain, averaged",
+    "adagrad-ema": "AdaGrad, averaged",
+}
 _MNIST = {
     "split-mnist": "Split MNIST",
     "permuted-mnist": "Permuted MNIST",
@@ -348,7 +353,7 @@ def cifar(results: Path) -> Lines:
     """Return the results on the reduced Split CIFAR-10."""
     return [["method", "avg-SG", "avg-ACC, %", "anytime accuracy, %", "final accuracy, %"]] + [
         [
-            METHODS[row["method"]],
+            _ON_CIFAR[row["method"]],
             _interval(row, "avg_sg", _gap),
             *(
                 _interval(row, c, _percent)
@@ -389,7 +394,7 @@ def domain_cifar100(results: Path) -> Lines:
         means = of_method.groupby("switch")[["before", "lowest", "updates_after_switch"]].mean()
         lines.append(
             [
-                (METHODS | _AVERAGED)[row["method"]],
+                _ON_CIFAR[row["method"]],
                 _interval(row, "avg_sg", _gap),
                 *(_interval(row, c, _percent) for c in ("anytime_accuracy", "final_accuracy")),
                 *(

@@ -38,7 +38,7 @@ TABLES = {  # what each program writes, and how many rows of it on the digits
     "controls": {"controls-split-digits-2-tasks": 16},
     "sensitivity": {"sensitivity-map": 4, "sensitivity": 2},
     "protocols": {"protocols": 18},
-    "cifar": {"cifar": 4},
+    "cifar": {"cifar": 8},
     "cifar-first-switch": {"cifar-first-switch": 2},
     "cifar-full": {},  # below
     "drop": {
