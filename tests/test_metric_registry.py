@@ -1,9 +1,12 @@
 """The registry of metrics."""
 
+import inspect
+
 import numpy as np
 import pytest
 
-from gainjax.metrics import METRICS, register_metric, summarize
+from gainjax.metrics import INPUTS, METRICS, register_metric, summarize
+from gainjax.metrics.registry import OPTIONS
 
 UPDATES, ENDS = [1, 2, 3, 4], [2, 4]
 
@@ -28,6 +31,11 @@ def test_a_metric_from_outside_is_one_call(registered):
         register_metric("lowest", min, ("accuracy",), "x", "x")
 
 
+def test_the_options_that_a_metric_may_have_are_those_of_summarize():
+    names = set(inspect.signature(summarize).parameters)
+    assert names - {*INPUTS, "seen_updates", "convention"} == set(OPTIONS)
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -39,6 +47,8 @@ def test_a_metric_from_outside_is_one_call(registered):
         ({"better": "lowest"}, "better must be one of"),
         ({"convention": "mine"}, "convention must be one of"),
         ({"units": "percent"}, "no field 'units'"),
+        ({"options": ("level",)}, "options must be a tuple of names among version, window"),
+        ({"options": "window"}, "options must be a tuple"),
     ],
 )
 def test_wrong_metrics_are_refused(changes, message):

@@ -44,8 +44,8 @@ class Metric:
         label: Its name in figures; the title if empty.
         shown: Whether printed tables include it; files and data frames always do.
         compared: Whether comparisons and rankings include it.
-        options: Names of further arguments of ``function`` that :func:`gainjax.metrics.summarize`
-            may set, such as "window".
+        options: The arguments among ``version`` and ``window`` of
+            :func:`gainjax.metrics.summarize` that are passed on to ``function``.
         when_diverged: Value for a seed that diverged, or None for what its curves give.
         bound: Name of a metric with the fraction of cases in which this one is exact; with
             less than 1 it is a lower bound.
@@ -118,6 +118,7 @@ class Metric:
         return self.meaning + {"percent": ", %", "points": ", points"}.get(self.unit, "")
 
 
+OPTIONS = ("version", "window")  # of summarize
 METRICS: dict[str, Metric] = {}
 
 
@@ -183,6 +184,11 @@ def register_metric(
     if isinstance(needs, str) or not needs or (set(needs) - set(INPUTS)):
         raise ValueError(f"needs must be a tuple of names among {', '.join(INPUTS)}: got {needs!r}")
     metric = Metric(name, function, tuple(needs), title, meaning, **how)
+    if isinstance(metric.options, str) or (set(metric.options) - set(OPTIONS)):
+        raise ValueError(
+            f"options must be a tuple of names among {', '.join(OPTIONS)}: got {metric.options!r}; "
+            "other arguments can be bound with functools.partial"
+        )
     choices = {"unit": Unit, "better": Better, "convention": Convention}
     for field, kind in choices.items():
         value, allowed = getattr(metric, field), get_args(kind)
