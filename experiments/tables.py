@@ -99,7 +99,9 @@ def with_tables(text: str, results: Path = RESULTS) -> str:
 
 
 def _markdown(lines: Lines) -> str:
-    head, *rows = (f"| {' | '.join(line)} |\n".replace("|  |", "| |") for line in lines)
+    head, *rows = (
+        "|" + "".join(f" {cell} |" if cell else " |" for cell in line) + "\n" for line in lines
+    )
     return "".join([head, "|---" * len(lines[0]) + "|\n", *rows])
 
 
