@@ -1,0 +1,84 @@
+"""The tables of the pages, made from the stored numbers.
+
+    python -m experiments tables
+
+A table stands in a page between ``<!-- NAME -->`` and ``<!-- end -->``, where NAME is one of
+:data:`TABLES`. What stands there is replaced, so that no number is copied by hand.
+"""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+from experiments.tables.cells import Lines
+from experiments.tables.contests import claim, level, paper_claims, replay
+from experiments.tables.paper import de_lange, paper_table, recovery, split_mnist
+from experiments.tables.programs import (
+    cifar,
+    cifar_first_switch,
+    controls,
+    controls_in_short,
+    digits_learning_rates,
+    domain_cifar100,
+    learning_rates,
+    protocols,
+    sensitivity,
+)
+from gainjax.files import write_file
+
+ROOT = Path(__file__).parents[2]
+PAGES = ("README.md", "experiments/README.md", "docs/agreement.md")
+RESULTS = ROOT / "experiments/results"
+
+
+def tables() -> None:
+    """Write the tables of README, experiments and documentation from the stored numbers."""
+    for name in PAGES:
+        page = ROOT / name
+        write_file(page, with_tables(page.read_text()).encode())
+
+
+def with_tables(text: str, results: Path = RESULTS) -> str:
+    """Return a page with its tables made anew.
+
+    Args:
+        text: The page.
+        results: Folder with the numbers.
+    """
+    for name, make in TABLES.items():
+        # A page has some of the tables; the text between the marks is whatever it is.
+        text = re.sub(
+            rf"(?<=<!-- {name} -->\n).*?(?=<!-- end -->)",
+            lambda _, make=make: _markdown(make(results)),
+            text,
+            flags=re.S,
+        )
+    return text
+
+
+def _markdown(lines: Lines) -> str:
+    head, *rows = (
+        "|" + "".join(f" {cell} |" if cell else " |" for cell in line) + "\n" for line in lines
+    )
+    return "".join([head, "|---" * len(lines[0]) + "|\n", *rows])
+
+
+TABLES: dict[str, Callable[[Path], Lines]] = {
+    "paper-table": paper_table,
+    "recovery": recovery,
+    "de-lange": de_lange,
+    "split-mnist": split_mnist,
+    "learning-rates": learning_rates,
+    "digits-learning-rates": digits_learning_rates,
+    "controls": controls,
+    "controls-in-short": controls_in_short,
+    "sensitivity": sensitivity,
+    "protocols": protocols,
+    "cifar": cifar,
+    "cifar-first-switch": cifar_first_switch,
+    "domain-cifar100": domain_cifar100,
+    "claim": claim,
+    "level": level,
+    "replay": replay,
+    "paper-claims": paper_claims,
+}
