@@ -45,6 +45,7 @@ def assert_each_run_equals(check, batch, alone):
         jax.tree.map(lambda x, y, i=i: check(x, y[i]), run, batch)
 
 
+@pytest.mark.slow
 @every_rule
 def test_a_seed_alone_is_the_seed_in_a_batch(name):
     case = CASES[name]

@@ -63,6 +63,7 @@ def test_they_are_kept_with_a_finished_run(tmp_path, wanted, monkeypatch):
         gainjax.run("split-digits", ["sgd"], out=tmp_path, **SHORT)
 
 
+@pytest.mark.slow
 def test_a_finished_part_is_not_trained_again(tmp_path, wanted, monkeypatch):
     crash(10, "split-digits", METHODS, label="adam", out=tmp_path, **SHORT)
     trained = []

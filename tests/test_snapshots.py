@@ -103,6 +103,7 @@ def test_a_damaged_one_of_an_unfinished_run_is_made_again(tmp_path, wanted):
         assert_same(again(tmp_path), wanted)
 
 
+@pytest.mark.slow
 def test_a_damaged_one_of_a_finished_method_is_named(tmp_path, wanted):
     crash(3, "split-digits", METHODS, label=METHODS[1], out=tmp_path, snapshots=AT, **SHORT)
     (folder,) = tmp_path.rglob(f"{METHODS[0]}.states")

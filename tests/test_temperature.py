@@ -94,6 +94,7 @@ def test_boost_lowers_the_loss_of_right_answers_and_raises_that_of_wrong_ones(x6
     assert boost_effect(logits, jnp.array([2]), 1.0, 1) == 0
 
 
+@pytest.mark.slow
 def test_temperature_of_a_run_follows_its_gain(ngm_curves):
     trace = temperature_trace(ngm_curves, layers=3)
     recorded = the_recorded_gain(ngm_curves)
