@@ -149,15 +149,16 @@ def against_first(
     tested: Sequence[str],
     methods: Sequence[str],
 ) -> pd.DataFrame:
-    """Return a row per method: metrics with intervals, and paired differences from the first.
+    """Return a row per method: metrics with intervals, and paired differences from NGM-SGD.
 
     The p-values are corrected by Holm's method, together.
 
     Args:
-        per_seed: Metrics of each seed by method, from :func:`gainjax.per_seed`, indexed by seed.
+        per_seed: Metrics of each seed by method, NGM-SGD first, from :func:`gainjax.per_seed`,
+            indexed by seed.
         metrics: Metrics to show.
         tested: Those to compare.
-        methods: Methods to compare with the first.
+        methods: Methods to compare with the first, at least one.
     """
     reference, rows = next(iter(per_seed.values())), []
     for name, found in per_seed.items():

@@ -45,15 +45,12 @@ def with_tables(text: str, results: Path = RESULTS) -> str:
         text: The page.
         results: Folder with the numbers.
     """
-    for name, make in TABLES.items():
-        # A page has some of the tables; the text between the marks is whatever it is.
-        text = re.sub(
-            rf"(?<=<!-- {name} -->\n).*?(?=<!-- end -->)",
-            lambda _, make=make: _markdown(make(results)),
-            text,
-            flags=re.S,
-        )
-    return text
+
+    def table(mark: re.Match[str]) -> str:
+        make = TABLES.get(mark[2])
+        return mark[0] if make is None else mark[1] + _markdown(make(results)) + mark[3]
+
+    return re.sub(r"(<!-- (\S+) -->\n)(?=\|).*?(<!-- end -->)", table, text, flags=re.S)
 
 
 def _markdown(lines: Lines) -> str:

@@ -61,4 +61,4 @@ def gap_and_anytime(row: Row) -> str:
 
 def records(rows: pd.DataFrame) -> list[Row]:
     """Return the rows of a table."""
-    return rows.to_dict("records")  # type: ignore[return-value]
+    return rows.to_dict("records")

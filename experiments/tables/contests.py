@@ -6,6 +6,11 @@ import pandas as pd
 
 from experiments.tables.cells import DIGITS, MNIST, Lines, gap_and_anytime, number, points
 
+_SHARES = {
+    "fixed-gain-ema": "share of NGM-SGD's gap",
+    "sgd-ema": "averaging alone over SGD, tuned: share",
+}
+
 _LEVELS = {
     "neither": "neither (SGD)",
     "constant gain": "constant gain",
@@ -44,17 +49,10 @@ def claim(results: Path) -> Lines:
         [pd.read_csv(results / f"claim-{name}.csv") for name in (*DIGITS, *MNIST)]
     ).set_index(["setting", "benchmark"])
     lines = [["", *DIGITS, *MNIST]]
-    for method, shared, more in (
-        ("fixed-gain-ema", "share of NGM-SGD's gap", "more anytime accuracy, points"),
-        (
-            "sgd-ema",
-            "averaging alone over SGD, tuned: share",
-            "more anytime accuracy, points",
-        ),
-    ):
+    for method, share in _SHARES.items():
         rows = stored.loc[method].loc[[*DIGITS, *MNIST]]
-        lines.append([shared, *(number(value, 2) for value in rows["ratio"])])
-        lines.append([more, *map(points, rows["more_accurate"])])
+        lines.append([share, *(number(value, 2) for value in rows["ratio"])])
+        lines.append(["more anytime accuracy, points", *map(points, rows["more_accurate"])])
     return lines
 
 

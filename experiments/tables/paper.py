@@ -29,20 +29,23 @@ def paper_table(results: Path) -> Lines:
         "avg-SG": "avg-SG",
     }
     head = ["benchmark", "method", *columns.values(), "avg-SG per seed", "anytime accuracy, %"]
-    rows = [head]
+    rows, stored = [head], _cells(results)
     for benchmark in MNIST:
         for method, name in METHODS.items():
-            cells = _cells(results, benchmark, method)
+            cells = stored[benchmark, method]
             shown = [_of_mean_curve(cells[quantity]) for quantity in columns]
             of_seeds = _of_seeds(cells["avg-SG"], 3), _of_seeds(cells["anytime accuracy"], 1)
             rows.append([benchmark, name, *shown, *of_seeds])
     return rows
 
 
-def _cells(results: Path, benchmark: str, method: str) -> dict[str, Row]:
+def _cells(results: Path) -> dict[tuple[str, str], dict[str, Row]]:
+    """Return the stored cells by quantity, of each benchmark and method."""
     stored = pd.read_csv(results / "paper-table.csv")
-    stored = stored[(stored["benchmark"] == benchmark) & (stored["method"] == method)]
-    return {cell["quantity"]: cell for cell in records(stored)}
+    return {
+        key: {cell["quantity"]: cell for cell in records(rows)}
+        for key, rows in stored.groupby(["benchmark", "method"])
+    }
 
 
 def _of_mean_curve(cell: Row) -> str:
@@ -63,11 +66,11 @@ def _of_seeds(cell: Row, digits: int) -> str:
 
 def recovery(results: Path) -> Lines:
     """Return the updates to recovery, and how often there is one."""
-    rows = [["benchmark", *METHODS.values()]]
+    rows, stored = [["benchmark", *METHODS.values()]], _cells(results)
     for benchmark in MNIST:
         row = [benchmark]
         for method in METHODS:
-            cells = _cells(results, benchmark, method)
+            cells = stored[benchmark, method]
             share = number(cells["recovered"]["per_seed"], 0)
             row.append(f"{_of_seeds(cells['updates to recovery'], 0)}, {share} %")
         rows.append(row)
@@ -96,12 +99,12 @@ def split_mnist(results: Path) -> Lines:
     rows = [
         ["method", "avg-ACC, %", "published", "avg-SG", "published", "gain per task", "published"]
     ]
+    stored = _cells(results)
     for method, name in METHODS.items():
-        cells = _cells(results, "split-mnist", method)
+        cells = stored["split-mnist", method]
         accuracy, drop = cells["avg-ACC"], cells["avg-SG"]
-        gains = [quantity for quantity in cells if quantity.startswith("gain of task")]
-        if method != "ngm-sgd":
-            gains = []  # it is 1
+        # The others have none, or one of 1.
+        gains = [q for q in cells if q.startswith("gain of task") and method == "ngm-sgd"]
         rows.append(
             [
                 name,

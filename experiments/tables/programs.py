@@ -102,7 +102,7 @@ def controls_in_short(results: Path) -> Lines:
         pd.read_csv(results / f"controls-{name}.csv").set_index("method") for name in benchmarks
     ]
     return [["method", *(MNIST[name] for name in benchmarks)]] + [
-        [name, *(f"{gap_and_anytime(rows.loc[method])} %" for rows in stored)]  # type: ignore[arg-type]
+        [name, *(f"{gap_and_anytime(rows.loc[method])} %" for rows in stored)]
         for method, name in _CONTROLS.items()
     ]
 
@@ -117,7 +117,7 @@ def sensitivity(results: Path) -> Lines:
         for row in records(of_value):
             text = f"{interval(row, 'avg_sg', gap)}, {percent(row['anytime_accuracy'])}"
             cells[row["benchmark"]] = f"**{text}**" if own[row["benchmark"]] == value else text
-        rows.append([rate(value), *(cells[benchmark] for benchmark in MNIST)])  # type: ignore[arg-type]
+        rows.append([rate(value), *(cells[benchmark] for benchmark in MNIST)])
     return rows
 
 
