@@ -210,3 +210,15 @@ def keep_tasks(stream: Stream, count: int) -> Stream:
     return stream._replace(
         train_inputs=stream.train_inputs[:end], train_targets=stream.train_targets[:end], **by_task
     )
+
+
+def markdown_table(lines: Sequence[Sequence[str]]) -> str:
+    """Return a table in Markdown.
+
+    Args:
+        lines: Its cells; the first line is its head.
+    """
+    head, *rows = (
+        "|" + "".join(f" {cell} |" if cell else " |" for cell in line) + "\n" for line in lines
+    )
+    return "".join([head, "|---" * len(lines[0]) + "|\n", *rows])

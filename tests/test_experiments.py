@@ -102,7 +102,7 @@ def test_tables_of_pages_are_those_of_the_stored_numbers(name):
     assert with_tables(text) == text, "run python -m experiments tables"
     marks = re.findall(r"<!-- (\S+) -->\n\|", text)
     assert marks
-    assert set(marks) <= {*OF_PAGES, "league"}  # that is a part of league.md
+    assert set(marks) <= set(OF_PAGES)
 
 
 def test_a_table_is_made_anew_between_its_marks(tmp_path):

@@ -56,9 +56,3 @@ def test_commands_are_understood(line, monkeypatch, tmp_path, capsys):
     words = shlex.split(line, comments=True)[1:]
     main(words)
     assert told["methods"]
-
-
-@in_a_checkout
-def test_table_of_the_league_is_that_of_its_page():
-    (table,) = re.findall(r"<!-- league -->\n(.*?)\n<!-- end -->", README, re.S)
-    assert table in (ROOT / "experiments/results/league.md").read_text()

@@ -1,12 +1,13 @@
 """The page of the league: tables, figures and sentences, all from the stored numbers."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from experiments.lab import markdown_table
 from experiments.league.entries import BY_NAME, ENTRIES, Entry, is_oracle
 from experiments.league.figure import draw
 from gainjax.files import write_file
@@ -40,22 +41,21 @@ def write_page(results: Path) -> None:
     Args:
         results: Where the numbers are, and where all of it goes.
     """
-    stored = {
-        path.name.removeprefix("league-").removesuffix(".csv.gz"): pd.read_csv(path)
-        for path in sorted(results.glob("league-*.csv.gz"))
-    }
-    if not stored:
+    if not (stored := read_stored(results)):
         return
     tables = {name: of_benchmark(rows) for name, rows in stored.items()}
+    groups = _groups(stored)
     ranks = {
         (of, stage): of_ranks({name: stored[name] for name in names}, stage)
-        for of, names in _groups(stored).items()
+        for of, names in groups.items()
         for stage in ("final", "default")
     }
-    parts = [_head(tables), _glance({name: tables[name] for name in _groups(stored)["digits"]})]
+    parts = [_head(tables)]
+    for of, members in groups.items():
+        parts.append(f"## At a glance, {of}\n\n" + markdown_table(at_a_glance(tables, members)))
     for (of, stage), table in ranks.items():
         title, told = _RANKS[stage]
-        names = ", ".join(_groups(stored)[of])
+        names = ", ".join(groups[of])
         parts.append(_ranking(f"{title}, {of}", told.format(names, len(table)), table))
     parts.append(_needs(stored))
     for name, table in tables.items():
@@ -69,13 +69,23 @@ def write_page(results: Path) -> None:
     write_file(results / "league.csv", summary.to_csv(float_format="%.4g").encode())
 
 
-def _groups(stored: dict[str, pd.DataFrame]) -> dict[str, list[str]]:
-    """Return the benchmarks that ranks are taken over: the small ones, which all methods ran on."""
-    digits = [name for name in stored if "digits" in name]
-    groups = {"digits": digits, "all benchmarks": list(stored)}
+def read_stored(results: Path) -> dict[str, pd.DataFrame]:
+    """Return the stored rows of each benchmark that has any.
+
+    Args:
+        results: Where the numbers are.
+    """
     return {
-        of: names for of, names in groups.items() if names and (of == "digits" or names != digits)
+        path.name.removeprefix("league-").removesuffix(".csv.gz"): pd.read_csv(path)
+        for path in sorted(results.glob("league-*.csv.gz"))
     }
+
+
+def _groups(stored: Mapping[str, pd.DataFrame]) -> dict[str, list[str]]:
+    """Return the benchmarks that are shown together: those on digits, and those on MNIST."""
+    digits = [name for name in stored if "digits" in name]
+    others = [name for name in stored if name not in digits]
+    return {of: names for of, names in (("digits", digits), ("MNIST", others)) if names}
 
 
 def of_benchmark(rows: pd.DataFrame) -> pd.DataFrame:
@@ -209,23 +219,24 @@ def _with_oracles_apart(
     return told.join(parts)
 
 
-def _glance(tables: dict[str, pd.DataFrame]) -> str:
-    """Return gap and anytime accuracy of well-known methods and of the best: the README's table."""
-    head = [f"{name}: avg-SG | anytime, %" for name in tables]
-    lines = [
-        "## At a glance\n",
-        f"| method | {' | '.join(head)} |",
-        "|---" * (1 + 2 * len(head)) + "|",
-    ]
+def at_a_glance(tables: Mapping[str, pd.DataFrame], names: Sequence[str]) -> list[list[str]]:
+    """Return the lines of a table of well-known methods and of the best: also those of the README.
+
+    Args:
+        tables: Table of each benchmark, see :func:`of_benchmark`.
+        names: Benchmarks to show.
+    """
+    head = ["method", *(text for name in names for text in (f"{name}: avg-SG", "anytime, %"))]
+    lines = [head]
     for method in _AT_A_GLANCE:
         cells = [_name(method)]
-        for table in tables.values():
+        for table in map(tables.__getitem__, names):
             row = table.loc[method] if method in table.index else None
             cells += (
                 ["", ""] if row is None else [_ranged(row, "gap", 3), f"{100 * row['anytime']:.1f}"]
             )
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines) + "\n"
+        lines.append(cells)
+    return lines
 
 
 def _needs(stored: dict[str, pd.DataFrame]) -> str:

@@ -10,8 +10,9 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+from experiments.lab import markdown_table
 from experiments.tables.cells import Lines
-from experiments.tables.contests import claim, level, paper_claims, replay
+from experiments.tables.contests import claim, league, league_mnist, level, paper_claims, replay
 from experiments.tables.paper import de_lange, paper_table, recovery, split_mnist
 from experiments.tables.programs import (
     cifar,
@@ -48,16 +49,9 @@ def with_tables(text: str, results: Path = RESULTS) -> str:
 
     def table(mark: re.Match[str]) -> str:
         make = TABLES.get(mark[2])
-        return mark[0] if make is None else mark[1] + _markdown(make(results)) + mark[3]
+        return mark[0] if make is None else mark[1] + markdown_table(make(results)) + mark[3]
 
     return re.sub(r"(<!-- (\S+) -->\n)(?=\|).*?(<!-- end -->)", table, text, flags=re.S)
-
-
-def _markdown(lines: Lines) -> str:
-    head, *rows = (
-        "|" + "".join(f" {cell} |" if cell else " |" for cell in line) + "\n" for line in lines
-    )
-    return "".join([head, "|---" * len(lines[0]) + "|\n", *rows])
 
 
 TABLES: dict[str, Callable[[Path], Lines]] = {
@@ -74,6 +68,8 @@ TABLES: dict[str, Callable[[Path], Lines]] = {
     "cifar": cifar,
     "cifar-first-switch": cifar_first_switch,
     "domain-cifar100": domain_cifar100,
+    "league": league,
+    "league-mnist": league_mnist,
     "claim": claim,
     "level": level,
     "replay": replay,

@@ -1,9 +1,11 @@
 """Tables of the claims, and of what stands on the league."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import pandas as pd
 
+from experiments.league.page import at_a_glance, of_benchmark, read_stored
 from experiments.tables.cells import DIGITS, MNIST, Lines, gap_and_anytime, number, points
 
 _SHARES = {
@@ -41,6 +43,22 @@ _CLAIMS = {
     "tonic-rise": "the tonic level rises over tasks that bring new classes",
     "tonic-flat": "it is flat, within a tenth, over tasks with the same classes",
 }
+
+
+def league(results: Path) -> Lines:
+    """Return gap and anytime accuracy of fifteen methods on the digits."""
+    return _league(results, DIGITS)
+
+
+def league_mnist(results: Path) -> Lines:
+    """Return gap and anytime accuracy of the same methods on MNIST, as far as they have run."""
+    return _league(results, MNIST)
+
+
+def _league(results: Path, benchmarks: Iterable[str]) -> Lines:
+    stored = read_stored(results)
+    names = [name for name in stored if name in benchmarks]
+    return at_a_glance({name: of_benchmark(stored[name]) for name in names}, names)
 
 
 def claim(results: Path) -> Lines:
