@@ -63,8 +63,8 @@ def _train(lab: Lab, benchmark: Benchmark, methods: Sequence[str], seeds: int) -
     for method in methods:
         options: dict[str, Any] = {}
         if method == RAISED:
-            rate = benchmark.defaults(get_method("ngm-sgd"))["learning_rate"]
-            rate *= float((curves[0].gain.astype(float) ** 2).mean())
+            squared_gain = float((curves[0].gain.astype(float) ** 2).mean())
+            rate = _learning_rate(curves[0]) * squared_gain
             options = {"hyperparameters": {"learning_rate": rate}}
         elif get_method(method).borrows_gain:
             options = {"gain_from": lab.runs / folder / methods[0]}

@@ -55,8 +55,8 @@ class Lab:
         methods: Sequence[str] | Mapping[str, str | Method],
         seeds: int | Sequence[int],
         **options: Any,
-    ) -> xr.Dataset:
-        """Return the curves of :func:`gainjax.run`, training only what is not stored yet.
+    ) -> Any:
+        """Return what :func:`gainjax.run` does, training only what is not stored yet.
 
         Args:
             folder: Folder for the curves, below ``runs``.
@@ -198,7 +198,7 @@ def first_tasks(whole: Benchmark, count: int) -> Benchmark:
     """
 
     def stream(**options: Any) -> Stream:
-        return keep_tasks(whole.stream(**options), count)
+        return keep_tasks(whole.load(**options), count)
 
     return whole.replace(name=f"{whole.name}-{count}-tasks", stream=stream)
 

@@ -13,6 +13,8 @@ from PIL import Image
 import gainjax
 from gainjax.cli import main
 from gainjax.cli.options import RunOptions
+from gainjax.runs.options import Options, OptionsOfResume, ProtocolOptions
+from gainjax.runs.plan import How
 from gainjax.training import Protocol
 
 RUN = ["run", "split-digits", "--methods", "sgd", "--seeds", "1", "--updates-per-task", "2"]
@@ -83,6 +85,13 @@ def test_odd_environments(environment, code, message, tmp_path):
 def test_the_whole_protocol_can_be_set_from_the_command_line():
     protocol, options = ({f.name for f in fields(kind)} for kind in (Protocol, RunOptions))
     assert protocol <= options
+
+
+def test_type_checkers_know_all_options():
+    protocol, how = ({f.name for f in fields(kind)} for kind in (Protocol, How))
+    assert set(ProtocolOptions.__annotations__) == protocol
+    assert set(OptionsOfResume.__annotations__) == how - {"out"}
+    assert set(Options.__annotations__) >= protocol | how
 
 
 @pytest.mark.exhaustive

@@ -113,7 +113,7 @@ def _tonic(levels: pd.DataFrame, layers: dict[str, int]) -> pd.DataFrame:
             "level_low": low, "level_high": high, **rest, "largest_distance": distance,
             "fast_share": 1 - (1 / group["level"]).mean(),
             "temperature": float(analysis.softmax_temperature(mean, layers[name])),
-            "step": float(analysis.effective_step([mean, mean], 1.0)[0]),
+            "step": float(analysis.effective_step(np.array([mean, mean]), 1.0)[0]),
         })  # fmt: skip
     return pd.DataFrame(rows)
 

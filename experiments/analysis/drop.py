@@ -12,7 +12,6 @@ from collections.abc import Mapping
 from typing import Annotated, Any
 
 import jax
-import numpy as np
 import pandas as pd
 import tyro
 import xarray as xr
@@ -110,5 +109,5 @@ def _curvature_rows(found: xr.Dataset) -> pd.DataFrame:
     rows = _rows(xr.Dataset(measured), list(measured))
     # The error of the random vectors, of the mean over seeds, beside the interval over seeds.
     error = found["trace_error"].sel(weights="effective")
-    of_mean = np.sqrt((error**2).sum("seed", skipna=False)) / found.sizes["seed"]
+    of_mean = (error**2).sum("seed", skipna=False) ** 0.5 / found.sizes["seed"]
     return rows.assign(trace_error=of_mean.transpose("setting", "snapshot").values.ravel())

@@ -48,7 +48,8 @@ def first_switch(
     bench = whole if lab.smoke else first_tasks(whole, 2)
     short = bench.replace(updates_per_task=_SMOKE_UPDATES) if lab.smoke else bench
     after = _SMOKE_AFTER if lab.smoke else AFTER
-    at = snapshots_around(short, 1, (*after, *[short.protocol.updates_per_task] * to_end))
+    ends = short.protocol.task_ends(2)
+    at = snapshots_around(short, 1, (*after, *[int(ends[1] - ends[0])] * to_end))
     subject = Subject(short, None if lab.smoke else lab.data_dir, lab.eval_examples)
     folder = f"{program}/{bench.name}"
     curves, states = lab.run(folder, bench, methods, seeds, snapshots=at, **options)

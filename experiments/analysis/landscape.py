@@ -10,6 +10,7 @@ largest eigenvalue of the Hessian at each. All in effective weights. The results
 """
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Annotated, Any, NamedTuple
 
 import jax
@@ -120,8 +121,8 @@ def _lines(run: Run, losses: Losses, weights: np.ndarray, places: np.ndarray) ->
         for seed in range(seeds):
             every = run.params(method, seed)
             for j, (start, end) in enumerate(PATHS.values()):
-                ends = (every[run.corners[corner]] for corner in (start, end))
-                of_tasks = along_line(losses, *ends, places.tolist())
+                at_start, at_end = (every[run.corners[corner]] for corner in (start, end))
+                of_tasks = along_line(losses, at_start, at_end, places.tolist())
                 found[i, j, seed] = np.column_stack([of_tasks, of_tasks @ weights])
     at = {"setting": list(METHODS), "path": list(PATHS), "s": places, "loss": list(LOSSES)}
     return xr.DataArray(found, at, ("setting", "path", "seed", "s", "loss"))
@@ -140,6 +141,10 @@ def _direct(found: xr.DataArray) -> xr.DataArray:
     return found.sel(path="before-after", drop=True).rename(s="place")
 
 
+def _weighted(losses: Losses, weights: np.ndarray, params: Any) -> jax.Array:
+    return losses(params) @ weights
+
+
 def _planes(
     run: Run, losses: Losses, weights: np.ndarray, points: int
 ) -> dict[str, dict[str, Plane]]:
@@ -150,12 +155,9 @@ def _planes(
         every = run.params(method, 0)
         corners = [every[corner] for corner in run.corners]
         planes[method] = {
-            title: on_plane(
-                lambda params, share=share: losses(params) @ share,
-                corners, others=every, points=points,
-            )
+            title: on_plane(partial(_weighted, losses, share), corners, others=every, points=points)
             for title, share in shares.items()
-        }  # fmt: skip
+        }
     return planes
 
 
@@ -232,7 +234,7 @@ def _distance(start: Any, end: Any) -> float:
 
 
 def _with_intervals(measured: Mapping[str, Any]) -> dict[str, float]:
-    row = {}
+    row: dict[str, float] = {}
     for name, values in measured.items():
         row |= interval_columns(name.replace(" ", "_"), values)
     return row

@@ -27,7 +27,7 @@ import xarray as xr
 
 import gainjax
 from experiments.lab import Lab, write_compressed
-from experiments.league.entries import ENTRIES, Entry
+from experiments.league.entries import BY_NAME, ENTRIES, Entry
 from experiments.league.page import write_page
 from gainjax import Benchmark
 
@@ -45,7 +45,7 @@ METRICS = (
 def league(
     lab: Annotated[Lab, tyro.conf.arg(name="")],
     benchmarks: tuple[str, ...] = DIGITS,
-    methods: tuple[str, ...] = tuple(entry.name for entry in ENTRIES),
+    methods: tuple[str, ...] = tuple(BY_NAME),
     page_only: bool = False,
 ) -> None:
     """Tune and compare every method, and write the page.

@@ -1,21 +1,21 @@
 """Run a benchmark: one setting per method, or a sweep over settings."""
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
-from typing import Any, TypedDict
+from collections.abc import Mapping, Sequence
+from typing import Any, Unpack, overload
 
 import jax
+import xarray as xr
 
 from gainjax.checks import check_integer
 from gainjax.curves import Setting
 from gainjax.methods import as_methods
-from gainjax.models.model import Modulate
 from gainjax.runs.benchmark import Benchmark, check_names
 from gainjax.runs.benchmarks import BENCHMARKS, get_benchmark
 from gainjax.runs.borrow import borrow_gain
 from gainjax.runs.execution import execute
 from gainjax.runs.extension import extend_run
+from gainjax.runs.options import Options, OptionsForCurves, ProtocolOptions
 from gainjax.runs.plan import How, Plan, make_plan
 from gainjax.runs.settings import (
     check_not_both,
@@ -24,40 +24,36 @@ from gainjax.runs.settings import (
     sweep_settings,
 )
 from gainjax.runs.snapshots import wanted_updates
-from gainjax.training.layout import Kind
 from gainjax.training.loop import reproducible
 from gainjax.training.processes import check_devices
-from gainjax.training.program import Form
 
 DEFAULT_METHODS = ("ngm-sgd", "sgd", "msgd", "adam")
 
 
-class Options(TypedDict, total=False):
-    """Options of :func:`run` and :func:`sweep`, in addition to the fields of the protocol."""
-
-    data_dir: str | Path | None
-    out: str | Path | None
-    hyperparameters: Mapping[str, Any] | None
-    model: Any
-    eval_examples: int | None
-    gain_from: str | Path | None
-    gain_setting: str | None
-    form: Form
-    modulate: Modulate | None
-    chunk: int
-    layout: Kind | None
-    devices: Sequence[jax.Device] | None
-    memory: float | None
-    threads: int | None
-    progress: bool
-    on_chunk: Callable[[str, int, Any], None] | None
-    extend: bool
-    return_states: bool
-    snapshots: Sequence[int] | None
-
-
 # Options of how a run is carried out, which may change when it is resumed.
 OF_HOW = tuple(field.name for field in dataclasses.fields(How))
+# All options but the fields of the protocol.
+_KNOWN = tuple(
+    name for name in Options.__annotations__ if name not in ProtocolOptions.__annotations__
+)
+
+
+@overload
+def run(
+    benchmark: str | Benchmark,
+    methods: Any = ...,
+    seeds: int | Sequence[int] = ...,
+    **options: Unpack[OptionsForCurves],
+) -> xr.Dataset: ...
+
+
+@overload
+def run(
+    benchmark: str | Benchmark,
+    methods: Any = ...,
+    seeds: int | Sequence[int] = ...,
+    **options: Unpack[Options],
+) -> Any: ...
 
 
 def run(
@@ -163,6 +159,32 @@ def run(
     return _run(benchmark, methods, seeds, None, options)
 
 
+@overload
+def sweep(
+    benchmark: str | Benchmark,
+    grid: Mapping[str, Any],
+    methods: Any = ...,
+    seeds: int | Sequence[int] = ...,
+    *,
+    draws: int | None = ...,
+    draw_seed: int = ...,
+    **options: Unpack[OptionsForCurves],
+) -> xr.Dataset: ...
+
+
+@overload
+def sweep(
+    benchmark: str | Benchmark,
+    grid: Mapping[str, Any],
+    methods: Any = ...,
+    seeds: int | Sequence[int] = ...,
+    *,
+    draws: int | None = ...,
+    draw_seed: int = ...,
+    **options: Unpack[Options],
+) -> Any: ...
+
+
 def sweep(
     benchmark: str | Benchmark,
     grid: Mapping[str, Any],
@@ -220,8 +242,8 @@ def _run(
     """Train one setting per method, or those of a sweep."""
     check_devices()
     given = dict(options)
-    known = {name: given.pop(name) for name in Options.__annotations__ if name in given}
-    others = (*Options.__annotations__, *(("draws", "draw_seed", "grid") if varied else ()))
+    known = {name: given.pop(name) for name in _KNOWN if name in given}
+    others = (*_KNOWN, *(("draws", "draw_seed", "grid") if varied else ()))
     bench = _benchmark(benchmark, known.pop("model", None), given, others)
     by_label, seed_list = as_methods(methods), as_seeds(seeds)
     how = How(**{name: known.pop(name) for name in OF_HOW if name in known})

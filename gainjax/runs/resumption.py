@@ -4,7 +4,9 @@ import dataclasses
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Unpack, cast, overload
+
+import xarray as xr
 
 from gainjax.curves import FILE, load, spec_of
 from gainjax.files import expanded
@@ -14,12 +16,21 @@ from gainjax.runs.api import OF_HOW, result_of
 from gainjax.runs.benchmarks import get_benchmark
 from gainjax.runs.borrow import borrow_gain
 from gainjax.runs.extension import is_interrupted
+from gainjax.runs.options import CarryingOut, OptionsOfResume
 from gainjax.runs.plan import How, make_plan
 from gainjax.runs.snapshots import wanted_updates
 from gainjax.runs.spec import RunSpec
 from gainjax.runs.store import stored_header
 from gainjax.training.loop import reproducible
 from gainjax.training.program import Form
+
+
+@overload
+def resume(directory: str | Path, **options: Unpack[CarryingOut]) -> xr.Dataset: ...
+
+
+@overload
+def resume(directory: str | Path, **options: Unpack[OptionsOfResume]) -> Any: ...
 
 
 @reproducible()
