@@ -11,6 +11,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 from experiments.lab import markdown_table
+from experiments.tables.analysis import (
+    burst_loss,
+    bursts,
+    curvature,
+    drop_parts,
+    gain_claims,
+    landscape_paths,
+    landscape_points,
+    tonic,
+)
 from experiments.tables.cells import Lines
 from experiments.tables.contests import claim, league, league_mnist, level, paper_claims, replay
 from experiments.tables.paper import de_lange, paper_table, recovery, split_mnist
@@ -28,7 +38,10 @@ from experiments.tables.programs import (
 from gainjax.files import write_file
 
 ROOT = Path(__file__).parents[2]
-PAGES = ("README.md", "experiments/README.md", "docs/agreement.md")
+PAGES = (
+    *("README.md", "experiments/README.md", "docs/agreement.md"),
+    *("experiments/analysis/drop.md", "experiments/analysis/bursts.md"),
+)
 RESULTS = ROOT / "experiments/results"
 
 
@@ -74,4 +87,12 @@ TABLES: dict[str, Callable[[Path], Lines]] = {
     "level": level,
     "replay": replay,
     "paper-claims": paper_claims,
+    "drop-parts": drop_parts,
+    "curvature": curvature,
+    "landscape-paths": landscape_paths,
+    "landscape-points": landscape_points,
+    "bursts": bursts,
+    "tonic": tonic,
+    "burst-loss": burst_loss,
+    "gain-claims": gain_claims,
 }
