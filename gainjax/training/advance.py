@@ -20,6 +20,8 @@ from gainjax.training.program import AUGMENT, BATCH, BUFFER, FORWARD, Program, s
 from gainjax.training.sampling import fill_buffer, sample
 from gainjax.training.step import Batch, StepInfo, TrainState, evaluate, train_step
 
+_Sums = tuple[jax.Array, jax.Array]  # of scores and of examples
+
 
 class Position(NamedTuple):
     """The position of a chunk within a run."""
@@ -221,21 +223,23 @@ def _record(
         sums = evaluate(predict, program.goal, inputs, targets, size, protocol.eval_batch_size)
         return *sums, size.astype(jnp.float32)
 
-    def each_task() -> tuple[jax.Array, jax.Array]:
+    def each_task() -> tuple[jax.Array, jax.Array, _Sums]:
         if protocol.eval_tasks == "first":
             score, loss, size = (x[None] for x in tally(0))
         else:
             score, loss, size = jax.lax.map(tally, jnp.arange(len(stream.test_sizes)))
-        return score / size, loss / size
+        return score / size, loss / size, (score, size)
 
-    def seen_tasks() -> jax.Array:
-        def add(i: jax.Array, total: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+    def seen_tasks(known: _Sums) -> jax.Array:
+        def add(i: jax.Array, total: _Sums) -> _Sums:
             score, _, size = tally(i)
             return total[0] + score, total[1] + size
 
-        zeros = (jnp.zeros(()), jnp.zeros(()))
-        score, size = jax.lax.fori_loop(0, trained_task(program, position) + 1, add, zeros)
-        return score / size
+        last, count = trained_task(program, position), len(known[0])
+        total = tuple(jnp.where(jnp.arange(count) <= last, x, 0).sum() for x in known)
+        if count < len(stream.test_sizes):
+            total = jax.lax.fori_loop(count, last + 1, add, total)
+        return total[0] / total[1]
 
     def when_due(every: int, measure: Callable[[], Any]) -> Any:
         if every == 1:
@@ -244,5 +248,8 @@ def _record(
         nothing = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(measure))
         return jax.lax.cond(due, measure, lambda: nothing)
 
-    accuracy, eval_loss = when_due(protocol.eval_every, each_task)
-    return Record(*info, accuracy, eval_loss, when_due(protocol.seen_every, seen_tasks))
+    accuracy, eval_loss, sums = when_due(protocol.eval_every, each_task)
+    # Tasks that are evaluated after every update need not be evaluated a second time.
+    known = sums if protocol.eval_every == 1 else jax.tree.map(lambda x: x[:0], sums)
+    seen = when_due(protocol.seen_every, lambda: seen_tasks(known))
+    return Record(*info, accuracy, eval_loss, seen)
