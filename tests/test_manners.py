@@ -13,9 +13,10 @@ from PIL import Image
 import gainjax
 from gainjax.cli import main
 from gainjax.cli.options import RunOptions
-from gainjax.runs.options import Options, OptionsOfResume, ProtocolOptions
+from gainjax.runs.options import Options, OptionsOfResume
 from gainjax.runs.plan import How
 from gainjax.training import Protocol
+from gainjax.training.protocol import ProtocolOptions
 
 RUN = ["run", "split-digits", "--methods", "sgd", "--seeds", "1", "--updates-per-task", "2"]
 

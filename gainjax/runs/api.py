@@ -15,7 +15,7 @@ from gainjax.runs.benchmarks import BENCHMARKS, get_benchmark
 from gainjax.runs.borrow import borrow_gain
 from gainjax.runs.execution import execute
 from gainjax.runs.extension import extend_run
-from gainjax.runs.options import Options, OptionsForCurves, ProtocolOptions
+from gainjax.runs.options import Options, OptionsForCurves
 from gainjax.runs.plan import How, Plan, make_plan
 from gainjax.runs.settings import (
     check_not_both,
@@ -26,6 +26,7 @@ from gainjax.runs.settings import (
 from gainjax.runs.snapshots import wanted_updates
 from gainjax.training.loop import reproducible
 from gainjax.training.processes import check_devices
+from gainjax.training.protocol import ProtocolOptions
 
 DEFAULT_METHODS = ("ngm-sgd", "sgd", "msgd", "adam")
 

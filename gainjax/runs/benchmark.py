@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Unpack
 
 import jax
 import numpy as np
@@ -21,9 +21,15 @@ from gainjax.runs.fit import check_fit, is_classes
 from gainjax.training import Goal, Program, Protocol
 from gainjax.training.goal import accuracy, cross_entropy, predictive_entropy
 from gainjax.training.program import Augment, Form, Preprocess
+from gainjax.training.protocol import ProtocolOptions
 
 MakeStream = Callable[..., Stream]  # (data_dir=None, eval_examples=None) -> Stream
 _HIDDEN = 200  # units of the default network's two hidden layers
+
+
+class _Changes(ProtocolOptions, total=False):
+    stream: Stream | MakeStream
+    modulate: Modulate | None
 
 
 class Benchmark:
@@ -80,7 +86,7 @@ class Benchmark:
         hyperparameters: Mapping[str, Any] | None = None,
         summary: str = "",
         source: str = "",
-        **protocol: Any,
+        **protocol: Unpack[ProtocolOptions],
     ) -> None:
         if not isinstance(name, str) or not name.strip():
             raise TypeError(f"name of a benchmark must be a word: got {name!r}")
@@ -111,7 +117,9 @@ class Benchmark:
     def __repr__(self) -> str:
         return f"Benchmark({self.name!r})"
 
-    def replace(self, *, name: str | None = None, model: Any = None, **changes: Any) -> "Benchmark":
+    def replace(
+        self, *, name: str | None = None, model: Any = None, **changes: Unpack[_Changes]
+    ) -> "Benchmark":
         """Return this benchmark with another name, stream or model, or other protocol fields.
 
         Args:
@@ -125,14 +133,15 @@ class Benchmark:
         other = object.__new__(Benchmark)
         other.__dict__.update(self.__dict__)
         other.name = name or self.name
-        if name is not None or model is not None or "stream" in changes:
+        given: dict[str, Any] = {**changes}
+        if name is not None or model is not None or "stream" in given:
             other.reference = None
         for field in ("stream", "modulate"):
-            if field in changes:
-                setattr(other, field, changes.pop(field))
+            if field in given:
+                setattr(other, field, given.pop(field))
         if model is not None:
             other._model = as_model(model)
-        other.protocol = changed_protocol(self.protocol, changes)
+        other.protocol = changed_protocol(self.protocol, given)
         other._check_given_stream()
         return other
 

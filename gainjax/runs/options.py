@@ -9,23 +9,7 @@ import jax
 from gainjax.models.model import Modulate
 from gainjax.training.layout import Kind
 from gainjax.training.program import Form
-from gainjax.training.protocol import BatchGrowth, Buffer, Evaluated, Regime
-
-
-class ProtocolOptions(TypedDict, total=False):
-    """Fields of :class:`gainjax.training.Protocol`, to replace those of a benchmark."""
-
-    updates_per_task: int | Sequence[int]
-    batch_size: int
-    batch_growth: BatchGrowth
-    eval_every: int
-    eval_tasks: Evaluated
-    seen_every: int
-    dense_updates: int
-    eval_batch_size: int | None
-    regime: Regime
-    buffer: Buffer
-    buffer_size: int
+from gainjax.training.protocol import ProtocolOptions
 
 
 class CarryingOut(TypedDict, total=False):

@@ -1,8 +1,8 @@
 """The protocol: how a stream is trained on, and after which updates it is evaluated."""
 
 import dataclasses
-from collections.abc import Iterable
-from typing import Any, Literal, get_args
+from collections.abc import Iterable, Sequence
+from typing import Any, Literal, TypedDict, get_args
 
 import numpy as np
 
@@ -19,6 +19,22 @@ _CHOICES = {
     "buffer": get_args(Buffer),
 }
 _OF_EVALUATION = ("eval_every", "eval_tasks", "seen_every", "dense_updates", "eval_batch_size")
+
+
+class ProtocolOptions(TypedDict, total=False):
+    """The fields of :class:`Protocol` as options, for type checkers and editors."""
+
+    updates_per_task: int | Sequence[int]
+    batch_size: int
+    batch_growth: BatchGrowth
+    eval_every: int
+    eval_tasks: Evaluated
+    seen_every: int
+    dense_updates: int
+    eval_batch_size: int | None
+    regime: Regime
+    buffer: Buffer
+    buffer_size: int
 
 
 @dataclasses.dataclass(frozen=True)
