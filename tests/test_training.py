@@ -164,6 +164,21 @@ def test_every_chunk_is_told_once_and_none_crosses_a_switch(stream):
     np.testing.assert_array_equal(joined, run(stream, seeds=(0, 1, 2), **SPARSE).train_loss)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "evaluation",  # seen_every is a multiple of eval_every in the first three
+    [{}, {"eval_every": 3}, {"eval_tasks": "all"}, {"eval_every": 4, "eval_tasks": "all"}],
+    ids=["after every update", "where both are due", "all tasks", "at other updates"],
+)
+def test_what_is_evaluated_otherwise_leaves_the_score_on_seen_tasks_as_it_is(stream, evaluation):
+    options = {"seen_every": 6, "dense_updates": 0}
+    records = run(stream, **options, **evaluation)
+    alone = run(stream, **options, eval_every=7)
+    np.testing.assert_array_equal(records.seen_accuracy, alone.seen_accuracy)
+    updates = np.flatnonzero(records.seen_accuracy[0]) + 1
+    np.testing.assert_array_equal(updates, [6, 8, 12, 16, 18, 24, 30, 32, 36, 40])
+
+
 @pytest.mark.exhaustive
 def test_tasks_may_have_different_numbers_of_updates(stream):
     updates = (8, 3, 1, 12, 5)

@@ -249,7 +249,8 @@ def _record(
         return jax.lax.cond(due, measure, lambda: nothing)
 
     accuracy, eval_loss, sums = when_due(protocol.eval_every, each_task)
-    # Tasks that are evaluated after every update need not be evaluated a second time.
-    known = sums if protocol.eval_every == 1 else jax.tree.map(lambda x: x[:0], sums)
+    # If each update with the second evaluation has the first one, its tasks need no other.
+    both = protocol.seen_every % protocol.eval_every == 0
+    known = sums if both else jax.tree.map(lambda x: x[:0], sums)
     seen = when_due(protocol.seen_every, lambda: seen_tasks(known))
     return Record(*info, accuracy, eval_loss, seen)
