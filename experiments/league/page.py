@@ -228,9 +228,12 @@ def at_a_glance(tables: Mapping[str, pd.DataFrame], names: Sequence[str]) -> lis
     """
     head = ["method", *(text for name in names for text in (f"{name}: avg-SG", "anytime, %"))]
     lines = [head]
+    shown = [tables[name] for name in names]
     for method in _AT_A_GLANCE:
+        if not any(method in table.index for table in shown):
+            continue  # has not been run yet
         cells = [_name(method)]
-        for table in map(tables.__getitem__, names):
+        for table in shown:
             row = table.loc[method] if method in table.index else None
             cells += (
                 ["", ""] if row is None else [_ranged(row, "gap", 3), f"{100 * row['anytime']:.1f}"]
