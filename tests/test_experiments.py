@@ -149,7 +149,7 @@ def test_the_league_adds_what_is_missing_and_makes_its_page(folder, monkeypatch)
 
 def test_the_stored_defaults_of_the_league_are_those_of_the_registry():
     stored = Path(__file__).resolve().parents[1] / "experiments/results"
-    for path in stored.glob("league-*digits.csv.gz"):
+    for path in stored.glob("league-*.csv.gz"):
         there = set(pd.read_csv(path)["method"])
         for entry in ENTRIES:
             if entry.name in there:

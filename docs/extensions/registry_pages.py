@@ -18,7 +18,7 @@ from gainjax.metrics import Metric
 ROOT = Path(__file__).parents[2]
 sys.path.append(str(ROOT))
 from experiments.league.entries import ENTRIES  # noqa: E402
-from experiments.league.page import of_benchmark  # noqa: E402
+from experiments.league.page import of_benchmark, read_stored  # noqa: E402
 
 _COSTS = {entry.method: entry for entry in ENTRIES}
 _REFERENCE = "{doc}`API reference </api/index>`"
@@ -44,11 +44,8 @@ def code(text: str, language: str = "python") -> str:
 @cache
 def league() -> dict[str, pd.DataFrame]:
     """Return the league's table of each benchmark, from its stored numbers."""
-    paths = sorted((ROOT / "experiments/results").glob("league-*.csv.gz"))
-    return {
-        path.name.removeprefix("league-").removesuffix(".csv.gz"): of_benchmark(pd.read_csv(path))
-        for path in paths
-    }
+    stored = read_stored(ROOT / "experiments/results")
+    return {name: of_benchmark(rows) for name, rows in stored.items()}
 
 
 # --- Methods --------------------------------------------------------------------------------------
