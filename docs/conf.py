@@ -56,6 +56,10 @@ nitpick_ignore_regex = [
     (r"py:.*", r"gainjax\.(runs\.(plan|spec|guard)|curves\.foreign)\.\w+"),
     (r"py:.*", r"gainjax\.(training\.layout\.Tree|optim\.nested\.Kind|callbacks\._Callback)"),
     (r"py:.*", r"(collections|typing|pathlib|dataclasses|types|contextlib|os)\..*"),
+    # In the signatures of overloads, which name what type checkers tell apart.
+    (r"py:.*", r"(gainjax\.\S+\.)?(ProtocolOptions|CarryingOut|Options(OfResume|ForCurves)?)"),
+    (r"py:.*", r"gainjax\.runs\.benchmark\._Changes"),
+    (r"py:.*", r"Path|xr\.Dataset"),
 ]
 
 # The site.
