@@ -187,6 +187,16 @@ def test_the_page_of_the_league_is_made_from_its_numbers(tmp_path):
         assert (tmp_path / name).read_text() == (stored / name).read_text()
 
 
+def test_benchmarks_of_the_league_are_shown_together_by_their_images(tmp_path):
+    stored = Path(__file__).resolve().parents[1] / "experiments/results/league-split-mnist.csv.gz"
+    for name in ("split-mnist", "split-cifar10-small", "split-mini-imagenet"):
+        shutil.copy(stored, tmp_path / f"league-{name}.csv.gz")
+    write_page(tmp_path)
+    told = (tmp_path / "league.md").read_text()
+    assert re.findall("## At a glance, (.*)", told) == ["MNIST", "other images"]
+    assert re.findall("^Over (.*?):", told, re.M)[2] == "split-cifar10-small, split-mini-imagenet"
+
+
 def test_the_pages_of_claims_are_made_from_their_tables(tmp_path):
     stored = Path(__file__).resolve().parents[1] / "experiments/results"
     for path in stored.glob("claim-*.csv"):

@@ -82,10 +82,12 @@ def read_stored(results: Path) -> dict[str, pd.DataFrame]:
 
 
 def _groups(stored: Mapping[str, pd.DataFrame]) -> dict[str, list[str]]:
-    """Return the benchmarks that are shown together: those on digits, and those on MNIST."""
-    digits = [name for name in stored if "digits" in name]
-    others = [name for name in stored if name not in digits]
-    return {of: names for of, names in (("digits", digits), ("MNIST", others)) if names}
+    """Return the benchmarks that are shown and ranked together, by their images."""
+    groups: dict[str, list[str]] = {"digits": [], "MNIST": [], "other images": []}
+    for name in stored:
+        of = next((of for of in groups if of.lower() in name), "other images")
+        groups[of].append(name)
+    return {of: names for of, names in groups.items() if names}
 
 
 def of_benchmark(rows: pd.DataFrame) -> pd.DataFrame:
