@@ -112,7 +112,6 @@ def test_a_score_without_a_value_before_the_first_update_is_a_divergence():
         (None, {}, {"task_ends": [3, 8]}, r"task_ends must be among eval_updates: \[3\]"),
         (None, {}, {"task_ends": [4, 6]}, "must end with the last task, at 6: got 8"),
         (None, {}, {"task_ends": [4, 4]}, "strictly increasing"),
-        (None, {}, {"eval_updates": [0.5, 8]}, "eval_updates must be integers"),
         (None, {}, {"attrs": {}}, "must be names: got None"),
         (None, {}, {"seeds": [1, 1]}, r"different integers: got \[1, 1\]"),
         (None, {}, {"seeds": [0.5, 1]}, "list of integers"),
@@ -128,6 +127,12 @@ def test_a_score_without_a_value_before_the_first_update_is_a_divergence():
 def test_wrong_curves_are_refused(rows, arrays, changes, message):
     with pytest.raises(ValueError, match=message):
         make(SETTINGS if rows is None else rows, records(**arrays), **changes)
+
+
+@pytest.mark.parametrize("name", ["task_ends", "eval_updates", "seen_updates"])
+def test_updates_are_integers(name):
+    with pytest.raises(TypeError, match=f"{name} must hold integers: got dtype float64"):
+        make(**{name: [0.5, 8]})
 
 
 def test_other_scores_may_be_anything():

@@ -24,31 +24,6 @@ def check_seeds(seeds: Sequence[int]) -> np.ndarray:
     return array
 
 
-def check_updates(name: str, values: Sequence[int], *, may_be_empty: bool = False) -> np.ndarray:
-    """Return ascending update numbers, or raise.
-
-    Args:
-        name: Name of the argument, for the message.
-        values: The numbers.
-        may_be_empty: Whether the list may be empty.
-
-    Raises:
-        ValueError: If they are anything else.
-    """
-    array = np.asarray(values)
-    if array.ndim != 1 or not (array.size or may_be_empty):
-        raise ValueError(f"{name} must be a list of update numbers: got shape {array.shape}")
-    if array.size and array.dtype.kind not in "iu":
-        raise ValueError(f"{name} must be integers: got dtype {array.dtype}")
-    array = array.astype(np.int64)
-    least = 1 if name == "task_ends" else 0  # networks may be evaluated before the first update
-    if (array < least).any() or (np.diff(array) <= 0).any():
-        raise ValueError(
-            f"{name} must be strictly increasing, from {least} on: got {array.tolist()}"
-        )
-    return array
-
-
 def check_evaluations(updates: Mapping[str, np.ndarray]) -> None:
     """Raise unless the end of each task was evaluated, and nothing after the last one.
 

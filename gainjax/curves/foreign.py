@@ -59,7 +59,7 @@ def from_curves(
         recorded; a seed counts as diverged only if a recorded loss is not finite.
 
     Raises:
-        TypeError: If ``accuracy`` is not a mapping.
+        TypeError: If ``accuracy`` is not a mapping, or updates are not integers.
         ValueError: If shapes, labels or values do not fit together, or accuracies are percentages.
 
     Example:

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from gainjax.curves.checks import check_evaluations, check_score, check_updates
+from gainjax.curves.checks import check_evaluations, check_score
 from gainjax.curves.dims import COORDS, ROWS
+from gainjax.metrics.curves import check_updates
 
 _ATTRIBUTES = ("spec", "score", "benchmark", "environment", "wall_time_seconds")
 _VARIABLES = ("accuracy", "diverged_update", *COORDS)
@@ -50,7 +51,7 @@ def check_rows(curves: xr.Dataset, where: str = "curves") -> None:
     try:
         _check_evaluated(curves)
         _check_values(curves)
-    except ValueError as error:
+    except (TypeError, ValueError) as error:
         raise ValueError(f"{where} must be as they were recorded: {error}") from None
 
 
@@ -105,7 +106,10 @@ def _check_evaluated(curves: xr.Dataset) -> None:
     """Raise unless evaluations are in order and those that metrics count from are there."""
     updates = {
         name: check_updates(
-            f"{name}s", curves[name].values.tolist(), may_be_empty=name == "seen_update"
+            f"{name}s",
+            curves[name].values,
+            least=1 if name == "task_end" else 0,
+            may_be_empty=name == "seen_update",
         )
         for name in ("task_end", "eval_update", "seen_update")
     }

@@ -8,9 +8,10 @@ from unicodedata import category
 import numpy as np
 import xarray as xr
 
-from gainjax.curves.checks import check_evaluations, check_records, check_seeds, check_updates
+from gainjax.curves.checks import check_evaluations, check_records, check_seeds
 from gainjax.curves.dims import DIMS, FORMAT, RESERVED, ROWS
 from gainjax.metrics import METRICS
+from gainjax.metrics.curves import check_updates
 
 
 class Setting(NamedTuple):
@@ -72,6 +73,7 @@ def make_curves(
         given, the nested ones as JSON text.
 
     Raises:
+        TypeError: If updates are not integers.
         ValueError: If shapes, names or values do not fit together.
 
     Example:
@@ -87,7 +89,7 @@ def make_curves(
         {'setting': 1, 'seed': 2, 'eval_update': 3, 'eval_task': 1}
     """
     updates = {
-        "task_end": check_updates("task_ends", task_ends),
+        "task_end": check_updates("task_ends", task_ends, least=1),
         "eval_update": check_updates("eval_updates", eval_updates),
         "seen_update": check_updates("seen_updates", seen_updates, may_be_empty=True),
     }

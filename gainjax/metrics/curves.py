@@ -52,8 +52,8 @@ def check_curves(
     An evaluation before the first update, at update 0, counts only with `with_start`.
     """
     curves = check_accuracy(names[0], accuracy, 2 if all_tasks else 1)
-    updates = _check_updates(names[1], eval_updates)
-    ends = _check_updates("task_ends", task_ends, least=1)
+    updates = check_updates(names[1], eval_updates)
+    ends = check_updates("task_ends", task_ends, least=1)
     if len(ends) < least_tasks:
         raise ValueError(f"task_ends must have at least {least_tasks} tasks: got {ends.tolist()}")
     wanted = (len(updates), len(ends)) if all_tasks else (len(updates),)
@@ -96,15 +96,28 @@ def check_accuracy(name: str, values: ArrayLike, axes: int) -> Float64[np.ndarra
     return array.astype(np.float64)
 
 
-def _check_updates(name: str, values: ArrayLike, least: int = 0) -> Int64[np.ndarray, "n"]:
-    """Return increasing update numbers as int64, or raise."""
+def check_updates(
+    name: str, values: ArrayLike, least: int = 0, *, may_be_empty: bool = False
+) -> Int64[np.ndarray, "n"]:
+    """Return strictly increasing update numbers as int64, or raise.
+
+    Args:
+        name: Name of the argument, for the message.
+        values: The numbers.
+        least: The smallest allowed number: 0 if networks may be evaluated before the first update.
+        may_be_empty: Whether there may be none.
+
+    Raises:
+        TypeError: If they are not integers.
+        ValueError: If they are not in order, too small, or not a list.
+    """
     array = np.asarray(values)
-    if array.ndim != 1 or array.size == 0:
+    if array.ndim != 1 or not (array.size or may_be_empty):
         raise ValueError(f"{name} must be a list of update numbers: got shape {array.shape}")
-    if array.dtype.kind not in "iu":
+    if array.size and array.dtype.kind not in "iu":
         raise TypeError(f"{name} must hold integers: got dtype {array.dtype}")
     array = array.astype(np.int64)
-    if array[0] < least or (np.diff(array) <= 0).any():
+    if (array < least).any() or (np.diff(array) <= 0).any():
         raise ValueError(
             f"{name} must be strictly increasing, from {least} on: got {array.tolist()}"
         )
