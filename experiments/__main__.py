@@ -6,8 +6,8 @@ from experiments.analysis.bursts import bursts
 from experiments.analysis.drop import drop
 from experiments.analysis.gain_claims import gain_claims
 from experiments.analysis.landscape import landscape
-from experiments.cifar import cifar, cifar_first_switch
-from experiments.cifar_full import cifar_full
+from experiments.cifar import cifar
+from experiments.cifar_first_switch import cifar_first_switch
 from experiments.controls import controls
 from experiments.league import claim, league
 from experiments.learning_rates import digits_learning_rates, learning_rates
@@ -30,7 +30,6 @@ PROGRAMS = (
     protocols,
     cifar,
     cifar_first_switch,
-    cifar_full,
     drop,
     landscape,
     digits_learning_rates,

@@ -17,7 +17,7 @@ from gainjax import get_benchmark, get_method
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 try:
     from experiments.__main__ import PROGRAMS, main
-    from experiments.cifar_full import complete
+    from experiments.cifar import complete
     from experiments.league.claim import write_page as write_claim
     from experiments.league.contest import DIGITS, evaluation, machine, network, stages_due
     from experiments.league.cosine import CosineMLP
@@ -38,9 +38,8 @@ TABLES = {  # what each program writes, and how many rows of it on the digits
     "controls": {"controls-split-digits-2-tasks": 16},
     "sensitivity": {"sensitivity-map": 4, "sensitivity": 2},
     "protocols": {"protocols": 18},
-    "cifar": {"cifar": 8},
+    "cifar": {},  # below
     "cifar-first-switch": {"cifar-first-switch": 2},
-    "cifar-full": {},  # below
     "drop": {
         "drop-split-digits-2-tasks": 6,
         "drop-split-digits-2-tasks-gradients": 6,
@@ -158,20 +157,20 @@ def test_the_stored_defaults_of_the_league_are_those_of_the_registry():
 
 @pytest.mark.exhaustive
 def test_runs_of_cifar_come_one_by_one_and_are_compared_on_common_seeds(folder, monkeypatch):
-    run("cifar-full", folder)
-    path = folder / "results" / "cifar-full-split-digits-2-tasks.csv.gz"
+    run("cifar", folder)
+    path = folder / "results" / "cifar-split-digits-2-tasks.csv.gz"
     rows = pd.read_csv(path)
-    assert rows.groupby(["method", "seed"], sort=False).ngroups == 18
+    assert rows.groupby(["method", "seed"], sort=False).ngroups == 24
     (curves,) = complete(path, "split-digits-2-tasks")
-    own = gainjax.load(folder / "runs/cifar-full/split-digits-2-tasks/adam-1")
+    own = gainjax.load(folder / "runs/cifar/split-digits-2-tasks/adam-1")
     one = {"setting": "adam", "seed": 1}
     for name in ("accuracy", "seen_accuracy"):
         np.testing.assert_allclose(curves[name].sel(one), own[name].sel(one), rtol=1e-5)
     # What is there is not trained again.
     monkeypatch.setattr("gainjax.runs.execution.train", None)
-    table = folder / "results" / "cifar-full.csv"
+    table = folder / "results" / "cifar.csv"
     first = table.read_bytes()
-    run("cifar-full", folder)
+    run("cifar", folder)
     assert table.read_bytes() == first
     rows[(rows["seed"] < 2) | (rows["method"] != "sgd")].to_csv(path, index=False)
     (curves,) = complete(path, "split-digits-2-tasks")
@@ -185,6 +184,18 @@ def test_the_page_of_the_league_is_made_from_its_numbers(tmp_path):
     write_page(tmp_path)
     for name in ("league.md", "league.csv"):
         assert (tmp_path / name).read_text() == (stored / name).read_text()
+
+
+def test_the_tables_of_cifar_are_made_from_its_curves(tmp_path):
+    stored = Path(__file__).resolve().parents[1] / "experiments/results"
+    for path in stored.glob("cifar-*.csv.gz"):
+        shutil.copy(path, tmp_path)
+    main(["cifar", "--page-only", "--results", str(tmp_path)])
+    for name in ("cifar.csv", "cifar-switches.csv"):
+        assert (tmp_path / name).read_text() == (stored / name).read_text()
+    assert {path.name for path in tmp_path.glob("*.png")} == {
+        path.name.replace(".csv.gz", ".png") for path in tmp_path.glob("*.csv.gz")
+    }
 
 
 def test_benchmarks_of_the_league_are_shown_together_by_their_images(tmp_path):
