@@ -9,11 +9,10 @@ CIFAR-10 (8 channels, 100 updates of 64 images). The gain is on the head alone, 
 
 The curves of each finished run are written to ``cifar-BENCHMARK.csv.gz``, and stored runs are not
 repeated; one that is stopped resumes from its last checkpoint. The outer loop is over seeds, so
-that a complete comparison on one seed comes first. Methods are compared on the seeds that all
-stored methods of a benchmark have.
+that a complete comparison on one seed comes first. Tables and figures have the methods and seeds
+that make the largest full comparison.
 """
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
@@ -82,11 +81,10 @@ def cifar(
                 train(lab, Run(benchmark, method, seed))
     rows, switches = [], []
     for path in sorted(lab.results.glob("cifar-*.csv.gz")):
-        name = path.name.removeprefix("cifar-").removesuffix(".csv.gz")
-        for curves in complete(path, name):
-            lab.draw(f"cifar-{name}", plot_curves(curves))
-            rows.append(_compared(curves).assign(benchmark=name))
-            switches.append(_switches(curves).assign(benchmark=name))
+        name, curves = _benchmark(path), largest_comparison(path)
+        lab.draw(f"cifar-{name}", plot_curves(curves))
+        rows.append(_compared(curves).assign(benchmark=name))
+        switches.append(_switches(curves).assign(benchmark=name))
     for name, parts in {"cifar": rows, "cifar-switches": switches}.items():
         if parts:
             text = pd.concat(parts).to_csv(index=False, float_format="%.5g", lineterminator="\n")
@@ -94,10 +92,11 @@ def cifar(
 
 
 def _compared(curves: xr.Dataset) -> pd.DataFrame:
-    """Return the metrics of each method, and its differences from the first one."""
+    """Return the metrics of each method, and its differences from NGM-SGD, if that is there."""
     per_seed = gainjax.per_seed(curves).set_index("seed")
     by_method = dict(list(per_seed.groupby("setting", sort=False)))
-    table = against_first(by_method, _METRICS, _TESTED, tuple(by_method)[1:])
+    others = tuple(by_method)[1:] if "ngm-sgd" in by_method else ()
+    table = against_first(by_method, _METRICS, _TESTED, others)
     return table.assign(seeds=str(curves["seed"].values.tolist()))
 
 
@@ -114,21 +113,21 @@ def _switches(curves: xr.Dataset) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=columns)
 
 
-def complete(path: Path, name: str) -> Iterator[xr.Dataset]:
-    """Yield the curves of the stored methods on the seeds that all of them have, if any.
+def largest_comparison(path: Path) -> xr.Dataset:
+    """Return the stored curves of the methods and seeds that make the largest full comparison.
 
     Args:
-        path: File of a benchmark.
-        name: Name of the benchmark.
+        path: File of a benchmark. Of all choices of methods that have the same seeds, the one with
+            the most runs is taken, so a method with few seeds costs the others none of theirs.
     """
-    if not path.exists():
-        return
     rows = pd.read_csv(path)
     by_run = dict(list(rows.groupby(["method", "seed"])))
-    methods = list(dict.fromkeys(rows["method"]))
-    seeds = [s for s in rows["seed"].unique() if all((m, s) in by_run for m in methods)]
-    if not seeds:
-        return
+    seeds_of = {m: set(part["seed"]) for m, part in rows.groupby("method", sort=False)}
+    choices = [
+        ([m for m, seeds in seeds_of.items() if seeds >= common], sorted(common))
+        for common in seeds_of.values()
+    ]
+    methods, seeds = max(choices, key=lambda choice: len(choice[0]) * len(choice[1]))
 
     def stacked(column: str) -> dict[str, np.ndarray]:
         return {
@@ -137,7 +136,7 @@ def complete(path: Path, name: str) -> Iterator[xr.Dataset]:
 
     one = by_run[methods[0], seeds[0]]
     evaluated, seen = (one.loc[one[c].notna(), "update"] for c in ("accuracy", "seen_accuracy"))
-    yield gainjax.from_curves(
+    return gainjax.from_curves(
         {label: array[..., None] for label, array in stacked("accuracy").items()},
         eval_loss={label: array[..., None] for label, array in stacked("eval_loss").items()},
         eval_updates=evaluated.tolist(),
@@ -145,7 +144,7 @@ def complete(path: Path, name: str) -> Iterator[xr.Dataset]:
         seen_updates=seen.tolist(),
         task_ends=one.groupby("task")["update"].max().tolist(),
         seeds=[int(seed) for seed in seeds],
-        benchmark=name,
+        benchmark=_benchmark(path),
     )
 
 
@@ -211,3 +210,7 @@ def rows_of(curves: xr.Dataset, run: Run) -> pd.DataFrame:
     table.insert(0, "seed", run.seed)
     table.insert(0, "method", run.method)
     return table
+
+
+def _benchmark(path: Path) -> str:
+    return path.name.removeprefix("cifar-").removesuffix(".csv.gz")

@@ -17,7 +17,7 @@ from gainjax import get_benchmark, get_method
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 try:
     from experiments.__main__ import PROGRAMS, main
-    from experiments.cifar import complete
+    from experiments.cifar import largest_comparison
     from experiments.league.claim import write_page as write_claim
     from experiments.league.contest import DIGITS, evaluation, machine, network, stages_due
     from experiments.league.cosine import CosineMLP
@@ -156,12 +156,12 @@ def test_the_stored_defaults_of_the_league_are_those_of_the_registry():
 
 
 @pytest.mark.exhaustive
-def test_runs_of_cifar_come_one_by_one_and_are_compared_on_common_seeds(folder, monkeypatch):
+def test_runs_of_cifar_come_one_by_one(folder, monkeypatch):
     run("cifar", folder)
     path = folder / "results" / "cifar-split-digits-2-tasks.csv.gz"
     rows = pd.read_csv(path)
     assert rows.groupby(["method", "seed"], sort=False).ngroups == 24
-    (curves,) = complete(path, "split-digits-2-tasks")
+    curves = largest_comparison(path)
     own = gainjax.load(folder / "runs/cifar/split-digits-2-tasks/adam-1")
     one = {"setting": "adam", "seed": 1}
     for name in ("accuracy", "seen_accuracy"):
@@ -172,9 +172,6 @@ def test_runs_of_cifar_come_one_by_one_and_are_compared_on_common_seeds(folder, 
     first = table.read_bytes()
     run("cifar", folder)
     assert table.read_bytes() == first
-    rows[(rows["seed"] < 2) | (rows["method"] != "sgd")].to_csv(path, index=False)
-    (curves,) = complete(path, "split-digits-2-tasks")
-    assert curves["seed"].values.tolist() == [0, 1]
 
 
 def test_the_page_of_the_league_is_made_from_its_numbers(tmp_path):
@@ -184,6 +181,27 @@ def test_the_page_of_the_league_is_made_from_its_numbers(tmp_path):
     write_page(tmp_path)
     for name in ("league.md", "league.csv"):
         assert (tmp_path / name).read_text() == (stored / name).read_text()
+
+
+@pytest.mark.parametrize(
+    ("stored", "shown", "seeds"),
+    [
+        ({"ngm-sgd": 2, "sgd": 1, "msgd": 1}, {"ngm-sgd", "sgd", "msgd"}, [0]),
+        ({"ngm-sgd": 3, "sgd": 1, "msgd": 3}, {"ngm-sgd", "msgd"}, [0, 1, 2]),
+        ({"sgd": 1}, {"sgd"}, [0]),
+    ],
+)
+def test_cifar_shows_the_largest_full_comparison(stored, shown, seeds, tmp_path):
+    results = Path(__file__).resolve().parents[1] / "experiments/results"
+    rows = pd.read_csv(results / "cifar-split-cifar10-small.csv.gz")
+    one = rows[(rows["method"] == "ngm-sgd") & (rows["seed"] == 0)]
+    runs = [one.assign(method=m, seed=seed) for m, n in stored.items() for seed in range(n)]
+    pd.concat(runs).to_csv(tmp_path / "cifar-mine.csv.gz", index=False)
+    curves = largest_comparison(tmp_path / "cifar-mine.csv.gz")
+    assert set(curves["setting"].values) == shown
+    assert curves["seed"].values.tolist() == seeds
+    main(["cifar", "--page-only", "--results", str(tmp_path)])
+    assert set(pd.read_csv(tmp_path / "cifar.csv")["method"]) == shown
 
 
 def test_the_tables_of_cifar_are_made_from_its_curves(tmp_path):
