@@ -14,7 +14,7 @@ that make the largest full comparison.
 """
 
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -75,8 +75,9 @@ def cifar(
         seeds: Number of seeds.
         page_only: Train nothing: make table and figures from the stored curves.
     """
+    chosen = lab.benchmarks(benchmarks)
     for seed in range(0 if page_only else seeds):
-        for benchmark in lab.benchmarks(benchmarks):
+        for benchmark in chosen:
             for method in methods:
                 train(lab, Run(benchmark, method, seed))
     rows, switches = [], []
@@ -92,7 +93,7 @@ def cifar(
 
 
 def _compared(curves: xr.Dataset) -> pd.DataFrame:
-    """Return the metrics of each method, and its differences from NGM-SGD, if that is there."""
+    """Return the metrics of each method, and its differences from NGM-SGD, where that is stored."""
     per_seed = gainjax.per_seed(curves).set_index("seed")
     by_method = dict(list(per_seed.groupby("setting", sort=False)))
     others = tuple(by_method)[1:] if "ngm-sgd" in by_method else ()
@@ -161,14 +162,13 @@ def train(lab: Lab, run: Run) -> None:
         if ((stored["method"] == run.method) & (stored["seed"] == run.seed)).any():
             return
     everywhere = run.method == EVERYWHERE
-    options: dict[str, Any] = {"modulate": "all"} if everywhere else {}
     curves = lab.run(
         f"cifar/{run.benchmark.name}/{run.method}-{run.seed}",
         run.benchmark,
         {run.method: "ngm-sgd" if everywhere else run.method},
         [run.seed],
         hyperparameters={run.method: SETTINGS[run.method]},
-        **options,
+        modulate="all" if everywhere else None,
         **(_EVALUATION_OF_SMALL if run.benchmark.name == SMALL else _EVALUATION),
     )
     put(path, rows_of(curves, run))
